@@ -1,0 +1,117 @@
+/**
+ * ▸ Where everything lies under a store's root. Pure: it builds paths and touches nothing. A path is only ever built
+ * from parsed digests and ids, so nothing that a registry or an image says can name a place on the host.
+ *
+ *     <root>/                        0700
+ *       format                       the store's format version
+ *       lock, gate                   the store lock
+ *       metadata/                    the database and its writer lock
+ *       handles/<id>                 one lock file per open store handle
+ *       blobs/<algorithm>/<hex>      manifests, image indexes, configs, as received                          (I1)
+ *       layers/sha256/<DiffID>/      layer.tar and nothing else; appears only by rename                      (I2)
+ *       derived/<format>/            all rebuildable from layers/ and blobs/                                 (I10)
+ *         layers/<DiffID>/           index, layer.extra
+ *         merged/<merged key>.erofs  one image's metadata for the kernel
+ *         chains/<ChainID>/          one layer as an overlay directory
+ *       ingest/<algorithm>-<hex>/    a download under way: data, lock                                        (I6)
+ *       staging/<id>/                one pull's workbench                                                    (I6)
+ *       gc/                          renamed here under the lock, deleted after it                           (I6, I8)
+ *       mounts/<merged key>          where an image's one EROFS mount is attached; <merged key>.lock
+ *       containers/<id>/             rootfs and what its backend needs; <id>.lock
+ */
+import { join } from 'node:path';
+import type { ContainerId } from './spec/container-id.js';
+import { algorithmOf, type ChainId, type Digest, type DiffId, hexOf } from './spec/digest.js';
+
+/** Version of what cannot be rebuilt: metadata/, blobs/, layers/. */
+export const STORE_FORMAT = 1;
+/** Version of everything under derived/; part of the merged key. Bump it whenever an encoder's output changes. */
+export const DERIVED_FORMAT = 1;
+
+export class Layout {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  get format(): string {
+    return join(this.root, 'format');
+  }
+  get lock(): string {
+    return join(this.root, 'lock');
+  }
+  get gate(): string {
+    return join(this.root, 'gate');
+  }
+  get metadata(): string {
+    return join(this.root, 'metadata');
+  }
+  get database(): string {
+    return join(this.root, 'metadata', 'larder.db');
+  }
+  get handles(): string {
+    return join(this.root, 'handles');
+  }
+  get blobs(): string {
+    return join(this.root, 'blobs');
+  }
+  blob(digest: Digest): string {
+    return join(this.root, 'blobs', algorithmOf(digest), hexOf(digest));
+  }
+  get layers(): string {
+    return join(this.root, 'layers', 'sha256');
+  }
+  /** The *layer path*: what `ImageInfo.layers` lists and backends receive. */
+  layer(diffId: DiffId): string {
+    return join(this.layers, hexOf(diffId));
+  }
+  layerTar(diffId: DiffId): string {
+    return join(this.layer(diffId), 'layer.tar');
+  }
+  get derived(): string {
+    return join(this.root, 'derived', String(DERIVED_FORMAT));
+  }
+  derivedLayer(diffId: DiffId): string {
+    return join(this.derived, 'layers', hexOf(diffId));
+  }
+  layerIndex(diffId: DiffId): string {
+    return join(this.derivedLayer(diffId), 'index');
+  }
+  layerExtra(diffId: DiffId): string {
+    return join(this.derivedLayer(diffId), 'layer.extra');
+  }
+  merged(mergedKey: string): string {
+    return join(this.derived, 'merged', `${mergedKey}.erofs`);
+  }
+  chain(chainId: ChainId): string {
+    return join(this.derived, 'chains', hexOf(chainId));
+  }
+  get ingests(): string {
+    return join(this.root, 'ingest');
+  }
+  ingest(digest: Digest): string {
+    return join(this.ingests, `${algorithmOf(digest)}-${hexOf(digest)}`);
+  }
+  get staging(): string {
+    return join(this.root, 'staging');
+  }
+  get gc(): string {
+    return join(this.root, 'gc');
+  }
+  get mounts(): string {
+    return join(this.root, 'mounts');
+  }
+  mount(mergedKey: string): string {
+    return join(this.mounts, mergedKey);
+  }
+  get containers(): string {
+    return join(this.root, 'containers');
+  }
+  container(id: ContainerId): string {
+    return join(this.containers, id);
+  }
+  rootfs(id: ContainerId): string {
+    return join(this.containers, id, 'rootfs');
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * ▸ How a worker thread fetches one blob: the worker owns the socket, the broker on the main thread grants each
+ * request. Tokens, limits, redirect policy, back-off and host health therefore live in one place, and a worker never
+ * sees a credential beyond the headers of the one request that it was granted. Everything here is plain data.
+ */
+import type { Digest } from '../spec/digest.js';
+
+/** What became of the request that was granted before, so that the broker can decide what is next. */
+export type BlobOutcome =
+  | {
+      readonly kind: 'status';
+      readonly url: string;
+      readonly status: number;
+      /** Only those that the broker may need: www-authenticate, location, retry-after, and a short error body. */
+      readonly headers: Readonly<Record<string, string>>;
+      readonly body?: string;
+    }
+  | { readonly kind: 'error'; readonly url: string; readonly message: string; readonly errno?: string; readonly received: number };
+
+export interface BlobRequest {
+  readonly digest: Digest;
+  /** First byte wanted. */
+  readonly offset: number;
+  /** 0 for the first request for this blob in this pull. */
+  readonly attempt: number;
+  readonly previous?: BlobOutcome;
+}
+
+/** Permission for exactly one request. */
+export interface BlobGrant {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Wait this long before connecting. */
+  readonly afterMs: number;
+  readonly connectTimeoutMs: number;
+  /** The request fails when no byte arrives for this long. */
+  readonly stallTimeoutMs: number;
+  /** PEM, in addition to the system's. */
+  readonly ca?: string;
+  readonly insecureTls?: boolean;
+}
+
+/** Asks the broker; rejects with the error that ends the fetch (LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, …). */
+export type AskGrant = (request: BlobRequest) => Promise<BlobGrant>;

@@ -1,0 +1,33 @@
+/** What a caller asks for. */
+
+/** A secret's value, or where to find it; see `SecretResolver`. */
+export type Secret =
+  | { readonly type: 'value'; readonly value: string }
+  | { readonly type: 'reference'; readonly reference: { readonly name: string; readonly key?: string } };
+
+export interface SecretResolver {
+  resolve(secret: Secret): Promise<string>;
+}
+
+export interface DockerImage {
+  readonly type: 'docker';
+  /** A reference by the distribution grammar, with or without a transport. */
+  readonly name: string;
+  /** False asks the registry again even when the image is in the store. Default true. */
+  readonly cached?: boolean;
+  /** `os/arch[/variant]`; default: this machine's. */
+  readonly platform?: string;
+  /** A Docker `config.json` for this image alone. */
+  readonly secret?: Secret;
+}
+
+export interface AppcImage {
+  readonly type: 'appc';
+  readonly name: string;
+  readonly id?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly cached?: boolean;
+}
+
+export type Image = DockerImage | AppcImage;
+export type ImageType = Image['type'];

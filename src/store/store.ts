@@ -1,0 +1,37 @@
+/**
+ * ▸ The seed's `Store`: a read-through cache of images. `Store.create` answers one store for each image type; see
+ * `assemble.ts`, which builds them.
+ */
+import type { OperationOptions } from '../events.js';
+import type { Image } from '../spec/image.js';
+import type { DockerV1Manifest } from '../spec/docker-v1.js';
+
+/** The layers of one image, and how to run it. */
+export interface ImageInfo {
+  /** Layer paths in topological order, dependencies first, no duplicates (I7). */
+  readonly layers: readonly string[];
+  /** Docker v1 image manifest. */
+  readonly dockerManifest?: DockerV1Manifest;
+  /** Appc image manifest. */
+  readonly appcManifest?: Readonly<Record<string, unknown>>;
+  /** Path of the image's config (manifest v2 schema 2, OCI) as received. */
+  readonly config?: string;
+}
+
+export interface Store {
+  /** Brings the store's memory in line with what is on disk; reports and drops images whose layers are gone. */
+  recover(): Promise<void>;
+
+  /**
+   * The image's layers in topological order, fetched when they are not here. A hit makes no request. Concurrent calls
+   * for one image share one pull; each waiter's signal cancels for itself, the last one cancels the pull.
+   * `backend` is prepared for: what it needs beside the layers is made now.
+   */
+  get(image: Image, backend: string, options?: OperationOptions): Promise<ImageInfo>;
+
+  /**
+   * Forgets images that are not excluded and renames what nothing holds into `gc/` (I5, I8). Called under the
+   * provisioner's exclusive lock. Layers in `activeLayerPaths`, and those that a lease or claim names, stay.
+   */
+  prune(excludedImages: readonly Image[], activeLayerPaths: ReadonlySet<string>): Promise<void>;
+}

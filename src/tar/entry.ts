@@ -1,0 +1,83 @@
+/**
+ * ▸ What the tar reader says of an archive. The reader and the layer index meet here.
+ *
+ * Names are bytes: an archive's names need not be UTF-8. Nothing here has been resolved or cleaned: `path` and `link`
+ * are as they stand in the archive (after pax and GNU extensions), the layer index decides what they mean.
+ */
+
+export const ENTRY = {
+  file: 1,
+  directory: 2,
+  symlink: 3,
+  hardlink: 4,
+  character: 5,
+  block: 6,
+  fifo: 7,
+} as const;
+
+export type EntryType = (typeof ENTRY)[keyof typeof ENTRY];
+
+/** A run of real bytes inside a sparse file: `length` bytes at `offset` of the file. Runs are in order and do not overlap. */
+export interface SparseRun {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface Xattr {
+  readonly name: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** One entry, complete. The object and its arrays are valid only during the call that receives it; copy what you keep. */
+export interface TarEntry {
+  type: EntryType;
+  path: Uint8Array;
+  /** Target of a symlink or a hardlink, else empty. */
+  link: Uint8Array;
+  /** Permission bits, 0..0o7777. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Whole seconds since the epoch, floor; may be negative. */
+  mtime: number;
+  /** 0..999,999,999 */
+  mtimeNs: number;
+  /** The file's length as a reader of it sees it, holes included. 0 unless a file. */
+  size: number;
+  /** Where the file's bytes start in the tar. For a sparse file its runs follow each other from here. */
+  offset: number;
+  /** How many bytes of the tar, from `offset`, belong to the file's content. Equals `size` unless sparse. */
+  stored: number;
+  /** Whether the bytes between the content's end and the next 512-byte boundary are all zero. True for empty files. */
+  zeroPadded: boolean;
+  devMajor: number;
+  devMinor: number;
+  xattrs: readonly Xattr[];
+  /** Present only for sparse files. */
+  sparse: readonly SparseRun[] | undefined;
+}
+
+export interface TarSink {
+  /** Called once for each entry in archive order, after its data went past. */
+  entry(entry: TarEntry): void;
+}
+
+/** What one layer may cost at most; beyond it the layer is refused with LARDER_LAYER_LIMIT. */
+export interface LayerLimits {
+  readonly maxTarBytes: number;
+  readonly maxEntries: number;
+  /** Bytes of a whole path. */
+  readonly maxPathBytes: number;
+  /** Components of a path. */
+  readonly maxDepth: number;
+  /** Bytes of one pax or GNU extension record block. */
+  readonly maxExtensionBytes: number;
+}
+
+export const DEFAULT_LAYER_LIMITS: LayerLimits = {
+  maxTarBytes: 256 * 2 ** 30,
+  maxEntries: 2_000_000,
+  maxPathBytes: 4096,
+  maxDepth: 256,
+  maxExtensionBytes: 1 << 20,
+};
