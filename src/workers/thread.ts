@@ -1,0 +1,166 @@
+/** One thread of a {@link WorkerPool}: starts lazily, has at most one run, and settles that run however it ends. */
+import { type ResourceLimits, Worker } from 'node:worker_threads';
+import { abortedError, deserializeError, LarderError, serializeError } from '../errors.js';
+import type { RunOptions } from './pool.js';
+import type { FromWorker, Outcome, ToWorker } from './protocol.js';
+
+/** Called exactly once per run. */
+export type Settle = (error: LarderError | undefined, value: unknown) => void;
+
+export interface ThreadOptions {
+  readonly entry: URL;
+  readonly abortGraceMs?: number;
+  readonly resourceLimits?: ResourceLimits;
+}
+
+export interface ThreadOwner {
+  /** The run is over and the thread can take another. */
+  free(): void;
+  /** The thread is no more; its run, if it had one, has been rejected. */
+  gone(): void;
+}
+
+interface CurrentRun {
+  readonly number: number;
+  readonly task: string;
+  readonly options: RunOptions;
+  readonly settle: Settle;
+  readonly onAbort: () => void;
+  grace: NodeJS.Timeout | undefined;
+}
+
+export function workerLost(task: string, why: string, cause?: unknown): LarderError {
+  return new LarderError('LARDER_WORKER_LOST', `worker: ${task}: ${why}`, cause === undefined ? {} : { cause });
+}
+
+export class PoolThread {
+  readonly #options: ThreadOptions;
+  readonly #owner: ThreadOwner;
+  #worker: Worker;
+  #run: CurrentRun | undefined;
+  #runs = 0;
+  #idleTimer: NodeJS.Timeout | undefined;
+  /** Why the thread is about to exit, when that is known before it does. */
+  #death: { why: string; cause?: unknown } | undefined;
+
+  constructor(options: ThreadOptions, owner: ThreadOwner) {
+    this.#options = options;
+    this.#owner = owner;
+    this.#worker = this.#spawn();
+  }
+
+  #spawn(): Worker {
+    const limits = this.#options.resourceLimits;
+    // What the host program was started with (loaders, --input-type, …) is not meant for our threads.
+    const worker = new Worker(this.#options.entry, {
+      execArgv: [],
+      ...(limits === undefined ? {} : { resourceLimits: limits }),
+    });
+    worker.on('message', (message: FromWorker) => this.#receive(message));
+    worker.on('error', (cause) => {
+      this.#death ??= { why: cause.message, cause };
+    });
+    worker.on('messageerror', (cause) => void this.end(`a message could not be read: ${cause.message}`));
+    worker.on('exit', (status) => this.#exited(status));
+    return worker;
+  }
+
+  /** Only called while the thread has no run. */
+  start(task: string, data: unknown, options: RunOptions, settle: Settle): void {
+    clearTimeout(this.#idleTimer);
+    const number = ++this.#runs;
+    const onAbort = () => this.#abort();
+    this.#run = { number, task, options, settle, onAbort, grace: undefined };
+    this.#worker.ref();
+    try {
+      this.#worker.postMessage({ type: 'run', run: number, task, data } satisfies ToWorker, options.transfer);
+      options.signal?.addEventListener('abort', onAbort, { once: true });
+    } catch (cause) {
+      const error = new LarderError('LARDER_INTERNAL', `worker: ${task}: its data cannot be sent to a thread`, {
+        cause,
+      });
+      this.#settle({ ok: false, error: serializeError(error) });
+    }
+  }
+
+  /** Without work from now on: does not keep the process alive, and is ended after a while. */
+  rest(maxIdleMs: number): void {
+    this.#worker.unref();
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => void this.end('idle'), maxIdleMs);
+    this.#idleTimer.unref();
+  }
+
+  /** Ends the thread; resolves when it is gone and its run is rejected. */
+  async end(why: string): Promise<void> {
+    clearTimeout(this.#idleTimer);
+    this.#death ??= { why };
+    await this.#worker.terminate();
+  }
+
+  #receive(message: FromWorker): void {
+    const run = this.#run;
+    if (run === undefined || message.run !== run.number) return;
+    if (message.type === 'settled') this.#settle(message.outcome);
+    else if (message.type === 'message') run.options.onMessage?.(message.message);
+    else void this.#answer(run, message.ask, message.question);
+  }
+
+  async #answer(run: CurrentRun, ask: number, question: unknown): Promise<void> {
+    let outcome: Outcome;
+    try {
+      if (run.options.onAsk === undefined)
+        throw new LarderError('LARDER_INTERNAL', `worker: ${run.task}: nobody answers`);
+      outcome = { ok: true, value: await run.options.onAsk(question) };
+    } catch (error) {
+      outcome = { ok: false, error: serializeError(error) };
+    }
+    if (this.#run !== run) return;
+    try {
+      this.#post({ type: 'answer', run: run.number, ask, outcome });
+    } catch (error) {
+      this.#post({ type: 'answer', run: run.number, ask, outcome: { ok: false, error: serializeError(error) } });
+    }
+  }
+
+  #abort(): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    const reason = serializeError(abortedError(run.task, run.options.signal));
+    this.#post({ type: 'abort', run: run.number, reason });
+    run.grace = setTimeout(
+      () => void this.end('did not stop when it was cancelled'),
+      this.#options.abortGraceMs ?? 2000,
+    );
+  }
+
+  #settle(outcome: Outcome): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#leave(run);
+    if (outcome.ok) run.settle(undefined, outcome.value);
+    else run.settle(deserializeError(outcome.error), undefined);
+    if (this.#death === undefined) this.#owner.free();
+  }
+
+  #exited(status: number): void {
+    clearTimeout(this.#idleTimer);
+    const run = this.#run;
+    this.#owner.gone();
+    if (run === undefined) return;
+    this.#leave(run);
+    const why = this.#death?.why ?? `its thread exited with status ${status}`;
+    const error = workerLost(run.task, why, this.#death?.cause);
+    run.settle(run.grace === undefined ? error : abortedError(run.task, run.options.signal), undefined);
+  }
+
+  #leave(run: CurrentRun): void {
+    this.#run = undefined;
+    clearTimeout(run.grace);
+    run.options.signal?.removeEventListener('abort', run.onAbort);
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+}
