@@ -1,0 +1,244 @@
+/**
+ * ▸ The one SQLite database of a store, under metadata/. Everything that must be remembered and cannot be rebuilt from
+ * layers/ and blobs/ is in it. There is no copy in memory: SQL answers every question, so memory can never be ahead of
+ * the disk (I9).
+ *
+ * WAL with synchronous=FULL: when a transaction's promise resolves, a power cut does not undo it. Any number of
+ * processes read at once, also while one writes. Writers queue at a kernel lock (metadata/writer.lock), because
+ * SQLite's own busy handler blocks the event loop and starves. Only the folder metadata/ speaks SQL.
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { KeyedMutex } from '../concurrency.js';
+import { LarderError } from '../errors.js';
+import { ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
+import { lockFile } from '../linux/file-lock.js';
+import { SCHEMA, SCHEMA_VERSION } from './schema.js';
+import { openSqlite, type Row, type SqliteDatabase, type SqliteStatement, type SqlValue } from './sqlite.js';
+import { isIoError, metadataCorrupt, sqliteError } from './sqlite-error.js';
+
+export type { Row, SqlValue } from './sqlite.js';
+
+/** "lrdr": tells a larder database from any other that lies at its place. */
+const APPLICATION_ID = 0x6c726472;
+/** Only recovery and the checkpoint of the last one to close make others wait inside SQLite. */
+const BUSY_TIMEOUT_MS = 5000;
+
+export interface DatabaseOptions {
+  /** For reading only: takes no lock, changes nothing, and the database must exist. */
+  readonly readOnly?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What a transaction may do beside reading. */
+export interface Writer {
+  /** Rows changed. */
+  run(sql: string, ...values: readonly SqlValue[]): number;
+}
+
+export class Database {
+  readonly path: string;
+  readonly #sqlite: SqliteDatabase;
+  readonly #readOnly: boolean;
+  readonly #statements = new Map<string, SqliteStatement>();
+  readonly #turn = new KeyedMutex<'writer'>();
+  #depth = 0;
+  #failed: LarderError | undefined;
+  #closed = false;
+
+  constructor(path: string, sqlite: SqliteDatabase, readOnly: boolean) {
+    this.path = path;
+    this.#sqlite = sqlite;
+    this.#readOnly = readOnly;
+  }
+
+  /**
+   * Opens the database of `layout.database`, creating it durably when it is missing. Rejects with
+   * LARDER_FORMAT_VERSION (newer schema), LARDER_METADATA_CORRUPT, LARDER_NO_SPACE, LARDER_PERMISSION,
+   * LARDER_PATH_NOT_FOUND (read-only and missing).
+   */
+  static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
+    if (options.readOnly === true) requireFile(path);
+    else if (!existsSync(path)) await createDatabase(path, options.signal);
+    return openExisting(path, options.readOnly ?? false);
+  }
+
+  all(sql: string, ...values: readonly SqlValue[]): Row[] {
+    return this.#guard('read metadata', () => this.#statement(sql).all(...values));
+  }
+
+  get(sql: string, ...values: readonly SqlValue[]): Row | undefined {
+    return this.#guard('read metadata', () => this.#statement(sql).get(...values));
+  }
+
+  /** Several reads that see one state. Synchronous; takes no lock. */
+  snapshot<T>(read: () => T): T {
+    if (this.#depth > 0) return read();
+    return this.#bracket('BEGIN', read);
+  }
+
+  /**
+   * One durable change: all of `work` or nothing. `work` is synchronous, sees its own writes and must not touch
+   * anything but the database. Rejects with what `work` throws, or LARDER_NO_SPACE, LARDER_PERMISSION,
+   * LARDER_METADATA_CORRUPT, LARDER_ABORTED; then nothing has changed. After an I/O error of the disk this handle
+   * refuses to write again, since nothing is known of what reached it.
+   */
+  async transaction<T>(work: (writer: Writer) => T, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+    if (this.#readOnly) throw readOnlyError(this.path);
+    return this.#turn.run('writer', () => this.#write(work, options.signal), options.signal);
+  }
+
+  /** What SQLite finds wrong with the file; empty when it is sound. Reads all of it. */
+  integrity(): string[] {
+    const damages = this.all('PRAGMA integrity_check').map((row) => String(row['integrity_check']));
+    const orphans = this.all('PRAGMA foreign_key_check').map((row) => `${row['table']}: dangling row ${row['rowid']}`);
+    return [...damages.filter((line) => line !== 'ok'), ...orphans];
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#statements.clear();
+    this.#sqlite.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #write<T>(work: (writer: Writer) => T, signal: AbortSignal | undefined): Promise<T> {
+    const lock = await lockFile(writerLockOf(this.path), 'exclusive', signal === undefined ? {} : { signal });
+    try {
+      if (this.#failed !== undefined) throw this.#failed;
+      const writer: Writer = { run: (sql, ...values) => Number(this.#statement(sql).run(...values).changes) };
+      return this.#bracket('BEGIN IMMEDIATE', () => work(writer));
+    } finally {
+      lock.release();
+    }
+  }
+
+  #bracket<T>(begin: string, work: () => T): T {
+    const doing = begin === 'BEGIN' ? 'read metadata' : 'write metadata';
+    return this.#guard(doing, () => {
+      this.#sqlite.exec(begin);
+      this.#depth++;
+      try {
+        const result = work();
+        this.#sqlite.exec('COMMIT');
+        return result;
+      } catch (error) {
+        this.#rollback(error);
+        throw error;
+      } finally {
+        this.#depth--;
+      }
+    });
+  }
+
+  #rollback(reason: unknown): void {
+    try {
+      this.#sqlite.exec('ROLLBACK');
+    } catch (error) {
+      // SQLite rolls back by itself on a full disk and on I/O errors, and then knows of no transaction.
+      const message = error instanceof Error ? error.message : String(error);
+      if (!message.includes('no transaction is active')) throw new AggregateError([reason, error], message);
+    }
+  }
+
+  #guard<T>(doing: string, work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      const failure = sqliteError(doing, this.path, error);
+      if (doing === 'write metadata' && isIoError(error)) this.#failed = failure;
+      throw failure;
+    }
+  }
+
+  #statement(sql: string): SqliteStatement {
+    if (this.#closed) throw new LarderError('LARDER_INTERNAL', `use metadata: ${this.path}: the database is closed`);
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#sqlite.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+}
+
+function writerLockOf(path: string): string {
+  return join(dirname(path), 'writer.lock');
+}
+
+function requireFile(path: string): void {
+  if (existsSync(path)) return;
+  throw new LarderError('LARDER_PATH_NOT_FOUND', `open metadata: ${path}: there is no store here`, {
+    hint: 'pull an image first, or name the store with --root',
+  });
+}
+
+/**
+ * The file appears under its name only when it is whole, so an empty or half-written one is always damage and never
+ * taken for a new store: that would forget which layers running containers need.
+ */
+async function createDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
+  await ensureDirectory(dirname(path), 0o700);
+  const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
+  try {
+    if (existsSync(path)) return;
+    const temporary = `${path}.${randomUUID()}.tmp`;
+    await buildDatabase(temporary).catch(async (error: unknown) => {
+      for (const suffix of ['', '-journal', '-wal', '-shm']) await unlinkIfThere(`${temporary}${suffix}`);
+      throw sqliteError('create metadata', path, error);
+    });
+    await rename(temporary, path);
+    await fsyncDirectory(dirname(path));
+  } finally {
+    lock.release();
+  }
+}
+
+/** Closing checkpoints the log into the file with fsync and removes it: one whole file is left. */
+async function buildDatabase(path: string): Promise<void> {
+  const sqlite = openSqlite(path, false);
+  try {
+    sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    sqlite.exec(`BEGIN; ${SCHEMA}; PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+  } finally {
+    sqlite.close();
+  }
+}
+
+function openExisting(path: string, readOnly: boolean): Database {
+  let sqlite: SqliteDatabase | undefined;
+  try {
+    if (statSync(path).size === 0) throw metadataCorrupt(path, 'the file is empty');
+    sqlite = openSqlite(path, readOnly);
+    sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL`);
+    checkHeader(path, sqlite);
+    return new Database(path, sqlite, readOnly);
+  } catch (error) {
+    sqlite?.close();
+    throw sqliteError('open metadata', path, error);
+  }
+}
+
+function checkHeader(path: string, sqlite: SqliteDatabase): void {
+  if (pragma(sqlite, 'application_id') !== APPLICATION_ID) throw metadataCorrupt(path, 'not a larder database');
+  const version = pragma(sqlite, 'user_version');
+  if (version === SCHEMA_VERSION) return;
+  throw new LarderError('LARDER_FORMAT_VERSION', `open metadata: ${path}: schema ${version}, this larder knows ${SCHEMA_VERSION}`, {
+    hint: 'use the larder that wrote this store, or a newer one',
+    details: { found: String(version), known: SCHEMA_VERSION },
+  });
+}
+
+function pragma(sqlite: SqliteDatabase, name: string): unknown {
+  return sqlite.prepare(`PRAGMA ${name}`).get()?.[name];
+}
+
+function readOnlyError(path: string): LarderError {
+  return new LarderError('LARDER_PERMISSION', `write metadata: ${path}: the store was opened for reading only`);
+}

@@ -1,0 +1,66 @@
+/** SQLite's failures as errors that a user can act on. */
+import { isLarderError, LarderError, systemError } from '../errors.js';
+
+/** https://www.sqlite.org/rescode.html */
+const ERROR_BUSY = 5;
+const ERROR_LOCKED = 6;
+const ERROR_READONLY = 8;
+const ERROR_IOERR = 10;
+const ERROR_CORRUPT = 11;
+const ERROR_FULL = 13;
+const ERROR_NOTADB = 26;
+const ERROR_PERM = 3;
+/** Growing the -shm file failed: it is written with ftruncate and mmap, so a full disk shows here. */
+const IOERR_SHMSIZE = ERROR_IOERR | (19 << 8);
+
+export const CORRUPT_HINT =
+  'run `larder check`; if the file cannot be restored from a backup, stop all containers of this store, move metadata/ away and pull the images again';
+
+export function metadataCorrupt(path: string, why: string, cause?: unknown): LarderError {
+  return new LarderError('LARDER_METADATA_CORRUPT', `read metadata: ${path}: ${why}`, { cause, hint: CORRUPT_HINT });
+}
+
+/** Whether what was written may be half on disk, so that this connection must not write again (fsync errors are final). */
+export function isIoError(error: unknown): boolean {
+  const code = resultCode(error);
+  return code !== undefined && (code & 0xff) === ERROR_IOERR && code !== IOERR_SHMSIZE;
+}
+
+export function sqliteError(doing: string, path: string, error: unknown): LarderError {
+  if (isLarderError(error)) return error;
+  const code = resultCode(error);
+  if (code === undefined) return systemError(`${doing}: ${path}`, error);
+  const why = error instanceof Error ? error.message : String(error);
+  const options = { cause: error, details: { sqlite: code } };
+  const message = `${doing}: ${path}: ${why}`;
+  switch (code === IOERR_SHMSIZE ? ERROR_FULL : code & 0xff) {
+    case ERROR_CORRUPT:
+    case ERROR_NOTADB:
+      return new LarderError('LARDER_METADATA_CORRUPT', message, { ...options, hint: CORRUPT_HINT });
+    case ERROR_FULL:
+      return new LarderError('LARDER_NO_SPACE', message, {
+        ...options,
+        hint: 'free space or inodes on this file system, or run `larder prune`',
+      });
+    case ERROR_READONLY:
+    case ERROR_PERM:
+      return new LarderError('LARDER_PERMISSION', message, {
+        ...options,
+        hint: 'run as root, or choose a store that you may write with --root',
+      });
+    case ERROR_BUSY:
+    case ERROR_LOCKED:
+      return new LarderError('LARDER_STORE_LOCKED', message, {
+        ...options,
+        hint: 'another program keeps the database locked; end it and try again',
+      });
+    default:
+      return new LarderError('LARDER_INTERNAL', message, options);
+  }
+}
+
+/** The extended result code, or undefined when the error is not SQLite's. */
+function resultCode(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !('errcode' in error)) return undefined;
+  return typeof error.errcode === 'number' ? error.errcode : undefined;
+}
