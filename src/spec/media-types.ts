@@ -1,0 +1,59 @@
+/** Media types of images: OCI image-spec `media-types.md`, and Docker's image manifest version 2 schema 2. */
+import { LarderError } from '../errors.js';
+
+export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
+export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+export const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
+export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
+
+export type IndexMediaType = typeof OCI_INDEX | typeof DOCKER_LIST;
+export type ManifestMediaType = typeof OCI_MANIFEST | typeof DOCKER_MANIFEST;
+
+/** What is asked for, best first. */
+export const ACCEPTED_MANIFESTS: readonly string[] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
+
+export type LayerCompression = 'none' | 'gzip' | 'zstd';
+
+const LAYER_TYPES: Readonly<Record<string, LayerCompression>> = {
+  'application/vnd.oci.image.layer.v1.tar': 'none',
+  'application/vnd.oci.image.layer.v1.tar+gzip': 'gzip',
+  'application/vnd.oci.image.layer.v1.tar+zstd': 'zstd',
+  'application/vnd.docker.image.rootfs.diff.tar': 'none',
+  'application/vnd.docker.image.rootfs.diff.tar.gzip': 'gzip',
+  'application/vnd.docker.image.rootfs.diff.tar.zstd': 'zstd',
+};
+
+export function isIndexType(mediaType: string): mediaType is IndexMediaType {
+  return mediaType === OCI_INDEX || mediaType === DOCKER_LIST;
+}
+
+export function isManifestType(mediaType: string): mediaType is ManifestMediaType {
+  return mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
+}
+
+/** How the layer's tar is compressed; rejects what is not a tar that the registry has with LARDER_MEDIA_TYPE_UNSUPPORTED. */
+export function layerCompressionOf(mediaType: string, doing: string): LayerCompression {
+  const known = Object.hasOwn(LAYER_TYPES, mediaType) ? LAYER_TYPES[mediaType] : undefined;
+  if (known !== undefined) return known;
+  throw new LarderError(
+    'LARDER_MEDIA_TYPE_UNSUPPORTED',
+    `${doing}: ${whyNotALayer(mediaType)} (${mediaType.slice(0, 120)})`,
+    {
+      details: { mediaType: mediaType.slice(0, 255) },
+    },
+  );
+}
+
+function whyNotALayer(mediaType: string): string {
+  if (mediaType.endsWith('+encrypted')) return 'encrypted layers are not supported';
+  if (/\.foreign\.|\.nondistributable\./.test(mediaType)) return 'a layer is foreign: it is not in the registry';
+  if (/erofs|squashfs/.test(mediaType)) return 'layers that are file systems of their own are not supported';
+  return 'this is not a layer of an image';
+}
+
+/** `type/subtype` of a Content-Type header: lower case, parameters dropped. */
+export function mediaTypeOf(contentType: string): string {
+  return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase();
+}

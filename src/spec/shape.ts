@@ -1,0 +1,25 @@
+import * as v from 'valibot';
+import { type ErrorCode, LarderError } from '../errors.js';
+
+/** Narrows foreign data by a schema, or rejects with one sentence that names the first place that is wrong. */
+export function assertShape<S extends v.GenericSchema>(
+  schema: S,
+  value: unknown,
+  doing: string,
+  code: ErrorCode,
+): v.InferOutput<S> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const where = v.getDotPath(issue);
+  const path = where === null ? '' : `${where.slice(0, 200)}: `;
+  throw new LarderError(code, `${doing}: ${path}${issue.message.slice(0, 300)}`);
+}
+
+/** An array that may be missing or null, as Go writes empty ones. */
+export function listOf<const S extends v.GenericSchema>(item: S) {
+  return v.nullish(v.array(item), []);
+}
+
+/** A text that may be missing or null. */
+export const optionalText = v.nullish(v.string(), '');
