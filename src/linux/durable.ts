@@ -83,7 +83,7 @@ async function makeDirectory(path: string, mode: number): Promise<boolean | unde
 }
 
 /** Close errors count; an error of the work itself comes first. */
-async function closing(handle: FileHandle, work: () => Promise<void>): Promise<void> {
+export async function closing(handle: FileHandle, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {

@@ -57,10 +57,14 @@ export function commandFlock(command = 'flock'): Flock {
 }
 
 function unavailable(cause: Error): LarderError {
-  return new LarderError('LARDER_BACKEND_UNAVAILABLE', `lock a file: flock(2): ${cause.message}, and koffi cannot be loaded`, {
-    cause,
-    hint: 'install the optional dependency koffi for this platform, or the flock command (util-linux, busybox)',
-  });
+  return new LarderError(
+    'LARDER_BACKEND_UNAVAILABLE',
+    `lock a file: flock(2): ${cause.message}, and koffi cannot be loaded`,
+    {
+      cause,
+      hint: 'install the optional dependency koffi for this platform, or the flock command (util-linux, busybox)',
+    },
+  );
 }
 
 function refused(why: string): LarderError {

@@ -205,7 +205,9 @@ async function buildDatabase(path: string): Promise<void> {
   const sqlite = openSqlite(path, false);
   try {
     sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-    sqlite.exec(`BEGIN; ${SCHEMA}; PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    sqlite.exec(
+      `BEGIN; ${SCHEMA}; PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+    );
   } finally {
     sqlite.close();
   }
@@ -229,10 +231,14 @@ function checkHeader(path: string, sqlite: SqliteDatabase): void {
   if (pragma(sqlite, 'application_id') !== APPLICATION_ID) throw metadataCorrupt(path, 'not a larder database');
   const version = pragma(sqlite, 'user_version');
   if (version === SCHEMA_VERSION) return;
-  throw new LarderError('LARDER_FORMAT_VERSION', `open metadata: ${path}: schema ${version}, this larder knows ${SCHEMA_VERSION}`, {
-    hint: 'use the larder that wrote this store, or a newer one',
-    details: { found: String(version), known: SCHEMA_VERSION },
-  });
+  throw new LarderError(
+    'LARDER_FORMAT_VERSION',
+    `open metadata: ${path}: schema ${version}, this larder knows ${SCHEMA_VERSION}`,
+    {
+      hint: 'use the larder that wrote this store, or a newer one',
+      details: { found: String(version), known: SCHEMA_VERSION },
+    },
+  );
 }
 
 function pragma(sqlite: SqliteDatabase, name: string): unknown {

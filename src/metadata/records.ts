@@ -1,6 +1,6 @@
 /** ▸ What the database keeps, as plain data. Times are milliseconds since the epoch, for people only: nothing is decided by them but order of use. */
 import type { ContainerId } from '../spec/container-id.js';
-import type { Digest, DiffId } from '../spec/digest.js';
+import type { DiffId, Digest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
 
 export interface ImageLayer {
