@@ -1,0 +1,122 @@
+/**
+ * ▸ Removes a directory and all below it. Whatever a container wrote there cannot lead it elsewhere: one name at a time
+ * below a descriptor, symbolic links are removed and never followed, a mount in the way ends it with EXDEV or EBUSY
+ * instead of being emptied. Depth is not limited: only one directory is open at a time.
+ */
+import { chmodSync, closeSync, constants, type Dirent, fstatSync, readdirSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import {
+  O_CLOEXEC,
+  O_PATH,
+  openDirectory,
+  openDirectoryOnSameMount,
+  openParent,
+  rmdirAt,
+  unlinkAt,
+} from './at-calls.js';
+import { check, cString, kernel, kernelError } from './syscalls.js';
+
+interface Level {
+  readonly name: Buffer;
+  /** Directories that are still to be removed; filled when the level is entered. */
+  readonly directories: Buffer[];
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** False when there was nothing at `path`. A thing that is no directory is removed too. */
+export function removeTree(path: string): boolean {
+  const parent = openDirectory(dirname(path));
+  try {
+    return removeBelow(parent, Buffer.from(basename(path)));
+  } finally {
+    closeSync(parent);
+  }
+}
+
+function removeBelow(parent: number, name: Buffer): boolean {
+  try {
+    unlinkAt(parent, name);
+    return true;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'ENOENT') return false;
+    if (code !== 'EISDIR' && code !== 'EPERM') throw error;
+  }
+  emptyDirectory(parent, name);
+  rmdirAt(parent, name);
+  return true;
+}
+
+/** Depth first without recursion: down by name, up by `..`, which must be where we came from. */
+function emptyDirectory(parent: number, name: Buffer): void {
+  let current = enter(parent, name);
+  const levels: Level[] = [readLevel(current, name)];
+  try {
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const next = level.directories.at(-1);
+      if (next !== undefined) {
+        const child = enter(current, next);
+        closeSync(current);
+        current = child;
+        levels.push(readLevel(current, next));
+        continue;
+      }
+      levels.pop();
+      const above = levels.at(-1);
+      if (above === undefined) return;
+      const up = openParent(current);
+      closeSync(current);
+      current = up;
+      expectSame(current, above);
+      rmdirAt(current, level.name);
+      above.directories.pop();
+    }
+  } finally {
+    closeSync(current);
+  }
+}
+
+function readLevel(fd: number, name: Buffer): Level {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  const directories: Buffer[] = [];
+  for (const entry of entriesOf(fd)) {
+    if (entry.isDirectory()) directories.push(entry.name);
+    else unlinkAt(fd, entry.name);
+  }
+  return { name, directories, device: dev, inode: ino };
+}
+
+function entriesOf(fd: number): Dirent<Buffer>[] {
+  return readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer', withFileTypes: true });
+}
+
+/** Without root, a directory of ours may forbid even us to look into it. */
+function enter(dir: number, name: Buffer): number {
+  try {
+    const fd = openDirectoryOnSameMount(dir, name);
+    if (process.geteuid?.() !== 0) chmodSync(`/proc/self/fd/${fd}`, 0o700);
+    return fd;
+  } catch (error) {
+    if (codeOf(error) !== 'EACCES') throw error;
+  }
+  const flags = O_PATH | O_CLOEXEC | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  const handle = check(kernel().openat(dir, cString(name), flags, 0), 'openat', name);
+  try {
+    chmodSync(`/proc/self/fd/${handle}`, 0o700);
+  } finally {
+    closeSync(handle);
+  }
+  return openDirectoryOnSameMount(dir, name);
+}
+
+function expectSame(fd: number, level: Level): void {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  if (dev !== level.device || ino !== level.inode) throw kernelError(ESTALE, 'openat', '..');
+}
+
+const ESTALE = 116;
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}

@@ -1,0 +1,66 @@
+/** ▸ Extended attributes of the thing at a path or of an open file; a symbolic link's own, never its target's. */
+import { displayName } from '../bytes.js';
+import { check, cString, kernel, kernelError, type PathLike } from './syscalls.js';
+
+const ENODATA = 61;
+const ERANGE = 34;
+const EOPNOTSUPP = 95;
+
+/** Names in bytewise order. Empty where the file system has none. */
+export function listXattrs(path: PathLike): readonly Uint8Array[] {
+  const list = grow('llistxattr', path, (buffer) => kernel().llistxattr(cString(path), buffer, buffer.length));
+  return list === undefined ? [] : splitNames(list).sort(Buffer.compare);
+}
+
+/** Undefined when there is none of that name. */
+export function getXattr(path: PathLike, name: PathLike): Uint8Array | undefined {
+  return grow('lgetxattr', path, (buffer) => kernel().lgetxattr(cString(path), cString(name), buffer, buffer.length));
+}
+
+export function setXattr(path: PathLike, name: PathLike, value: Uint8Array): void {
+  const result = kernel().lsetxattr(cString(path), cString(name), value, value.length, 0);
+  check(result, `lsetxattr ${shown(name)}`, path);
+}
+
+export function removeXattr(path: PathLike, name: PathLike): void {
+  check(kernel().lremovexattr(cString(path), cString(name)), `lremovexattr ${shown(name)}`, path);
+}
+
+/** Of an open file or directory. */
+export function setXattrOf(fd: number, name: PathLike, value: Uint8Array): void {
+  check(kernel().fsetxattr(fd, cString(name), value, value.length, 0), `fsetxattr ${shown(name)}`);
+}
+
+/**
+ * A path to one name below an open directory. The kernel resolves the descriptor itself and then only that name,
+ * which no call of this file follows: the form for calls that take no directory.
+ */
+export function pathBelow(dir: number, name: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`/proc/self/fd/${dir}/`), name]);
+}
+
+/** Calls with a larger buffer until the answer fits. Undefined for "no such attribute" and "not supported". */
+function grow(syscall: string, path: PathLike, call: (buffer: Uint8Array) => number): Uint8Array | undefined {
+  for (let size = 1024; ; size *= 8) {
+    const buffer = new Uint8Array(size);
+    const length = call(buffer);
+    if (length >= 0) return buffer.subarray(0, length);
+    const errno = kernel().lastErrno();
+    if (errno === ENODATA || errno === EOPNOTSUPP) return undefined;
+    if (errno !== ERANGE || size > 1 << 20) throw kernelError(errno, syscall, path);
+  }
+}
+
+function splitNames(list: Uint8Array): Uint8Array[] {
+  const names: Uint8Array[] = [];
+  for (let start = 0; start < list.length; ) {
+    const end = list.indexOf(0, start);
+    names.push(list.subarray(start, end));
+    start = end + 1;
+  }
+  return names;
+}
+
+function shown(name: PathLike): string {
+  return typeof name === 'string' ? name : displayName(name);
+}
