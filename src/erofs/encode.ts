@@ -1,0 +1,273 @@
+/** The second pass: the bytes of a laid out image, in order, in pieces of about a mebibyte. */
+import { alignUp, at } from '../bytes.js';
+import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
+import { chunkCount, contiguousBits, encodeChunks, type FileChunks, sparseChunks } from './chunks.js';
+import { BLOCK, CHUNK_INDEX_BYTES, CHUNK_INDEXES, FORMAT, INODE, NID_UNIT, TYPE_OF_KIND } from './constants.js';
+import { Directory } from './directory.js';
+import { encodeHeader, type ImageIdentity } from './encode-header.js';
+import { dataFile, type ImageLayout } from './layout.js';
+import { encodeXattrs, xattrBytes, xattrCount } from './xattrs.js';
+
+const PIECE_BYTES = 1 << 20;
+/** Directories without a layer: what extraction makes of a parent that no archive lists. */
+const IMPLIED_MODE = 0o755;
+const NO_CHUNKS: FileChunks = { bits: 0, count: 0, runs: [] };
+
+/** Each piece is new and the caller's to keep. */
+export function* encodeImage(layout: ImageLayout, identity: ImageIdentity): Generator<Uint8Array, void, undefined> {
+  yield encodeHeader(layout, identity);
+  const encoder = new Encoder(layout);
+  yield* encoder.metadata();
+  yield* encoder.contents();
+}
+
+class Encoder {
+  readonly #layout: ImageLayout;
+  readonly #tree: MergedTree;
+  readonly #directory: Directory;
+  #piece = new Uint8Array(0);
+  #view = new DataView(this.#piece.buffer);
+  /** Byte of the metadata area at which the current piece starts. */
+  #base = 0;
+
+  constructor(layout: ImageLayout) {
+    this.#layout = layout;
+    this.#tree = layout.tree;
+    this.#directory = new Directory(layout);
+  }
+
+  *metadata(): Generator<Uint8Array, void, undefined> {
+    const { inodeCount } = this.#tree;
+    for (let first = 0; first < inodeCount; ) {
+      let end = first;
+      while (end < inodeCount && this.#recordEnd(end) - this.#base <= PIECE_BYTES) end++;
+      if (end === first) {
+        yield* this.#largeFile(first++);
+        continue;
+      }
+      this.#start(this.#recordEnd(end - 1) - this.#base);
+      while (first < end) this.#encodeInode(first++);
+      yield this.#take();
+    }
+  }
+
+  /** Blocks of directories and links that are not behind their inode, in the order in which the layout gave them out. */
+  *contents(): Generator<Uint8Array, void, undefined> {
+    const { contentBytes, inline, byteLength, dataStart } = this.#layout;
+    let left = byteLength - dataStart;
+    let used = 0;
+    this.#start(Math.min(left, PIECE_BYTES));
+    for (let inode = 0; inode < this.#tree.inodeCount && left > 0; inode++) {
+      const content = at(contentBytes, inode);
+      const bytes = inline[inode] === 1 ? content - (content % BLOCK) : content;
+      if (bytes === 0) continue;
+      const encodeBlock = this.#blocksOf(inode);
+      for (let done = 0; done < bytes; done += BLOCK) {
+        encodeBlock(used);
+        used += BLOCK;
+        if (used < this.#piece.length) continue;
+        yield this.#take();
+        left -= used;
+        used = 0;
+        this.#start(Math.min(left, PIECE_BYTES));
+      }
+    }
+  }
+
+  /** A function that writes one more block of an inode's content each time it is called. */
+  #blocksOf(inode: number): (start: number) => void {
+    if (this.#tree.kind(inode) === KIND.symlink) {
+      const target = linkOf(this.#indexOf(inode), at(this.#tree.entry, inode));
+      let done = 0;
+      return (start) => {
+        this.#piece.set(target.subarray(done, done + BLOCK), start);
+        done += BLOCK;
+      };
+    }
+    const directory = this.#directory;
+    directory.load(inode);
+    let first = 0;
+    return (start) => {
+      const end = directory.blockEnd(first);
+      directory.encode(first, end, this.#layout.nid, this.#piece, this.#view, start);
+      first = end;
+    };
+  }
+
+  /** A sparse file whose chunk indexes alone fill more than a piece: in as many pieces as it takes. */
+  *#largeFile(inode: number): Generator<Uint8Array, void, undefined> {
+    const index = this.#indexOf(inode);
+    const entry = at(this.#tree.entry, inode);
+    const file = sparseChunks(at(index.size, entry), at(index.offset, entry), index.sparse(entry) ?? []) ?? NO_CHUNKS;
+    const device = this.#deviceOf(inode, index, entry);
+
+    this.#start(alignUp(INODE.bytes + xattrBytesOf(index, entry), 8));
+    this.#encodeAttributes(inode, 0);
+    this.#encodeXattrs(index, entry, 0);
+    this.#encodeFileHead(0, at(index.size, entry), file.bits);
+    yield this.#take();
+    const perPiece = PIECE_BYTES / CHUNK_INDEX_BYTES;
+    for (let from = 0; from < file.count; from += perPiece) {
+      const to = Math.min(file.count, from + perPiece);
+      this.#start((to - from) * CHUNK_INDEX_BYTES);
+      encodeChunks(file, device, from, to, this.#view, 0);
+      yield this.#take();
+    }
+    const padding = this.#recordEnd(inode) - this.#base;
+    if (padding === 0) return;
+    this.#start(padding);
+    yield this.#take();
+  }
+
+  #encodeInode(inode: number): void {
+    const start = at(this.#layout.nid, inode) * NID_UNIT - this.#base;
+    this.#encodeAttributes(inode, start);
+    if (at(this.#tree.layer, inode) === IMPLIED) {
+      this.#encodeDirectory(inode, start, start + INODE.bytes);
+      return;
+    }
+    const index = this.#indexOf(inode);
+    const entry = at(this.#tree.entry, inode);
+    const body = start + INODE.bytes + this.#encodeXattrs(index, entry, start);
+    switch (this.#tree.kind(inode)) {
+      case KIND.directory:
+        this.#encodeDirectory(inode, start, body);
+        break;
+      case KIND.symlink:
+        this.#encodeLink(inode, index, entry, start, body);
+        break;
+      case KIND.file:
+        this.#encodeFile(inode, index, entry, start, alignUp(body, 8));
+        break;
+      case KIND.character:
+      case KIND.block:
+        this.#view.setUint32(start + INODE.union, deviceNumber(at(index.size, entry), at(index.offset, entry)), true);
+    }
+  }
+
+  #encodeAttributes(inode: number, start: number): void {
+    const view = this.#view;
+    const tree = this.#tree;
+    const type = TYPE_OF_KIND[tree.kind(inode)]?.mode ?? 0;
+    view.setUint16(start + INODE.format, FORMAT.plain, true);
+    view.setUint32(start + INODE.ino, inode + 1, true);
+    view.setUint32(start + INODE.nlink, at(tree.nlink, inode), true);
+    if (at(tree.layer, inode) === IMPLIED) {
+      view.setUint16(start + INODE.mode, type | IMPLIED_MODE, true);
+      return;
+    }
+    const index = this.#indexOf(inode);
+    const entry = at(tree.entry, inode);
+    view.setUint16(start + INODE.mode, type | at(index.mode, entry), true);
+    view.setUint32(start + INODE.uid, at(index.uid, entry), true);
+    view.setUint32(start + INODE.gid, at(index.gid, entry), true);
+    this.#setInt64(start + INODE.mtime, at(index.mtime, entry));
+    view.setUint32(start + INODE.mtimeNs, at(index.mtimeNs, entry), true);
+  }
+
+  #encodeDirectory(inode: number, start: number, body: number): void {
+    const { contentBytes, contentBlock, inline, dataStart, nid } = this.#layout;
+    const bytes = at(contentBytes, inode);
+    this.#setInt64(start + INODE.size, bytes);
+    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + at(contentBlock, inode), true);
+    if (inline[inode] !== 1) return;
+    this.#view.setUint16(start + INODE.format, FORMAT.inline, true);
+    this.#directory.load(inode);
+    let first = 0;
+    for (let full = bytes - (bytes % BLOCK); full > 0; full -= BLOCK) first = this.#directory.blockEnd(first);
+    this.#directory.encode(first, this.#directory.count, nid, this.#piece, this.#view, body);
+  }
+
+  #encodeLink(inode: number, index: LayerIndex, entry: number, start: number, body: number): void {
+    const { contentBytes, contentBlock, inline, dataStart } = this.#layout;
+    this.#setInt64(start + INODE.size, at(contentBytes, inode));
+    if (inline[inode] === 1) {
+      this.#view.setUint16(start + INODE.format, FORMAT.inline, true);
+      this.#piece.set(linkOf(index, entry), body);
+      return;
+    }
+    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + at(contentBlock, inode), true);
+  }
+
+  #encodeFile(inode: number, index: LayerIndex, entry: number, start: number, body: number): void {
+    const size = at(index.size, entry);
+    if (size === 0) return;
+    const device = this.#deviceOf(inode, index, entry);
+    const offset = at(index.offset, entry);
+    const runs = index.inExtra(entry) ? undefined : index.sparse(entry);
+    if (runs !== undefined) {
+      const file = sparseChunks(size, offset, runs) ?? NO_CHUNKS;
+      this.#encodeFileHead(start, size, file.bits);
+      encodeChunks(file, device, 0, file.count, this.#view, body);
+      return;
+    }
+    const bits = contiguousBits(size);
+    const count = chunkCount(size, bits);
+    this.#encodeFileHead(start, size, bits);
+    for (let i = 0; i < count; i++) {
+      this.#view.setUint16(body + i * CHUNK_INDEX_BYTES + 2, device, true);
+      this.#view.setUint32(body + i * CHUNK_INDEX_BYTES + 4, offset / BLOCK + i * 2 ** bits, true);
+    }
+  }
+
+  #encodeFileHead(start: number, size: number, bits: number): void {
+    this.#setInt64(start + INODE.size, size);
+    this.#view.setUint16(start + INODE.format, FORMAT.chunked, true);
+    this.#view.setUint32(start + INODE.union, bits | CHUNK_INDEXES, true);
+  }
+
+  /** Returns how many bytes they take. */
+  #encodeXattrs(index: LayerIndex, entry: number, start: number): number {
+    const bytes = xattrBytesOf(index, entry);
+    if (bytes === 0) return 0;
+    this.#view.setUint16(start + INODE.xattrCount, xattrCount(bytes), true);
+    encodeXattrs(index.xattrs(entry), this.#piece, start + INODE.bytes);
+    return bytes;
+  }
+
+  #deviceOf(inode: number, index: LayerIndex, entry: number): number {
+    return at(this.#layout.deviceIds, dataFile(at(this.#tree.layer, inode), index.inExtra(entry)));
+  }
+
+  #indexOf(inode: number): LayerIndex {
+    const index = this.#tree.layers[at(this.#tree.layer, inode)];
+    if (index === undefined) throw new Error(`inode ${inode} belongs to no layer, though the layout pass found one`);
+    return index;
+  }
+
+  /** A safe integer as 64 bits, two's complement; without the BigInt that setBigInt64 would make per inode. */
+  #setInt64(start: number, value: number): void {
+    const high = Math.floor(value / 2 ** 32);
+    this.#view.setUint32(start, value - high * 2 ** 32, true);
+    this.#view.setInt32(start + 4, high, true);
+  }
+
+  #recordEnd(inode: number): number {
+    const { nid, metaBytes } = this.#layout;
+    return inode + 1 < nid.length ? at(nid, inode + 1) * NID_UNIT : metaBytes;
+  }
+
+  #start(bytes: number): void {
+    this.#piece = new Uint8Array(bytes);
+    this.#view = new DataView(this.#piece.buffer);
+  }
+
+  #take(): Uint8Array {
+    this.#base += this.#piece.length;
+    return this.#piece;
+  }
+}
+
+function xattrBytesOf(index: LayerIndex, entry: number): number {
+  return index.hasXattrs(entry) ? (xattrBytes(index.xattrs(entry)) ?? 0) : 0;
+}
+
+function linkOf(index: LayerIndex, entry: number): Uint8Array {
+  const start = at(index.linkStart, entry);
+  return index.pool.subarray(start, start + at(index.linkLength, entry));
+}
+
+/** `new_encode_dev` of the kernel: 12 bits of major, 20 of minor. */
+function deviceNumber(major: number, minor: number): number {
+  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
+}
