@@ -36,6 +36,8 @@ export interface DatabaseOptions {
 export interface Writer {
   /** Rows changed. */
   run(sql: string, ...values: readonly SqlValue[]): number;
+  /** The id of the row that was inserted. */
+  insert(sql: string, ...values: readonly SqlValue[]): number;
 }
 
 export class Database {
@@ -113,7 +115,10 @@ export class Database {
     const lock = await lockFile(writerLockOf(this.path), 'exclusive', signal === undefined ? {} : { signal });
     try {
       if (this.#failed !== undefined) throw this.#failed;
-      const writer: Writer = { run: (sql, ...values) => Number(this.#statement(sql).run(...values).changes) };
+      const writer: Writer = {
+        run: (sql, ...values) => Number(this.#statement(sql).run(...values).changes),
+        insert: (sql, ...values) => Number(this.#statement(sql).run(...values).lastInsertRowid),
+      };
       return this.#bracket('BEGIN IMMEDIATE', () => work(writer));
     } finally {
       lock.release();

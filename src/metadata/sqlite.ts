@@ -7,8 +7,7 @@ export type Row = Readonly<Record<string, unknown>>;
 export interface SqliteStatement {
   all(...values: readonly SqlValue[]): Row[];
   get(...values: readonly SqlValue[]): Row | undefined;
-  iterate(...values: readonly SqlValue[]): IterableIterator<Row>;
-  run(...values: readonly SqlValue[]): { readonly changes: number | bigint };
+  run(...values: readonly SqlValue[]): { readonly changes: number | bigint; readonly lastInsertRowid: number | bigint };
 }
 
 export interface SqliteDatabase {

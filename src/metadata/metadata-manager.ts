@@ -1,0 +1,266 @@
+/**
+ * ▸ The seed's `MetadataManager`: which image a reference means, and of which layers it is made. Its records are the
+ * commit of a pull (I3): before them a layer is garbage, after them it is promised. It owns the tables images and
+ * image_layers; there is one for each image type. All answers come from the database, so a failed write leaves the old
+ * answer, and what another process wrote counts at once (I9).
+ */
+
+import { LarderError } from '../errors.js';
+import type { DiffId, Digest } from '../spec/digest.js';
+import type { ImageType } from '../spec/image.js';
+import type { Database, Row, Writer } from './database.js';
+import type { ImageLayer, ImageRecord } from './records.js';
+import { column, insertList, RowReader } from './rows.js';
+
+export interface MetadataManagerOptions {
+  readonly database: Database;
+  /** The only type that it keeps, lists and prunes. */
+  readonly type: ImageType;
+}
+
+/** What an image needs on disk (I3). */
+export interface Presence {
+  readonly layerExists: (diffId: DiffId) => boolean | Promise<boolean>;
+  readonly blobExists: (digest: Digest) => boolean | Promise<boolean>;
+}
+
+/** A record that was dropped because the disk has not what it promises. */
+export interface DroppedImage {
+  readonly reference: string;
+  readonly platform: string;
+  /** DiffIDs and digests. */
+  readonly missing: readonly string[];
+}
+
+/** What retained records refer to. */
+export interface References {
+  readonly layers: ReadonlySet<DiffId>;
+  /** Of each: what the reference resolved to, the manifest, the config. */
+  readonly blobs: ReadonlySet<Digest>;
+}
+
+/** Times of use closer together than this are one. */
+const TOUCH_GRANULARITY_MS = 60_000;
+
+const SELECT = `
+  SELECT i.id, i.type, i.reference, i.platform, i.digest, i.manifest, i.config, i.created, i.last_used,
+         l.diff_id, l.digest AS layer_digest, l.size, l.media_type
+  FROM images i LEFT JOIN image_layers l ON l.image = i.id
+  WHERE i.type = ?`;
+const INSERT_IMAGE = `
+  INSERT INTO images (type, reference, platform, digest, manifest, config, created, last_used)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_LAYER = `
+  INSERT INTO image_layers (image, position, diff_id, digest, size, media_type) VALUES (?, ?, ?, ?, ?, ?)`;
+
+export class MetadataManager {
+  readonly #database: Database;
+  readonly #type: ImageType;
+
+  constructor(options: MetadataManagerOptions) {
+    this.#database = options.database;
+    this.#type = options.type;
+  }
+
+  static create(options: MetadataManagerOptions): MetadataManager {
+    return new MetadataManager(options);
+  }
+
+  /**
+   * Looks whether each layer, manifest and config of each record is on disk, and forgets the records of which
+   * something is missing. Records that change meanwhile are left alone. Durable.
+   */
+  async recover(presence: Presence): Promise<readonly DroppedImage[]> {
+    const missing = await this.#missing(presence);
+    if (missing.size === 0) return [];
+    const broken = [...this.#records()]
+      .map(({ id, record }) => ({ id, record, lacks: needsOf(record).filter((name) => missing.has(name)) }))
+      .filter(({ lacks }) => lacks.length > 0);
+    await this.#database.transaction((writer) => {
+      // By id: a record that was put again meanwhile has a new one.
+      for (const { id } of broken) writer.run('DELETE FROM images WHERE id = ?', id);
+    });
+    return broken.map(({ record, lacks }) => ({
+      reference: record.reference,
+      platform: record.platform,
+      missing: lacks,
+    }));
+  }
+
+  /**
+   * Keeps the record, in place of one with the same reference and platform; durable when it resolves, and answers it.
+   * Its layers, manifest and config must be on disk, durably (I3). Rejects with LARDER_NO_SPACE, LARDER_PERMISSION,
+   * LARDER_METADATA_CORRUPT; then the old answer stands. LARDER_INTERNAL for a duplicate layer (I7).
+   */
+  async put(record: ImageRecord): Promise<ImageRecord> {
+    this.#require(record);
+    await this.#database.transaction((writer) => {
+      this.#delete(writer, record.reference, record.platform);
+      const id = this.#insert(writer, record);
+      insertList(writer, INSERT_LAYER, [id], record.layers, layerColumns);
+    });
+    return record;
+  }
+
+  /** The record of exactly this reference and platform. `cached: false` asks for a fresh image: always undefined. */
+  get(reference: string, cached: boolean, platform: string): ImageRecord | undefined {
+    if (!cached) return undefined;
+    const rows = this.#database.all(
+      `${SELECT} AND i.reference = ? AND i.platform = ? ORDER BY l.position`,
+      this.#type,
+      reference,
+      platform,
+    );
+    const [found] = this.#collect(rows);
+    return found?.record;
+  }
+
+  /**
+   * Forgets every image whose reference is not excluded, durably, and answers what the retained ones need. An excluded
+   * reference that is not here is passed over.
+   */
+  async prune(excluded: Iterable<string>): Promise<References> {
+    const kept = new Set(excluded);
+    return this.#database.transaction((writer) => {
+      const all = this.#database.all('SELECT DISTINCT reference FROM images WHERE type = ?', this.#type);
+      for (const row of all) {
+        const reference = new RowReader(this.#database, row).text('reference');
+        if (!kept.has(reference))
+          writer.run('DELETE FROM images WHERE type = ? AND reference = ?', this.#type, reference);
+      }
+      return { layers: new Set(this.#layers()), blobs: new Set(this.#blobs(['digest', 'manifest', 'config'])) };
+    });
+  }
+
+  /** By reference, then platform; one state of the database, read at the first step. */
+  *list(): IterableIterator<ImageRecord> {
+    for (const { record } of this.#records()) yield record;
+  }
+
+  /** All platforms when none is given. How many records there were; durable. */
+  async remove(reference: string, platform?: string): Promise<number> {
+    return this.#database.transaction((writer) => this.#delete(writer, reference, platform));
+  }
+
+  /** Notes that the image was used, to the minute. */
+  async touch(reference: string, platform: string, atMs: number = Date.now()): Promise<void> {
+    const record = this.get(reference, true, platform);
+    if (record === undefined || atMs - record.lastUsedAtMs < TOUCH_GRANULARITY_MS) return;
+    await this.#database.transaction((writer) =>
+      writer.run(
+        'UPDATE images SET last_used = max(last_used, ?) WHERE type = ? AND reference = ? AND platform = ?',
+        atMs,
+        this.#type,
+        reference,
+        platform,
+      ),
+    );
+  }
+
+  #require(record: ImageRecord): void {
+    const doing = `put image: ${record.reference}`;
+    if (record.type !== this.#type) throw new LarderError('LARDER_INTERNAL', `${doing}: not a ${this.#type} image`);
+    const distinct = new Set(record.layers.map((layer) => layer.diffId));
+    if (distinct.size !== record.layers.length)
+      throw new LarderError('LARDER_INTERNAL', `${doing}: a layer is listed twice`);
+  }
+
+  #delete(writer: Writer, reference: string, platform: string | undefined): number {
+    if (platform === undefined) {
+      return writer.run('DELETE FROM images WHERE type = ? AND reference = ?', this.#type, reference);
+    }
+    return writer.run(
+      'DELETE FROM images WHERE type = ? AND reference = ? AND platform = ?',
+      this.#type,
+      reference,
+      platform,
+    );
+  }
+
+  #insert(writer: Writer, record: ImageRecord): number {
+    return writer.insert(
+      INSERT_IMAGE,
+      record.type,
+      record.reference,
+      record.platform,
+      record.digest,
+      record.manifest,
+      record.config,
+      record.createdAtMs,
+      record.lastUsedAtMs,
+    );
+  }
+
+  #records(): IterableIterator<{ readonly id: number; readonly record: ImageRecord }> {
+    return this.#collect(this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type));
+  }
+
+  /** Rows of one image after the other, each with one of its layers. */
+  *#collect(rows: readonly Row[]): IterableIterator<{ readonly id: number; readonly record: ImageRecord }> {
+    for (let i = 0; i < rows.length; ) {
+      const first = new RowReader(this.#database, rows[i] ?? {});
+      const id = first.count('id');
+      const layers: ImageLayer[] = [];
+      for (let row = rows[i]; row?.['id'] === id; row = rows[++i]) {
+        if (row?.['diff_id'] !== null) layers.push(layerOf(new RowReader(this.#database, row ?? {})));
+      }
+      yield { id, record: recordOf(first, layers) };
+    }
+  }
+
+  #layers(): DiffId[] {
+    return column(
+      this.#database,
+      (row) => row.diffId('diff_id'),
+      'SELECT DISTINCT l.diff_id FROM images i JOIN image_layers l ON l.image = i.id WHERE i.type = ?',
+      this.#type,
+    );
+  }
+
+  #blobs(columns: readonly ('digest' | 'manifest' | 'config')[]): Digest[] {
+    const selects = columns.map((name) => `SELECT ${name} AS blob FROM images WHERE type = ?`);
+    const types = columns.map(() => this.#type);
+    return column(this.#database, (row) => row.digest('blob'), selects.join(' UNION '), ...types);
+  }
+
+  /** Asks for each layer and blob once, however many images share it. */
+  async #missing(presence: Presence): Promise<Set<string>> {
+    const missing = new Set<string>();
+    for (const diffId of this.#layers()) if (!(await presence.layerExists(diffId))) missing.add(diffId);
+    for (const digest of this.#blobs(['manifest', 'config'])) {
+      if (!(await presence.blobExists(digest))) missing.add(digest);
+    }
+    return missing;
+  }
+}
+
+function needsOf(record: ImageRecord): readonly string[] {
+  return [...record.layers.map((layer) => layer.diffId), record.manifest, record.config];
+}
+
+function layerColumns(layer: ImageLayer): readonly (string | number)[] {
+  return [layer.diffId, layer.digest, layer.size, layer.mediaType];
+}
+
+function layerOf(row: RowReader): ImageLayer {
+  return {
+    diffId: row.diffId('diff_id'),
+    digest: row.digest('layer_digest'),
+    size: row.count('size'),
+    mediaType: row.text('media_type'),
+  };
+}
+
+function recordOf(row: RowReader, layers: readonly ImageLayer[]): ImageRecord {
+  return {
+    type: row.imageType('type'),
+    reference: row.text('reference'),
+    platform: row.text('platform'),
+    digest: row.digest('digest'),
+    manifest: row.digest('manifest'),
+    config: row.digest('config'),
+    layers,
+    createdAtMs: row.count('created'),
+    lastUsedAtMs: row.count('last_used'),
+  };
+}
