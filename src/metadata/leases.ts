@@ -1,51 +1,62 @@
 /**
  * ▸ Pulls' holds: what a handle is about to use, from before the first byte until an image record or a claim names it
  * (I5). A lease counts while its handle is open, and no longer. It owns the tables leases, lease_layers and
- * lease_blobs, and the directory handles/.
+ * lease_blobs.
+ *
+ * To use what a record names: read the record, add its names to a lease, read the record again. If it is still there,
+ * a prune that comes later finds the lease.
  */
 import { randomUUID } from 'node:crypto';
 import { LarderError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import type { DiffId, Digest } from '../spec/digest.js';
-import type { Database } from './database.js';
+import type { Database, Writer } from './database.js';
 import { isHandleAlive, removeDeadHandles, type StoreHandle } from './handles.js';
 import type { LeaseRecord } from './records.js';
 import { column, type RowReader } from './rows.js';
 
+export interface LeasedNames {
+  readonly layers?: Iterable<DiffId>;
+  readonly blobs?: Iterable<Digest>;
+}
+
+export interface LeasesOptions {
+  readonly database: Database;
+  readonly layout: Layout;
+  /** Whose leases `create` makes. */
+  readonly handle: StoreHandle;
+}
+
+/** One hold; to be released, or disposed of. */
+export interface Lease {
+  readonly id: string;
+  /** Durable when it resolves. Rejects with LARDER_INTERNAL when the lease was released. */
+  add(names: LeasedNames): Promise<void>;
+  /** Idempotent. */
+  release(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
 export class Leases {
   readonly #database: Database;
   readonly #layout: Layout;
+  readonly #handle: StoreHandle;
 
-  constructor(database: Database, layout: Layout) {
-    this.#database = database;
-    this.#layout = layout;
+  constructor(options: LeasesOptions) {
+    this.#database = options.database;
+    this.#layout = options.layout;
+    this.#handle = options.handle;
   }
 
-  /** An empty lease of this handle, or one that holds these at once; durable when it resolves. */
-  async create(handle: StoreHandle, layers: Iterable<DiffId> = [], blobs: Iterable<Digest> = []): Promise<LeaseRecord> {
-    const lease: LeaseRecord = { id: randomUUID(), handle: handle.id, layers: [...layers], blobs: [...blobs] };
+  /** An empty lease, or one that holds these at once; durable when it resolves. */
+  async create(names: LeasedNames = {}): Promise<Lease> {
+    const id = randomUUID();
     await this.#database.transaction((writer) => {
-      writer.run('INSERT INTO leases VALUES (?, ?, ?)', lease.id, lease.handle, Date.now());
-      for (const diffId of lease.layers)
-        writer.run('INSERT OR IGNORE INTO lease_layers VALUES (?, ?)', lease.id, diffId);
-      for (const digest of lease.blobs) writer.run('INSERT OR IGNORE INTO lease_blobs VALUES (?, ?)', lease.id, digest);
+      writer.run('INSERT INTO leases (id, handle, created) VALUES (?, ?, ?)', id, this.#handle.id, Date.now());
+      insertNames(writer, id, names);
     });
-    return lease;
-  }
-
-  /** Durable when it resolves. Rejects with LARDER_INTERNAL when the lease is gone. */
-  async addLayers(lease: string, layers: Iterable<DiffId>): Promise<void> {
-    await this.#add(lease, 'lease_layers', layers);
-  }
-
-  /** Durable when it resolves. Rejects with LARDER_INTERNAL when the lease is gone. */
-  async addBlobs(lease: string, blobs: Iterable<Digest>): Promise<void> {
-    await this.#add(lease, 'lease_blobs', blobs);
-  }
-
-  /** False when there was none. */
-  async remove(lease: string): Promise<boolean> {
-    return (await this.#database.transaction((writer) => writer.run('DELETE FROM leases WHERE id = ?', lease))) > 0;
+    const release = (): Promise<void> => this.#remove(id);
+    return { id, add: (more) => this.#add(id, more), release, [Symbol.asyncDispose]: release };
   }
 
   /** Those whose handle is open, in any process. */
@@ -66,15 +77,18 @@ export class Leases {
     );
   }
 
-  async #add(lease: string, table: string, names: Iterable<string>): Promise<void> {
-    const values = [...names];
-    if (values.length === 0) return;
+  async #add(id: string, names: LeasedNames): Promise<void> {
     await this.#database.transaction((writer) => {
-      if (this.#database.get('SELECT id FROM leases WHERE id = ?', lease) === undefined) {
-        throw new LarderError('LARDER_INTERNAL', `extend lease: ${lease}: there is no such lease`);
+      if (this.#database.get('SELECT id FROM leases WHERE id = ?', id) === undefined) {
+        throw new LarderError('LARDER_INTERNAL', `extend lease: ${id}: there is no such lease`);
       }
-      for (const value of values) writer.run(`INSERT OR IGNORE INTO ${table} VALUES (?, ?)`, lease, value);
+      insertNames(writer, id, names);
     });
+  }
+
+  async #remove(id: string): Promise<void> {
+    if (this.#database.get('SELECT id FROM leases WHERE id = ?', id) === undefined) return;
+    await this.#database.transaction((writer) => writer.run('DELETE FROM leases WHERE id = ?', id));
   }
 
   #handles(): string[] {
@@ -96,4 +110,10 @@ export class Leases {
       blobs: column(this.#database, (item) => item.digest('digest'), blobs, id),
     };
   }
+}
+
+function insertNames(writer: Writer, lease: string, names: LeasedNames): void {
+  for (const diffId of names.layers ?? [])
+    writer.run('INSERT OR IGNORE INTO lease_layers VALUES (?, ?)', lease, diffId);
+  for (const digest of names.blobs ?? []) writer.run('INSERT OR IGNORE INTO lease_blobs VALUES (?, ?)', lease, digest);
 }
