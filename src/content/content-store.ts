@@ -65,7 +65,23 @@ export interface ContentWriter {
   remove(digest: Digest): Promise<boolean>;
 }
 
-export class ContentStore implements ContentProvider, ContentWriter {
+export interface ContentIngester {
+  /**
+   * Waits until nobody else downloads this blob, in this process or another, then answers its {@link Ingest} with what
+   * is there of it. Rejects with LARDER_ABORTED, LARDER_NO_SPACE, LARDER_PERMISSION.
+   */
+  openIngest(digest: Digest, options?: OpenIngestOptions): Promise<Ingest>;
+  /** Downloads that were broken off, and those under way (`busy`). */
+  listIngests(): AsyncIterable<IngestLeftover>;
+  /** Drops the bytes of a download that was broken off. False when it is under way, or when there is none. */
+  removeIngest(digest: Digest): Promise<boolean>;
+}
+
+export interface ContentManager extends ContentProvider, ContentWriter, ContentIngester {}
+
+export type { Ingest, IngestLeftover, OpenIngestOptions } from './ingest.js';
+
+export class ContentStore implements ContentManager {
   readonly #layout: Layout;
 
   constructor(layout: Layout) {
@@ -143,20 +159,14 @@ export class ContentStore implements ContentProvider, ContentWriter {
     }
   }
 
-  /**
-   * Waits until no other process downloads this blob, then answers its {@link Ingest} with what is there of it.
-   * Rejects with LARDER_ABORTED, LARDER_NO_SPACE, LARDER_PERMISSION.
-   */
   openIngest(digest: Digest, options: OpenIngestOptions = {}): Promise<Ingest> {
     return Ingest.open(this.#layout, digest, options);
   }
 
-  /** Downloads that were broken off, and those under way (`busy`). */
   listIngests(): AsyncIterable<IngestLeftover> {
     return listIngests(this.#layout);
   }
 
-  /** Drops the bytes of a download that was broken off. False when it is under way, or when there is none. */
   removeIngest(digest: Digest): Promise<boolean> {
     return removeIngest(this.#layout, digest);
   }

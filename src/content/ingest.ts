@@ -23,13 +23,13 @@ export interface IngestLeftover {
 
 /**
  * The hold on one download, across threads and processes: while it is open, nobody else has an Ingest of this digest.
- * The bytes themselves are appended by whoever does the work, by path; nobody may write to `path` after one of the
+ * The bytes themselves are appended by whoever does the work, by path; nobody may write to `dataPath` after one of the
  * three ends. Exactly one of them counts, later calls do nothing.
  */
 export class Ingest {
   readonly digest: Digest;
   /** Of the compressed bytes; missing when there are none yet. */
-  readonly path: string;
+  readonly dataPath: string;
   /** How many bytes were there when it was opened. They are not proven: the work re-hashes them. */
   readonly size: number;
   readonly #layout: Layout;
@@ -38,7 +38,7 @@ export class Ingest {
 
   constructor(layout: Layout, digest: Digest, lock: FileLock, size: number) {
     this.digest = digest;
-    this.path = dataOf(layout, digest);
+    this.dataPath = dataOf(layout, digest);
     this.size = size;
     this.#layout = layout;
     this.#lock = lock;
@@ -72,15 +72,15 @@ export class Ingest {
   /** Gives up and keeps the bytes for a resume. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#end(async () => {
-      if ((await sizeOf(this.path)) === 0) await this.#drop();
+      if ((await sizeOf(this.dataPath)) === 0) await this.#drop();
     });
   }
 
   /** The caller has proven that the bytes hash to the digest; here they become durable and get their name. */
   async #keep(): Promise<void> {
     const target = this.#layout.blob(this.digest);
-    await syncFile(this.path, 0o400);
-    await rename(this.path, target);
+    await syncFile(this.dataPath, 0o400);
+    await rename(this.dataPath, target);
     await fsyncDirectory(dirname(target));
   }
 

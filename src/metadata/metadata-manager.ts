@@ -18,6 +18,16 @@ export interface MetadataManagerOptions {
   readonly type: ImageType;
 }
 
+export interface ImageName {
+  readonly reference: string;
+  readonly platform: string;
+}
+
+export interface ExcludedImage {
+  readonly reference: string;
+  readonly platform?: string;
+}
+
 /** What an image needs on disk (I3). */
 export interface Presence {
   readonly layerExists: (diffId: DiffId) => boolean | Promise<boolean>;
@@ -25,9 +35,7 @@ export interface Presence {
 }
 
 /** A record that was dropped because the disk has not what it promises. */
-export interface DroppedImage {
-  readonly reference: string;
-  readonly platform: string;
+export interface DroppedImage extends ImageName {
   /** DiffIDs and digests. */
   readonly missing: readonly string[];
 }
@@ -116,17 +124,17 @@ export class MetadataManager {
   }
 
   /**
-   * Forgets every image whose reference is not excluded, durably, and answers what the retained ones need. An excluded
-   * reference that is not here is passed over.
+   * Forgets every image that is not excluded, durably, and answers what the retained ones need. Without a platform all
+   * platforms of the reference are excluded. An excluded image that is not here is passed over.
    */
-  async prune(excluded: Iterable<string>): Promise<References> {
-    const kept = new Set(excluded);
+  async prune(excluded: Iterable<ExcludedImage>): Promise<References> {
+    const kept = [...excluded];
+    const references = new Set(kept.filter(({ platform }) => platform === undefined).map(({ reference }) => reference));
+    const exact = new Set(kept.map(({ reference, platform }) => `${reference} ${platform}`));
     return this.#database.transaction((writer) => {
-      const all = this.#database.all('SELECT DISTINCT reference FROM images WHERE type = ?', this.#type);
-      for (const row of all) {
-        const reference = new RowReader(this.#database, row).text('reference');
-        if (!kept.has(reference))
-          writer.run('DELETE FROM images WHERE type = ? AND reference = ?', this.#type, reference);
+      for (const { id, reference, platform } of this.#names()) {
+        const keep = references.has(reference) || exact.has(`${reference} ${platform}`);
+        if (!keep) writer.run('DELETE FROM images WHERE id = ?', id);
       }
       return { layers: new Set(this.#layers()), blobs: new Set(this.#blobs(['digest', 'manifest', 'config'])) };
     });
@@ -142,19 +150,13 @@ export class MetadataManager {
     return this.#database.transaction((writer) => this.#delete(writer, reference, platform));
   }
 
-  /** Notes that the image was used, to the minute. */
-  async touch(reference: string, platform: string, atMs: number = Date.now()): Promise<void> {
+  /** Notes that the image was used, to the minute; durable when it resolves. */
+  async touch(image: ImageName, atMs: number = Date.now()): Promise<void> {
+    const { reference, platform } = image;
     const record = this.get(reference, true, platform);
     if (record === undefined || atMs - record.lastUsedAtMs < TOUCH_GRANULARITY_MS) return;
-    await this.#database.transaction((writer) =>
-      writer.run(
-        'UPDATE images SET last_used = max(last_used, ?) WHERE type = ? AND reference = ? AND platform = ?',
-        atMs,
-        this.#type,
-        reference,
-        platform,
-      ),
-    );
+    const sql = 'UPDATE images SET last_used = max(last_used, ?) WHERE type = ? AND reference = ? AND platform = ?';
+    await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform));
   }
 
   #require(record: ImageRecord): void {
@@ -206,6 +208,15 @@ export class MetadataManager {
       }
       yield { id, record: recordOf(first, layers) };
     }
+  }
+
+  #names(): { readonly id: number; readonly reference: string; readonly platform: string }[] {
+    return column(
+      this.#database,
+      (row) => ({ id: row.count('id'), reference: row.text('reference'), platform: row.text('platform') }),
+      'SELECT id, reference, platform FROM images WHERE type = ?',
+      this.#type,
+    );
   }
 
   #layers(): DiffId[] {
