@@ -21,12 +21,12 @@
  */
 import { join } from 'node:path';
 import type { ContainerId } from './spec/container-id.js';
-import { algorithmOf, type ChainId, type Digest, type DiffId, hexOf } from './spec/digest.js';
+import { algorithmOf, type ChainId, type DiffId, type Digest, hexOf } from './spec/digest.js';
+import { DERIVED_FORMAT } from './tree/derived-format.js';
 
 /** Version of what cannot be rebuilt: metadata/, blobs/, layers/. */
 export const STORE_FORMAT = 1;
-/** Version of everything under derived/; part of the merged key. Bump it whenever an encoder's output changes. */
-export const DERIVED_FORMAT = 1;
+export { DERIVED_FORMAT };
 
 export class Layout {
   readonly root: string;

@@ -1,0 +1,295 @@
+/**
+ * From a path of a layer to a directory of the growing tree. Symlinks are followed inside the image's root, however
+ * they are written: an absolute target starts at the root again, `..` stops there.
+ */
+import { at } from '../bytes.js';
+import { LarderError } from '../errors.js';
+import { shownName } from './clean-path.js';
+import { type NameTable, NONE } from './name-table.js';
+import { IMPLIED, KIND, type LayerIndex } from './types.js';
+
+/** As Linux: more symlinks in one lookup are taken for a loop. */
+const MAX_LINKS = 40;
+/** A path cannot be deeper when written out; through symlinks it could. */
+const MAX_DEPTH = 1024;
+const SLASH = 0x2f;
+const DOT = 0x2e;
+
+/** The symlinks that whiteouts of one layer cross, and what that layer itself has at their places. */
+export interface SymlinkWatch {
+  /** Paths, as Latin-1 text, of the symlinks that were crossed. */
+  readonly crossed: Set<string>;
+  /** Entries of the layer at crossed paths. */
+  readonly own: ReadonlyMap<string, number>;
+}
+
+export class PathWalker {
+  readonly #table: NameTable;
+  /** The way from the root to where the walk is; NONE for a directory that has still to be made. */
+  readonly #way = new Uint32Array(MAX_DEPTH + 1);
+  readonly #wayLayer = new Uint16Array(MAX_DEPTH + 1);
+  readonly #wayStart = new Uint32Array(MAX_DEPTH + 1);
+  readonly #wayEnd = new Uint32Array(MAX_DEPTH + 1);
+  #depth = 0;
+
+  // Pending pieces of text: the path itself, and above it the targets of symlinks under way.
+  readonly #textLayer = new Uint16Array(MAX_LINKS + 2);
+  readonly #textNext = new Uint32Array(MAX_LINKS + 2);
+  readonly #textEnd = new Uint32Array(MAX_LINKS + 2);
+  #texts = 0;
+
+  // The last path that was made, so that its neighbours need no second walk. Its first `#plain` components are the
+  // first ones of the way, component k ends at #componentEnd[k].
+  #lastPool: Uint8Array = new Uint8Array(0);
+  #lastStart = 0;
+  #lastEnd = 0;
+  #lastInode = NONE;
+  #plain = 0;
+  readonly #componentEnd = new Uint32Array(MAX_DEPTH + 1);
+
+  /** Bytes of symlink targets that may still be walked: a farm of long symlinks must not cost more than its entries. */
+  #linkBytes: number;
+
+  constructor(table: NameTable) {
+    this.#table = table;
+    this.#linkBytes = 2 ** 26 + 256 * table.layers.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** Forgets remembered ways. Needed after a name of a directory or a symlink lost its inode. */
+  forget(): void {
+    this.#lastInode = NONE;
+    this.#plain = 0;
+  }
+
+  /** The directory at path [start, end) of a layer; missing directories and other things in the way become implied directories. */
+  make(layer: number, start: number, end: number): number {
+    if (start === end) return at(this.#table.inode, 0);
+    if (this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
+    this.#resume(layer, start, end);
+    this.#run(layer, start, end, true, undefined);
+    const inode = this.#materialise();
+    this.#lastPool = this.#table.pools[layer] as Uint8Array;
+    this.#lastStart = start;
+    this.#lastEnd = end;
+    this.#lastInode = inode;
+    return inode;
+  }
+
+  /** The directory at path [start, end) of a layer, or NONE. */
+  look(layer: number, start: number, end: number, watch?: SymlinkWatch): number {
+    if (watch === undefined && this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
+    this.forget();
+    this.#depth = 0;
+    this.#startText(layer, start, end);
+    return this.#run(layer, start, end, false, watch) ? this.#here() : NONE;
+  }
+
+  /** The name of the directory at path [start, end) of a layer, or NONE. The root's is 0. */
+  lookName(layer: number, start: number, end: number, watch?: SymlinkWatch): number {
+    if (this.look(layer, start, end, watch) === NONE) return NONE;
+    return this.#depth === 0 ? 0 : at(this.#way, this.#depth - 1);
+  }
+
+  #startText(layer: number, start: number, end: number): void {
+    this.#texts = 1;
+    this.#textLayer[0] = layer;
+    this.#textNext[0] = start;
+    this.#textEnd[0] = end;
+  }
+
+  /** Takes over as much of the last way as the new path shares. */
+  #resume(layer: number, start: number, end: number): void {
+    const pool = this.#table.pools[layer] as Uint8Array;
+    const most = Math.min(end - start, this.#lastEnd - this.#lastStart);
+    let shared = 0;
+    if (this.#plain > 0)
+      while (shared < most && at(pool, start + shared) === at(this.#lastPool, this.#lastStart + shared)) shared++;
+    let depth = this.#plain;
+    while (depth > 0) {
+      const componentEnd = at(this.#componentEnd, depth - 1);
+      if (componentEnd <= shared && (componentEnd === end - start || at(pool, start + componentEnd) === SLASH)) break;
+      depth--;
+    }
+    this.#plain = depth;
+    this.#depth = depth;
+    this.#startText(layer, start + (depth === 0 ? 0 : at(this.#componentEnd, depth - 1)), end);
+  }
+
+  #isLast(layer: number, start: number, end: number): boolean {
+    const length = end - start;
+    if (length !== this.#lastEnd - this.#lastStart) return false;
+    const pool = this.#table.pools[layer] as Uint8Array;
+    // From the back: neighbours differ at the end of their paths.
+    for (let k = length - 1; k >= 0; k--)
+      if (at(pool, start + k) !== at(this.#lastPool, this.#lastStart + k)) return false;
+    return true;
+  }
+
+  /** Walks all pending text. False when something is missing and nothing may be made. */
+  #run(layer: number, start: number, end: number, create: boolean, watch: SymlinkWatch | undefined): boolean {
+    const table = this.#table;
+    let links = 0;
+    let plain = true;
+    while (this.#texts > 0) {
+      const text = this.#texts - 1;
+      const textLayer = at(this.#textLayer, text);
+      const pool = table.pools[textLayer] as Uint8Array;
+      const textEnd = at(this.#textEnd, text);
+      let from = at(this.#textNext, text);
+      while (from < textEnd && at(pool, from) === SLASH) from++;
+      if (from === textEnd) {
+        this.#texts--;
+        continue;
+      }
+      let to = from + 1;
+      while (to < textEnd && at(pool, to) !== SLASH) to++;
+      this.#textNext[text] = to;
+      if (at(pool, from) === DOT) {
+        if (to - from === 1) continue;
+        if (to - from === 2 && at(pool, from + 1) === DOT) {
+          this.#depth = Math.max(0, this.#depth - 1);
+          this.#plain = Math.min(this.#plain, this.#depth);
+          continue;
+        }
+      }
+      const directory = this.#here();
+      const name = directory === NONE ? NONE : table.find(directory, pool, from, to);
+      const inode = name === NONE ? NONE : at(table.inode, name);
+      const kind = inode === NONE ? 0 : table.kind(inode);
+      if (kind === KIND.symlink) {
+        plain = false;
+        if (++links > MAX_LINKS)
+          throw this.#failure(layer, start, end, 'LARDER_LAYER_INVALID', 'too many symlinks, probably a loop');
+        const lexical = text === 0 ? to : undefined;
+        if (!this.#follow(inode, textLayer, from, to, watch, lexical === undefined ? undefined : start)) return false;
+        if (this.#linkBytes < 0)
+          throw this.#failure(layer, start, end, 'LARDER_LAYER_LIMIT', 'too many symlinks to follow');
+        continue;
+      }
+      if (kind !== KIND.directory && !create) return false;
+      if (this.#depth === MAX_DEPTH)
+        throw this.#failure(layer, start, end, 'LARDER_LAYER_LIMIT', `deeper than ${MAX_DEPTH} directories`);
+      this.#way[this.#depth] = kind === KIND.directory ? name : NONE;
+      this.#wayLayer[this.#depth] = textLayer;
+      this.#wayStart[this.#depth] = from;
+      this.#wayEnd[this.#depth] = to;
+      if (plain && create) {
+        this.#componentEnd[this.#depth] = to - start;
+        this.#plain = this.#depth + 1;
+      }
+      this.#depth++;
+    }
+    return true;
+  }
+
+  /** The directory where the walk is; NONE when it has still to be made. */
+  #here(): number {
+    const { inode } = this.#table;
+    if (this.#depth === 0) return at(inode, 0);
+    const name = at(this.#way, this.#depth - 1);
+    return name === NONE ? NONE : at(inode, name);
+  }
+
+  /** Puts a symlink's target in front of what is pending. False when the layer itself has something else at its place. */
+  #follow(
+    inode: number,
+    layer: number,
+    from: number,
+    to: number,
+    watch: SymlinkWatch | undefined,
+    pathStart: number | undefined,
+  ): boolean {
+    const table = this.#table;
+    let targetLayer = at(table.inodeLayer, inode);
+    let entry = at(table.inodeEntry, inode);
+    if (watch !== undefined) {
+      const own = this.#ownEntry(watch, layer, from, to, pathStart);
+      if (own !== undefined) {
+        // Only a whiteout's own text is watched, so text 0 is of the layer that is being applied.
+        targetLayer = at(this.#textLayer, 0);
+        entry = own;
+        if (at((table.layers[targetLayer] as LayerIndex).kind, own) !== KIND.symlink) return false;
+      }
+    }
+    const index = table.layers[targetLayer] as LayerIndex;
+    const start = at(index.linkStart, entry);
+    const length = at(index.linkLength, entry);
+    if (at(index.pool, start) === SLASH) {
+      this.#depth = 0;
+      this.#plain = 0;
+    }
+    this.#linkBytes -= length;
+    this.#textLayer[this.#texts] = targetLayer;
+    this.#textNext[this.#texts] = start;
+    this.#textEnd[this.#texts] = start + length;
+    this.#texts++;
+    return true;
+  }
+
+  #ownEntry(
+    watch: SymlinkWatch,
+    layer: number,
+    from: number,
+    to: number,
+    pathStart: number | undefined,
+  ): number | undefined {
+    const pool = this.#table.pools[layer] as Uint8Array;
+    const paths = [this.#wayText() + latin1(pool, from, to)];
+    if (pathStart !== undefined) paths.push(latin1(pool, pathStart, to));
+    let own: number | undefined;
+    for (const path of paths) {
+      this.#linkBytes -= path.length;
+      watch.crossed.add(path);
+      own ??= watch.own.get(path);
+    }
+    return own;
+  }
+
+  /** The way as text that ends in a slash, or is empty for the root. */
+  #wayText(): string {
+    let text = '';
+    for (let d = 0; d < this.#depth; d++) {
+      const pool = this.#table.pools[at(this.#wayLayer, d)] as Uint8Array;
+      text += `${latin1(pool, at(this.#wayStart, d), at(this.#wayEnd, d))}/`;
+    }
+    return text;
+  }
+
+  /** Makes the directories of the way that are missing; the inode of its end. */
+  #materialise(): number {
+    const table = this.#table;
+    let inode = at(table.inode, 0);
+    for (let d = 0; d < this.#depth; d++) {
+      let name = at(this.#way, d);
+      if (name === NONE) {
+        const layer = at(this.#wayLayer, d);
+        const start = at(this.#wayStart, d);
+        const end = at(this.#wayEnd, d);
+        name = table.find(inode, table.pools[layer] as Uint8Array, start, end);
+        const implied = table.addInode(IMPLIED, 0);
+        if (name === NONE) name = table.addName(inode, layer, start, end, implied);
+        else table.inode[name] = implied;
+        this.#way[d] = name;
+      }
+      inode = at(table.inode, name);
+    }
+    return inode;
+  }
+
+  #failure(
+    layer: number,
+    start: number,
+    end: number,
+    code: 'LARDER_LAYER_INVALID' | 'LARDER_LAYER_LIMIT',
+    problem: string,
+  ): LarderError {
+    const path = (this.#table.pools[layer] as Uint8Array).subarray(start, end);
+    return new LarderError(code, `merging layers: directory ${shownName(path)} of layer ${layer + 1}: ${problem}`, {
+      details: { layer: layer + 1 },
+    });
+  }
+}
+
+export function latin1(pool: Uint8Array, start: number, end: number): string {
+  return Buffer.from(pool.buffer, pool.byteOffset + start, end - start).toString('latin1');
+}
