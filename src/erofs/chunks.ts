@@ -4,7 +4,7 @@
  * every edge between data and hole is a multiple of.
  */
 import type { SparseRun } from '../tar/entry.js';
-import { BLOCK, CHUNK_INDEX_BYTES, MAX_CHUNK_BITS, NULL_ADDRESS } from './constants.js';
+import { BLOCK, CHUNK_INDEX_BYTES, MAX_CHUNK_BITS, MAX_CHUNKS, NULL_ADDRESS } from './constants.js';
 
 export interface FileChunks {
   /** log2(chunk size / block size). */
@@ -33,7 +33,8 @@ export function chunkCount(size: number, bits: number): number {
 /**
  * The chunks of a file whose runs follow each other on the device from byte `offset`, which is a multiple of 512.
  * `runs` are those of the index: every run starts at a multiple of 512, in the file and in the tar.
- * Undefined when they do not, or when a run reaches past the file's end.
+ * Undefined when they do not, when a run reaches past the file's end, or when it takes more than 65,536 chunks: such a
+ * file's content belongs into the layer's extra file.
  */
 export function sparseChunks(size: number, offset: number, runs: readonly SparseRun[]): FileChunks | undefined {
   const joined = joinRuns(size, offset, runs);
@@ -45,7 +46,8 @@ export function sparseChunks(size: number, offset: number, runs: readonly Sparse
     // The last chunk of a file may be incomplete.
     if (block + blocks < end) bits = Math.min(bits, trailingZeros(blocks));
   }
-  return { bits, count: chunkCount(size, bits), runs: joined };
+  const count = chunkCount(size, bits);
+  return count > MAX_CHUNKS ? undefined : { bits, count, runs: joined };
 }
 
 function joinRuns(size: number, offset: number, runs: readonly SparseRun[]): ChunkRun[] | undefined {
@@ -74,25 +76,15 @@ function trailingZeros(n: number): number {
   return zeros;
 }
 
-/** Writes the indexes of chunks [from, to) to `view` at `start`. */
-export function encodeChunks(
-  file: FileChunks,
-  device: number,
-  from: number,
-  to: number,
-  view: DataView,
-  start: number,
-): void {
-  for (let i = 0; i < to - from; i++) view.setUint32(start + i * CHUNK_INDEX_BYTES + 4, NULL_ADDRESS, true);
+/** Writes the index of every chunk to `view`, one after the other from `start`. */
+export function encodeChunks(file: FileChunks, device: number, view: DataView, start: number): void {
+  for (let i = 0; i < file.count; i++) view.setUint32(start + i * CHUNK_INDEX_BYTES + 4, NULL_ADDRESS, true);
   const step = 2 ** file.bits;
   for (const { block, blocks, address } of file.runs) {
-    const first = block / step;
-    if (first >= to) return;
-    const end = Math.min(to, first + Math.ceil(blocks / step));
-    for (let chunk = Math.max(first, from); chunk < end; chunk++) {
-      const at = start + (chunk - from) * CHUNK_INDEX_BYTES;
-      view.setUint16(at + 2, device, true);
-      view.setUint32(at + 4, address + (chunk - first) * step, true);
+    const first = start + (block / step) * CHUNK_INDEX_BYTES;
+    for (let i = 0; i * step < blocks; i++) {
+      view.setUint16(first + i * CHUNK_INDEX_BYTES + 2, device, true);
+      view.setUint32(first + i * CHUNK_INDEX_BYTES + 4, address + i * step, true);
     }
   }
 }

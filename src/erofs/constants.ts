@@ -45,8 +45,11 @@ export const MAX_DEVICES = 0xffff;
 
 /** Node ids count units of 32 bytes from the start of the metadata area. */
 export const NID_UNIT = 32;
-/** The root is the first inode; ids 0 and 1 stay unused, since programs take an inode number of 0 for a deleted entry. */
-export const ROOT_NID = 2;
+/**
+ * Where the first inode may start: ids 0 and 1 stay unused, since programs take an inode number of 0 for a deleted
+ * entry. The root is the first, so that its id fits the superblock's 16 bits however large the image is.
+ */
+export const FIRST_NID = 2;
 
 /** Offsets of fields in `struct erofs_inode_extended`. */
 export const INODE = {
@@ -70,6 +73,8 @@ export const FORMAT = { plain: 1, inline: 1 | (2 << 1), chunked: 1 | (4 << 1) } 
 /** `erofs_inode_chunk_info.format`: five bits of log2(chunk / block), then this bit for 8-byte indexes. */
 export const CHUNK_INDEXES = 0x20;
 export const MAX_CHUNK_BITS = 31;
+/** Ours, not the format's: so every inode with all that follows it fits into one piece of the image. */
+export const MAX_CHUNKS = 65_536;
 export const CHUNK_INDEX_BYTES = 8;
 /** The block address of a chunk that is a hole; no data may start there. */
 export const NULL_ADDRESS = 0xffffffff;

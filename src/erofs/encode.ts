@@ -39,12 +39,8 @@ class Encoder {
   *metadata(): Generator<Uint8Array, void, undefined> {
     const { inodeCount } = this.#tree;
     for (let first = 0; first < inodeCount; ) {
-      let end = first;
+      let end = first + 1;
       while (end < inodeCount && this.#recordEnd(end) - this.#base <= PIECE_BYTES) end++;
-      if (end === first) {
-        yield* this.#largeFile(first++);
-        continue;
-      }
       this.#start(this.#recordEnd(end - 1) - this.#base);
       while (first < end) this.#encodeInode(first++);
       yield this.#take();
@@ -92,31 +88,6 @@ class Encoder {
       directory.encode(first, end, this.#layout.nid, this.#piece, this.#view, start);
       first = end;
     };
-  }
-
-  /** A sparse file whose chunk indexes alone fill more than a piece: in as many pieces as it takes. */
-  *#largeFile(inode: number): Generator<Uint8Array, void, undefined> {
-    const index = this.#indexOf(inode);
-    const entry = at(this.#tree.entry, inode);
-    const file = sparseChunks(at(index.size, entry), at(index.offset, entry), index.sparse(entry) ?? []) ?? NO_CHUNKS;
-    const device = this.#deviceOf(inode, index, entry);
-
-    this.#start(alignUp(INODE.bytes + xattrBytesOf(index, entry), 8));
-    this.#encodeAttributes(inode, 0);
-    this.#encodeXattrs(index, entry, 0);
-    this.#encodeFileHead(0, at(index.size, entry), file.bits);
-    yield this.#take();
-    const perPiece = PIECE_BYTES / CHUNK_INDEX_BYTES;
-    for (let from = 0; from < file.count; from += perPiece) {
-      const to = Math.min(file.count, from + perPiece);
-      this.#start((to - from) * CHUNK_INDEX_BYTES);
-      encodeChunks(file, device, from, to, this.#view, 0);
-      yield this.#take();
-    }
-    const padding = this.#recordEnd(inode) - this.#base;
-    if (padding === 0) return;
-    this.#start(padding);
-    yield this.#take();
   }
 
   #encodeInode(inode: number): void {
@@ -198,7 +169,7 @@ class Encoder {
     if (runs !== undefined) {
       const file = sparseChunks(size, offset, runs) ?? NO_CHUNKS;
       this.#encodeFileHead(start, size, file.bits);
-      encodeChunks(file, device, 0, file.count, this.#view, body);
+      encodeChunks(file, device, this.#view, body);
       return;
     }
     const bits = contiguousBits(size);

@@ -18,13 +18,13 @@ import {
   BLOCK,
   CHUNK_INDEX_BYTES,
   DEVICE_SLOT,
+  FIRST_NID,
   INODE,
   MAX_DEVICES,
   MAX_NAME_BYTES,
   MAX_SYMLINK_BYTES,
   NID_UNIT,
   NULL_ADDRESS,
-  ROOT_NID,
   SUPERBLOCK,
 } from './constants.js';
 import { Directory } from './directory.js';
@@ -84,7 +84,7 @@ class Layouter {
   readonly #contentBlock: Uint32Array;
   readonly #used: Uint8Array;
   readonly #directory: Directory;
-  #meta = ROOT_NID * NID_UNIT;
+  #meta = FIRST_NID * NID_UNIT;
   #blocks = 0;
 
   constructor(tree: MergedTree, maxBytes: number) {
@@ -197,7 +197,8 @@ class Layouter {
       return chunkCount(size, contiguousBits(size));
     }
     const chunks = sparseChunks(size, at(index.offset, entry), runs);
-    if (chunks === undefined) throw this.#corrupt(inode, 'its sparse runs overlap, are not aligned or pass its end');
+    if (chunks === undefined)
+      throw this.#corrupt(inode, 'its sparse runs overlap, are not aligned, pass its end or are too many');
     const stored = chunks.runs.reduce((sum, run) => sum + run.blocks * BLOCK, 0);
     if (stored > 0) this.#useData(inode, index, inExtra, stored);
     return chunks.count;

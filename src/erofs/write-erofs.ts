@@ -23,7 +23,7 @@ export interface ErofsOptions {
   readonly uuid: Uint8Array;
   /** Per layer: text for its device slots (at most 64 bytes of ASCII), such as the DiffID's digits. For people only. */
   readonly tags?: readonly string[];
-  /** The largest image to make. Default 4 GiB: only sparse files with very many holes come near. */
+  /** The largest image to make. Default 4 GiB, which only an image made to be large comes near. */
   readonly maxBytes?: number;
 }
 
