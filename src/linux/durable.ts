@@ -76,10 +76,19 @@ async function makeDirectory(path: string, mode: number): Promise<boolean | unde
     return true;
   } catch (error) {
     const errno = errnoOf(error);
-    if (errno === 'EEXIST' && (await stat(path)).isDirectory()) return false;
+    if (errno === 'EEXIST' && (await isDirectory(path))) return false;
     if (errno === 'ENOENT' && dirname(path) !== path) return undefined;
     throw systemError(`create directory ${path}`, error);
   }
+}
+
+/** False also for a symlink that leads nowhere. */
+async function isDirectory(path: string): Promise<boolean> {
+  const found = await stat(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  return found?.isDirectory() ?? false;
 }
 
 /** Close errors count; an error of the work itself comes first. */
