@@ -15,7 +15,13 @@ export type BlobOutcome =
       readonly headers: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-  | { readonly kind: 'error'; readonly url: string; readonly message: string; readonly errno?: string; readonly received: number };
+  | {
+      readonly kind: 'error';
+      readonly url: string;
+      readonly message: string;
+      readonly errno?: string;
+      readonly received: number;
+    };
 
 export interface BlobRequest {
   readonly digest: Digest;
@@ -38,7 +44,12 @@ export interface BlobGrant {
   /** PEM, in addition to the system's. */
   readonly ca?: string;
   readonly insecureTls?: boolean;
+  /** Address ranges that must not be connected to: where another host's redirect may not lead (server-side request forgery). */
+  readonly refuseAddresses?: readonly AddressRange[];
 }
+
+/** Ranges of addresses that mean something only from where this machine stands. */
+export type AddressRange = 'loopback' | 'link-local' | 'private';
 
 /** Asks the broker; rejects with the error that ends the fetch (LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, …). */
 export type AskGrant = (request: BlobRequest) => Promise<BlobGrant>;

@@ -1,4 +1,10 @@
-import { LarderError } from '../errors.js';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { errnoOf, LarderError, systemError } from '../errors.js';
+import { parseJson } from '../spec/json.js';
+import { assertShape } from '../spec/shape.js';
 
 /** A name and a password for one registry. */
 export interface Credential {
@@ -15,12 +21,86 @@ export interface Credentials {
 
 export const NO_CREDENTIALS: Credentials = { find: () => undefined, helperFor: () => undefined };
 
+const MAX_CONFIG_BYTES = 1024 * 1024;
+/** All that Docker has ever called its own registry by. */
+const HUB_NAMES = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+
 /** A Docker `config.json`. `source` is for messages. Rejects with LARDER_CONFIG_INVALID. */
-export function parseDockerConfig(_text: string, source: string): Credentials {
-  throw new LarderError('LARDER_INTERNAL', `credentials: ${source}: not written yet`);
+export function parseDockerConfig(text: string, source: string): Credentials {
+  const doing = `credentials: ${source}`;
+  const limits = { doing, maxBytes: MAX_CONFIG_BYTES, code: 'LARDER_CONFIG_INVALID' } as const;
+  const config = assertShape(
+    CONFIG,
+    withoutCause(() => parseJson(Buffer.from(text), limits)),
+    doing,
+    limits.code,
+  );
+  const found = new Map<string, Credential>();
+  for (const [key, entry] of Object.entries(config.auths)) {
+    const host = hostOfKey(key);
+    const credential = credentialOf(entry, `${doing}: ${key.slice(0, 200)}`);
+    if (host !== undefined && credential !== undefined) found.set(host, credential);
+  }
+  const helpers = new Map<string, string>();
+  for (const [key, helper] of Object.entries(config.credHelpers)) {
+    const host = hostOfKey(key);
+    if (host !== undefined) helpers.set(host, helper);
+  }
+  return {
+    find: (host) => found.get(normalHost(host)),
+    helperFor: (host) => helpers.get(normalHost(host)) ?? (config.credsStore || undefined),
+  };
 }
 
 /** `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`; none where there is no such file. Rejects with LARDER_CONFIG_INVALID. */
-export async function loadDockerConfig(_env: NodeJS.ProcessEnv = process.env): Promise<Credentials> {
-  return NO_CREDENTIALS;
+export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Promise<Credentials> {
+  const { DOCKER_CONFIG: configured, HOME: home } = env;
+  const path = join(configured || join(home || homedir(), '.docker'), 'config.json');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return NO_CREDENTIALS;
+    throw systemError(`credentials: ${path}`, error);
+  }
+  return parseDockerConfig(text, path);
+}
+
+const text = v.nullish(v.string(), '');
+const ENTRY = v.object({ auth: text, username: text, password: text });
+const CONFIG = v.object({
+  auths: v.nullish(v.record(v.string(), ENTRY), {}),
+  credsStore: text,
+  credHelpers: v.nullish(v.record(v.string(), v.string()), {}),
+});
+
+/** Only keys that mean a whole registry: podman's `quay.io/team` must not open the rest of quay.io. */
+function hostOfKey(key: string): string | undefined {
+  const match = /^(?:https?:\/\/)?([^/@\s]+)(?:\/(?:v[12]\/?)?)?$/.exec(key);
+  return match?.[1] === undefined ? undefined : normalHost(match[1]);
+}
+
+function normalHost(host: string): string {
+  const lower = host.toLowerCase().replace(/:443$/, '');
+  return HUB_NAMES.has(lower) ? 'docker.io' : lower;
+}
+
+function credentialOf(entry: v.InferOutput<typeof ENTRY>, doing: string): Credential | undefined {
+  if (entry.auth === '') {
+    return entry.username === '' ? undefined : { username: entry.username, password: entry.password };
+  }
+  const decoded = Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '');
+  const colon = decoded.indexOf(':');
+  if (colon <= 0) throw new LarderError('LARDER_CONFIG_INVALID', `${doing}: "auth" is not base64 of name:password`);
+  return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
+}
+
+/** The parser's own error quotes the text, and this text has passwords in it. */
+function withoutCause<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof LarderError) throw new LarderError(error.code, error.message);
+    throw error;
+  }
 }

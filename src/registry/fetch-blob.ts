@@ -1,28 +1,122 @@
+import { settleOrAbort } from '../concurrency.js';
+import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
-import type { AskGrant } from './blob.js';
-import { notYet } from './blob-broker.js';
+import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
+import { pause, refuseEncoding } from './get-whole.js';
+import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
+
+export interface BlobRetry {
+  readonly reason: string;
+  /** 1 for the first retry. */
+  readonly attempt: number;
+  readonly afterMs: number;
+  /** How far into the blob we are. */
+  readonly position: number;
+}
 
 export interface FetchBlobOptions {
   readonly signal?: AbortSignal;
-  /** Called before each request but the first; `received` is how far this fetch has come, in bytes of the blob. */
-  readonly onRetry?: (retry: {
-    readonly reason: string;
-    readonly attempt: number;
-    readonly afterMs: number;
-    readonly received: number;
-  }) => void;
+  /** Called before each request that follows a failure; logins and redirects are none. */
+  readonly onRetry?: (retry: BlobRetry) => void;
 }
 
 /**
  * The bytes of a blob from `offset` to its end, exactly `size - offset` of them, or an error. Goes on where a
- * connection was cut. Nothing is verified but the length: the caller hashes. Chunks are fresh buffers; the caller may
- * keep them. Runs in any thread.
+ * connection was cut. Nothing is verified but the length: the caller hashes. Chunks are as large as the socket gives
+ * them and fresh; the caller may keep them. Nothing is read ahead of the caller but one socket buffer. Runs in any
+ * thread. Rejects with what `ask` rejects with, LARDER_SIZE_MISMATCH, LARDER_MEDIA_TYPE_UNSUPPORTED (an encoded
+ * answer), LARDER_POLICY_DENIED, LARDER_ABORTED.
  */
 export async function* fetchBlob(
-  _blob: { readonly digest: Digest; readonly size: number },
-  _offset: number,
-  _ask: AskGrant,
-  _options: FetchBlobOptions = {},
+  blob: { readonly digest: Digest; readonly size: number },
+  offset: number,
+  ask: AskGrant,
+  options: FetchBlobOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
-  yield notYet();
+  const { signal } = options;
+  const doing = `fetch a blob: ${blob.digest}`;
+  let position = offset;
+  let ranges = true;
+  let previous: BlobOutcome | undefined;
+  for (let attempt = 0; position < blob.size; attempt++) {
+    const request = { digest: blob.digest, offset: position, attempt, ...(previous === undefined ? {} : { previous }) };
+    const { afterMs, ...grant } = await settleOrAbort(ask(request), doing, signal);
+    if (previous !== undefined && isFailure(previous)) {
+      const reason = previous.kind === 'error' ? previous.message : `the answer was ${previous.status}`;
+      options.onRetry?.({ reason, attempt, afterMs, position });
+    }
+    await pause(afterMs, doing, signal);
+    const start = position;
+    try {
+      const answer = await sendFrom(grant, ranges ? position : 0, signal);
+      const first = firstByteOf(answer, ranges ? position : 0, blob.size);
+      if (first === undefined) {
+        // Whoever misunderstands ranges is asked for the whole, and what we have is skipped.
+        ranges &&= answer.status !== 206 && answer.status !== 416;
+        previous =
+          answer.status === 206 || answer.status === 416 ? rangeFailure(answer, grant) : await answer.outcome();
+        continue;
+      }
+      refuseEncoding(answer, doing);
+      refuseLonger(answer, blob.size - first, doing);
+      let skip = position - first;
+      for await (const chunk of answer.body()) {
+        const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.byteLength));
+        skip -= chunk.byteLength - fresh.byteLength;
+        if (position + fresh.byteLength > blob.size) throw sizeMismatch(doing, blob.size, 'sends more');
+        if (fresh.byteLength === 0) continue;
+        position += fresh.byteLength;
+        yield fresh;
+      }
+      if (position < blob.size && answer.endIsKnown) throw sizeMismatch(doing, blob.size, `has only ${position}`);
+      previous = earlyEnd(grant, position - start);
+    } catch (error) {
+      previous = failureOutcome(grant.url, error, position - start);
+    }
+  }
+}
+
+function sendFrom(
+  grant: Omit<BlobGrant, 'afterMs'>,
+  start: number,
+  signal: AbortSignal | undefined,
+): Promise<HttpAnswer> {
+  const range: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {};
+  return sendRequest({ ...grant, headers: { ...grant.headers, ...range }, signal });
+}
+
+/** Where in the blob the body starts; undefined when this is not the answer that was hoped for. */
+function firstByteOf(answer: HttpAnswer, asked: number, size: number): number | undefined {
+  if (answer.status === 200) return 0;
+  if (answer.status !== 206) return undefined;
+  const match = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/.exec(answer.header('content-range') ?? '');
+  if (match === null || Number(match[1]) !== asked || Number(match[2]) >= size) return undefined;
+  return match[3] === '*' || Number(match[3]) === size ? asked : undefined;
+}
+
+function isFailure(outcome: BlobOutcome): boolean {
+  return outcome.kind === 'error' || !((outcome.status >= 300 && outcome.status < 400) || outcome.status === 401);
+}
+
+function rangeFailure(answer: HttpAnswer, { url }: { readonly url: string }): BlobOutcome {
+  answer.discard();
+  return { kind: 'error', url, message: `the answer to a range is wrong (${answer.status})`, received: 0 };
+}
+
+function earlyEnd({ url }: { readonly url: string }, received: number): BlobOutcome {
+  return { kind: 'error', url, message: 'the connection ended early', received };
+}
+
+/** A body that says that it is longer need not be read to know. */
+function refuseLonger(answer: HttpAnswer, rest: number, doing: string): void {
+  const length = answer.header('content-length');
+  if (length === undefined || Number(length) <= rest) return;
+  answer.discard();
+  throw sizeMismatch(doing, rest, `sends ${length}`);
+}
+
+function sizeMismatch(doing: string, size: number, what: string): LarderError {
+  return new LarderError('LARDER_SIZE_MISMATCH', `${doing}: expected ${size} bytes, but the registry ${what}`, {
+    details: { expected: size },
+  });
 }

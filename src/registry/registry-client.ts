@@ -1,10 +1,27 @@
+/**
+ * ▸ The registry's pull API (OCI distribution-spec, "Pull"): resolves references, fetches manifests and configs, and
+ * grants the requests with which worker threads fetch layers. Owns nothing on disk. The only folder that opens a
+ * socket outward; HTTPS unless a host is loopback or was named insecure.
+ *
+ * What it returns is verified: by digest and size where these are known before; for a tag, the digest is that of
+ * the bytes received, and what the registry says about it is a hint. No credential and no token reaches a host that
+ * it was not meant for. Called by the pullers, on the main thread.
+ */
+import { readFile } from 'node:fs/promises';
+import { SingleFlight } from '../concurrency.js';
+import { LarderError, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
-import type { Descriptor } from '../spec/descriptor.js';
-import type { Digest } from '../spec/digest.js';
-import type { Manifest } from '../spec/manifest.js';
-import type { Reference } from '../spec/reference.js';
-import { type BlobBroker, notYet } from './blob-broker.js';
-import type { Credentials } from './credentials.js';
+import { type Descriptor, verifyBytes, verifyDigest } from '../spec/descriptor.js';
+import { type Digest, digestOf, isDigest } from '../spec/digest.js';
+import { MAX_CONFIG_BYTES } from '../spec/image-config.js';
+import { MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '../spec/manifest.js';
+import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
+import { formatReference, type Reference, registryHostOf, withDigest } from '../spec/reference.js';
+import { BlobBroker, blobTarget, pullScope } from './blob-broker.js';
+import { type Credentials, NO_CREDENTIALS } from './credentials.js';
+import { getWhole, type WholeAnswer } from './get-whole.js';
+import { openHost, type RegistryHost } from './registry-host.js';
+import { RequestPlan } from './request-plan.js';
 
 export interface RegistryTimeouts {
   /** Until a connection stands, TLS included. */
@@ -19,9 +36,9 @@ export interface RegistryOptions {
   readonly credentials?: Credentials;
   /** `host[:port]` that may be spoken to over plain HTTP, or TLS that nobody vouches for. Loopback may always use plain HTTP. */
   readonly insecureRegistries?: readonly string[];
-  /** Hosts (exact) beside its own domain to which a registry's credentials may go for tokens. */
+  /** For a registry's `host[:port]`: token servers (exact `host[:port]`) in other domains that may have its credentials. */
   readonly tokenHosts?: Readonly<Record<string, readonly string[]>>;
-  /** PEM files, trusted in addition to the system's. */
+  /** PEM files, trusted in addition to the authorities that Node brings. */
   readonly caFiles?: readonly string[];
   readonly userAgent?: string;
   readonly timeouts?: Partial<RegistryTimeouts>;
@@ -33,7 +50,7 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What a reference resolved to, verified where the reference has a digest. */
+/** What a reference resolved to. */
 export interface ResolvedManifest {
   readonly digest: Digest;
   readonly mediaType: string;
@@ -42,44 +59,131 @@ export interface ResolvedManifest {
   readonly manifest: Manifest;
 }
 
+const DEFAULT_TIMEOUTS: RegistryTimeouts = { connectMs: 15_000, stallMs: 30_000, backoffMs: 500 };
+
 export class RegistryClient {
-  /** GET of the manifest by digest, else by tag. Rejects with LARDER_REGISTRY_*, LARDER_IMAGE_NOT_FOUND, LARDER_DIGEST_MISMATCH, LARDER_MANIFEST_INVALID, LARDER_TIMEOUT, LARDER_ABORTED. */
-  async resolve(_reference: Reference, _options: RequestOptions = {}): Promise<ResolvedManifest> {
-    return notYet();
+  readonly #options: RegistryOptions;
+  readonly #hosts = new Map<string, RegistryHost>();
+  readonly #opening = new SingleFlight<string, RegistryHost>();
+
+  constructor(options: RegistryOptions = {}) {
+    this.#options = options;
   }
 
-  /** One HEAD: what the registry says that the tag is now. Undefined when it does not say. */
-  async head(_reference: Reference, _options: RequestOptions = {}): Promise<Digest | undefined> {
-    return notYet();
+  /**
+   * One GET of the manifest, by digest where the reference has one, else by tag. Rejects with LARDER_REGISTRY_*,
+   * LARDER_IMAGE_NOT_FOUND, LARDER_DIGEST_MISMATCH, LARDER_MANIFEST_INVALID, LARDER_MEDIA_TYPE_UNSUPPORTED,
+   * LARDER_TIMEOUT, LARDER_ABORTED.
+   */
+  async resolve(reference: Reference, options: RequestOptions = {}): Promise<ResolvedManifest> {
+    const doing = `fetch the manifest: ${formatReference(reference)}`;
+    const { answer, bytes } = await this.#manifest(reference, doing, 'GET', options.signal);
+    if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
+    const manifest = parseManifest(bytes, answer.header('content-type'), doing);
+    return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
   }
 
-  /** A manifest that an image index names, verified by size and digest. */
+  /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */
+  async head(reference: Reference, options: RequestOptions = {}): Promise<Digest | undefined> {
+    const doing = `ask for the digest: ${formatReference(reference)}`;
+    const { answer } = await this.#manifest(reference, doing, 'HEAD', options.signal);
+    const digest = answer.header('docker-content-digest') ?? '';
+    return isDigest(digest) ? digest : undefined;
+  }
+
+  /** A manifest that an image index of the same repository names. Rejects as {@link resolve}, and with LARDER_SIZE_MISMATCH. */
   async fetchManifest(
-    _reference: Reference,
-    _descriptor: Descriptor,
-    _options: RequestOptions = {},
+    reference: Reference,
+    descriptor: Descriptor,
+    options: RequestOptions = {},
   ): Promise<ResolvedManifest> {
-    return notYet();
+    const wanted = withDigest(reference, descriptor.digest);
+    const doing = `fetch the manifest: ${formatReference(wanted)}`;
+    const { bytes } = await this.#manifest(wanted, doing, 'GET', options.signal);
+    verifyBytes(descriptor, bytes, doing);
+    // The descriptor is under the index's digest; what the registry calls the bytes now is not.
+    const manifest = parseManifest(bytes, descriptor.mediaType, doing);
+    return { digest: descriptor.digest, mediaType: manifest.mediaType, bytes, manifest };
   }
 
-  /** A config: at most 4 MiB, verified by size and digest. */
+  /** A config: at most 4 MiB. Rejects with LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, LARDER_SIZE_MISMATCH, LARDER_DIGEST_MISMATCH, LARDER_CONFIG_INVALID when it is larger. */
   async fetchSmallBlob(
-    _reference: Reference,
-    _descriptor: Descriptor,
-    _options: RequestOptions = {},
+    reference: Reference,
+    descriptor: Descriptor,
+    options: RequestOptions = {},
   ): Promise<Uint8Array> {
-    return notYet();
+    const target = blobTarget(reference, descriptor.digest);
+    if (descriptor.size > MAX_CONFIG_BYTES) {
+      throw new LarderError(
+        'LARDER_CONFIG_INVALID',
+        `${target.doing}: ${descriptor.size} bytes are more than the limit of ${MAX_CONFIG_BYTES}`,
+      );
+    }
+    const plan = new RequestPlan(await this.#host(reference, options.signal), target);
+    const { doing } = target;
+    const { bytes } = await getWhole(plan, { maxBytes: MAX_CONFIG_BYTES, doing, signal: options.signal });
+    verifyBytes(descriptor, bytes, doing);
+    return bytes;
   }
 
-  /** Grants for the layers of one repository, with this client's tokens. */
-  broker(_reference: Reference, _options: RequestOptions = {}): BlobBroker {
-    return notYet();
+  /** Grants for the blobs of the reference's repository, with this client's tokens; the signal ends them all. */
+  broker(reference: Reference, options: RequestOptions = {}): BlobBroker {
+    const { signal } = options;
+    return new BlobBroker({ reference, host: () => this.#host(reference, signal), signal });
   }
 
-  /** Closes idle connections of this client. */
-  close(): void {}
-}
+  async #manifest(
+    reference: Reference,
+    doing: string,
+    method: 'GET' | 'HEAD',
+    signal: AbortSignal | undefined,
+  ): Promise<WholeAnswer> {
+    const plan = new RequestPlan(await this.#host(reference, signal), {
+      kind: 'registry',
+      doing,
+      path: `/v2/${reference.path}/manifests/${reference.digest ?? reference.tag ?? 'latest'}`,
+      scope: pullScope(reference),
+      accept: ACCEPTED_MANIFESTS.join(', '),
+      notFound: 'LARDER_IMAGE_NOT_FOUND',
+    });
+    return getWhole(plan, { method, maxBytes: MAX_MANIFEST_BYTES, doing, signal });
+  }
 
-export function createRegistryClient(_options: RegistryOptions = {}): Promise<RegistryClient> {
-  return Promise.resolve(new RegistryClient());
+  async #host(reference: Reference, signal: AbortSignal | undefined): Promise<RegistryHost> {
+    const name = registryHostOf(reference);
+    const known = this.#hosts.get(name);
+    if (known !== undefined) return known;
+    const options = signal === undefined ? {} : { signal };
+    return this.#opening.run(name, (shared) => this.#open(name, shared.signal), options);
+  }
+
+  async #open(name: string, signal: AbortSignal): Promise<RegistryHost> {
+    const { credentials, insecureRegistries, tokenHosts, userAgent, onEvent } = this.#options;
+    const timeouts = { ...DEFAULT_TIMEOUTS, ...this.#options.timeouts };
+    const settings = {
+      credentials: credentials ?? NO_CREDENTIALS,
+      insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
+      tokenHosts: tokenHosts ?? {},
+      ca: await this.#ca(),
+      userAgent: userAgent ?? 'larder',
+      connectTimeoutMs: timeouts.connectMs,
+      stallTimeoutMs: timeouts.stallMs,
+      backoffMs: timeouts.backoffMs,
+      onEvent,
+    };
+    const host = await openHost(name, settings, signal);
+    this.#hosts.set(name, host);
+    return host;
+  }
+
+  async #ca(): Promise<string | undefined> {
+    const { caFiles } = this.#options;
+    if (caFiles === undefined || caFiles.length === 0) return undefined;
+    const texts = caFiles.map((path) =>
+      readFile(path, 'utf8').catch((error: unknown) => {
+        throw systemError(`read certificates: ${path}`, error);
+      }),
+    );
+    return (await Promise.all(texts)).join('\n');
+  }
 }

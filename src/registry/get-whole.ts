@@ -1,0 +1,68 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { abortedError, LarderError } from '../errors.js';
+import type { BlobOutcome } from './blob.js';
+import type { RequestPlan } from './request-plan.js';
+import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
+
+export interface GetWholeOptions {
+  readonly method?: 'GET' | 'HEAD';
+  readonly maxBytes: number;
+  readonly doing: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface WholeAnswer {
+  readonly answer: HttpAnswer;
+  readonly bytes: Buffer;
+}
+
+/** Follows a plan to its end for something small. Rejects with what the plan rejects with, or LARDER_MANIFEST_INVALID for too many bytes. */
+export async function getWhole(plan: RequestPlan, options: GetWholeOptions): Promise<WholeAnswer> {
+  let previous: BlobOutcome | undefined;
+  for (;;) {
+    const { afterMs, ...grant } = await plan.next(previous, options.signal);
+    await pause(afterMs, options.doing, options.signal);
+    try {
+      const answer = await sendRequest({ ...grant, method: options.method ?? 'GET', signal: options.signal });
+      if (answer.status === 200) return { answer, bytes: await readAll(answer, options) };
+      previous = await answer.outcome();
+    } catch (error) {
+      previous = failureOutcome(grant.url, error, 0);
+    }
+  }
+}
+
+/** Waits, or rejects with LARDER_ABORTED. */
+export async function pause(ms: number, doing: string, signal: AbortSignal | undefined): Promise<void> {
+  if (ms <= 0) return;
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    // The timer has no other way to fail.
+    throw abortedError(doing, signal);
+  }
+}
+
+/** We asked for the bytes as they are; a server that encodes them anyway could make gigabytes of kilobytes. Rejects with LARDER_MEDIA_TYPE_UNSUPPORTED. */
+export function refuseEncoding(answer: HttpAnswer, doing: string): void {
+  const encoding = answer.header('content-encoding') ?? 'identity';
+  if (encoding.toLowerCase() === 'identity' || encoding === '') return;
+  answer.discard();
+  throw new LarderError(
+    'LARDER_MEDIA_TYPE_UNSUPPORTED',
+    `${doing}: the answer has Content-Encoding ${encoding.slice(0, 40)} although none was asked for`,
+  );
+}
+
+async function readAll(answer: HttpAnswer, { method, maxBytes, doing }: GetWholeOptions): Promise<Buffer> {
+  refuseEncoding(answer, doing);
+  const tooLong = (): LarderError =>
+    new LarderError('LARDER_MANIFEST_INVALID', `${doing}: the answer is longer than ${maxBytes} bytes`);
+  if (method !== 'HEAD' && Number(answer.header('content-length') ?? 0) > maxBytes) {
+    answer.discard();
+    throw tooLong();
+  }
+  const bytes = await answer.read(maxBytes);
+  if (bytes === undefined) throw tooLong();
+  return bytes;
+}

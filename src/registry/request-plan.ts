@@ -1,0 +1,147 @@
+import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
+import type { BlobGrant, BlobOutcome } from './blob.js';
+import type { RegistryHost } from './registry-host.js';
+import { RetryBudget, reasonOf } from './retry.js';
+import { withoutQuery } from './transport.js';
+
+interface CommonTarget {
+  /** *what we were doing*: *to which thing*; opens every message. */
+  readonly doing: string;
+  readonly notFound: ErrorCode;
+}
+
+/** Something that the registry has, with its challenges answered and its redirects followed. */
+export interface RegistryTarget extends CommonTarget {
+  readonly kind: 'registry';
+  readonly path: string;
+  readonly scope: string;
+  readonly accept?: string;
+}
+
+/** Something at a token server: sent as it is, and an answer other than 200 is final or tried again. */
+export interface TokenTarget extends CommonTarget {
+  readonly kind: 'token';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const MAX_REDIRECTS = 5;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+
+/**
+ * Decides, request by request, how to get one thing: where to go, with which headers, after what pause. Told what
+ * became of the last request, it logs in, follows, waits, or throws the error that ends it. It sends nothing itself,
+ * so a worker thread's requests and the main thread's follow the same rules.
+ */
+export class RequestPlan {
+  readonly #host: RegistryHost;
+  readonly #target: RegistryTarget | TokenTarget;
+  readonly #origin: URL;
+  readonly #budget: RetryBudget;
+  #url: URL;
+  #redirects = 0;
+  /** Authorization of the last request. */
+  #sent: string | undefined;
+  /** A login was made because of a 401, and nothing has shown yet that it works. */
+  #unproven = false;
+  /** Set once the chain of redirects has left the registry's origin; nothing is restored when it comes back. */
+  #foreign = false;
+
+  constructor(host: RegistryHost, target: RegistryTarget | TokenTarget) {
+    this.#host = host;
+    this.#target = target;
+    this.#origin = target.kind === 'token' ? target.url : new URL(target.path, host.url);
+    this.#url = this.#origin;
+    this.#budget = new RetryBudget(target.doing, target.notFound, host.settings.backoffMs);
+  }
+
+  /** Permission for the next request. Rejects with the error that ends the attempt to get the thing. */
+  async next(previous: BlobOutcome | undefined, signal?: AbortSignal): Promise<BlobGrant> {
+    throwIfAborted(signal, this.#target.doing);
+    const afterMs = previous === undefined ? 0 : await this.#react(previous, signal);
+    return this.#host.grant(this.#url, await this.#headers(signal), afterMs);
+  }
+
+  async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
+    if (previous.kind === 'status' && this.#target.kind === 'registry') {
+      if (REDIRECTS.has(previous.status)) return this.#follow(previous.headers['location']);
+      if (previous.status === 401 && !this.#foreign)
+        return this.#logIn(previous.headers['www-authenticate'] ?? '', signal);
+    }
+    if (previous.kind === 'error' && previous.received > 0) this.#unproven = false;
+    const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous);
+    this.#host.settings.onEvent?.({
+      type: 'retry',
+      what: this.#target.doing,
+      reason: reasonOf(previous),
+      attempt: this.#budget.attempt,
+      afterMs,
+    });
+    // Signed addresses expire: every retry starts at the registry.
+    this.#url = this.#origin;
+    this.#foreign = false;
+    this.#redirects = 0;
+    return afterMs;
+  }
+
+  async #logIn(challenge: string, signal: AbortSignal | undefined): Promise<number> {
+    const { doing } = this.#target;
+    const { auth, name } = this.#host;
+    if (this.#unproven) {
+      throw new LarderError(
+        'LARDER_REGISTRY_UNAUTHENTICATED',
+        `${doing}: ${name} refuses the token that was just issued`,
+        {
+          hint: 'check the name, and what this login may read',
+          details: { host: name },
+        },
+      );
+    }
+    await auth.answer(challenge, this.#scope(), this.#sent, doing, signal);
+    this.#unproven = true;
+    return 0;
+  }
+
+  #follow(location: string | undefined): number {
+    const from = this.#url;
+    const refuse = (code: ErrorCode, why: string): LarderError =>
+      new LarderError(code, `${this.#target.doing}: ${from.host} redirects ${why}`);
+    if (++this.#redirects > MAX_REDIRECTS)
+      throw refuse('LARDER_REGISTRY_UNAVAILABLE', `more than ${MAX_REDIRECTS} times`);
+    if (location === undefined || location.length > 8192 || !URL.canParse(location, from.href)) {
+      throw refuse('LARDER_REGISTRY_UNAVAILABLE', 'without saying where');
+    }
+    const to = new URL(location, from);
+    if (to.protocol !== 'https:' && to.protocol !== 'http:') throw refuse('LARDER_POLICY_DENIED', `to ${to.protocol}`);
+    if (from.protocol === 'https:' && to.protocol === 'http:') {
+      throw refuse('LARDER_POLICY_DENIED', `from https to ${withoutQuery(to.href)}`);
+    }
+    if (to.username !== '' || to.password !== '')
+      throw refuse('LARDER_POLICY_DENIED', 'to a URL with user information');
+    to.hash = '';
+    if (to.origin !== this.#origin.origin) this.#foreign = true;
+    this.#url = to;
+    return 0;
+  }
+
+  /** Across origins nothing goes along but what is wanted. */
+  async #headers(signal: AbortSignal | undefined): Promise<Readonly<Record<string, string>>> {
+    const target = this.#target;
+    if (target.kind === 'token') return target.headers;
+    const accept = target.accept === undefined ? {} : { accept: target.accept };
+    if (this.#foreign) return accept;
+    this.#sent = await this.#host.auth.current(target.scope, signal);
+    return this.#sent === undefined ? accept : { ...accept, authorization: this.#sent };
+  }
+
+  #scope(): string {
+    return this.#target.kind === 'registry' ? this.#target.scope : '';
+  }
+}
+
+/** What a storage server says about logins is about the signed address, which a fresh redirect renews. */
+function asForeign(outcome: BlobOutcome): BlobOutcome {
+  if (outcome.kind !== 'status' || !(outcome.status === 401 || outcome.status === 403)) return outcome;
+  const message = `the storage server answered ${outcome.status}`;
+  return { kind: 'error', url: outcome.url, message, received: 0 };
+}

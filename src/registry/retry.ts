@@ -1,0 +1,176 @@
+import { type ErrorCode, type ErrorOptions, LarderError } from '../errors.js';
+import type { BlobOutcome } from './blob.js';
+import { withoutQuery } from './transport.js';
+
+/** Tries in a row without progress; the first one counts. */
+const MAX_TRIES = 4;
+/** Where nothing listens, or no such name exists, waiting seldom helps. */
+const MAX_TRIES_REFUSED = 2;
+/** A try that brought this much is progress, and the count starts again. A server that drips bytes gets no credit. */
+const PROGRESS_BYTES = 64 * 1024;
+/** However much progress each brings. */
+const MAX_TRIES_EVER = 200;
+const MAX_BACKOFF_MS = 15_000;
+/** A registry that asks for more is left alone, and the caller told. */
+const MAX_RETRY_AFTER_MS = 60_000;
+
+const QUICKLY_GIVEN_UP = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+/** Counts what went wrong with one thing that is fetched. */
+export class RetryBudget {
+  readonly #doing: string;
+  readonly #notFound: ErrorCode;
+  readonly #backoffMs: number;
+  #tries = 0;
+  #ever = 0;
+
+  /** `doing` opens every message; `notFound` is the code for a 404. */
+  constructor(doing: string, notFound: ErrorCode, backoffMs: number) {
+    this.#doing = doing;
+    this.#notFound = notFound;
+    this.#backoffMs = backoffMs;
+  }
+
+  get attempt(): number {
+    return this.#ever;
+  }
+
+  /** How long to wait before the next try; throws the error that ends it when there is none. */
+  next(outcome: BlobOutcome): number {
+    if (outcome.kind === 'error' && outcome.received >= PROGRESS_BYTES) this.#tries = 0;
+    this.#tries++;
+    this.#ever++;
+    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome)) throw this.#failure(outcome);
+    const asked = retryAfterMs(outcome);
+    if (asked !== undefined && asked > MAX_RETRY_AFTER_MS) throw this.#failure(outcome);
+    const ceiling = Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2 ** (this.#tries - 1));
+    return Math.max(asked ?? 0, Math.round(ceiling * (0.5 + Math.random() / 2)));
+  }
+
+  #failure(outcome: BlobOutcome): LarderError {
+    return outcome.kind === 'status'
+      ? statusError(this.#doing, outcome, this.#notFound)
+      : connectionError(this.#doing, outcome, this.#tries);
+  }
+}
+
+/** The reason in a few words, for events. */
+export function reasonOf(outcome: BlobOutcome): string {
+  return outcome.kind === 'status' ? `the answer was ${outcome.status}` : outcome.message;
+}
+
+function maxTries(outcome: BlobOutcome): number {
+  if (outcome.kind === 'status')
+    return outcome.status === 429 || outcome.status === 408 || outcome.status >= 500 ? MAX_TRIES : 1;
+  const { errno = '' } = outcome;
+  if (QUICKLY_GIVEN_UP.has(errno)) return MAX_TRIES_REFUSED;
+  return isTlsError(errno) || errno.startsWith('HPE_') ? 1 : MAX_TRIES;
+}
+
+type Status = Extract<BlobOutcome, { kind: 'status' }>;
+type Failure = Extract<BlobOutcome, { kind: 'error' }>;
+
+function statusError(doing: string, outcome: Status, notFound: ErrorCode): LarderError {
+  const { status } = outcome;
+  const host = hostOf(outcome.url);
+  const [code, what, hint] = describeStatus(status, host, notFound);
+  const said = explanation(outcome.body);
+  const wait = retryAfterMs(outcome);
+  return new LarderError(code, `${doing}: ${what}${said === '' ? '' : ` (${said})`}`, {
+    ...(hint === undefined ? {} : { hint }),
+    details: { host, status, ...(wait === undefined ? {} : { retryAfterSeconds: Math.ceil(wait / 1000) }) },
+  });
+}
+
+function describeStatus(status: number, host: string, notFound: ErrorCode): readonly [ErrorCode, string, string?] {
+  switch (status) {
+    case 401:
+      return [
+        'LARDER_REGISTRY_UNAUTHENTICATED',
+        `${host} wants a login`,
+        `log in with \`docker login ${host}\`, or check the name`,
+      ];
+    case 403:
+      return ['LARDER_REGISTRY_DENIED', `${host} denies access`, 'check the name, and what this login may read'];
+    case 404:
+      return [notFound, `${host} does not have it`, 'check the name and the tag'];
+    case 429:
+      return [
+        'LARDER_REGISTRY_RATE_LIMITED',
+        `${host} says that there were too many requests`,
+        'wait, or log in for a higher limit',
+      ];
+    default:
+      return ['LARDER_REGISTRY_UNAVAILABLE', `${host} answered ${status}`];
+  }
+}
+
+function connectionError(doing: string, outcome: Failure, tries: number): LarderError {
+  const host = hostOf(outcome.url);
+  const errno = outcome.errno ?? '';
+  const times = tries > 1 ? ` (${tries} tries)` : '';
+  const options = (hint?: string): ErrorOptions => ({
+    ...(hint === undefined ? {} : { hint }),
+    details: { host, ...(errno === '' ? {} : { errno }) },
+  });
+  const fail = (code: ErrorCode, what: string, hint?: string): LarderError =>
+    new LarderError(code, `${doing}: ${what}${times}`, options(hint));
+  if (errno === 'ETIMEDOUT') return fail('LARDER_TIMEOUT', `${host}: ${outcome.message}`);
+  if (errno === 'ENOTFOUND') {
+    return fail(
+      'LARDER_REGISTRY_UNAVAILABLE',
+      `there is no host ${host}`,
+      'check the spelling of the registry, and DNS',
+    );
+  }
+  if (errno === 'ECONNREFUSED') {
+    return fail(
+      'LARDER_REGISTRY_UNAVAILABLE',
+      `nothing listens on ${host}: connection refused`,
+      'is the registry running, and the port right?',
+    );
+  }
+  if (isTlsError(errno)) {
+    const hint = 'trust its certificate authority with caFiles, or name the host in insecureRegistries';
+    return fail('LARDER_REGISTRY_UNAVAILABLE', `no secure connection to ${host}: ${outcome.message}`, hint);
+  }
+  return fail('LARDER_REGISTRY_UNAVAILABLE', `the connection to ${host} failed: ${outcome.message}`);
+}
+
+/** OpenSSL's words for certificates, and Node's for protocol errors. */
+export function isTlsError(errno: string): boolean {
+  return /CERT|^ERR_TLS|^ERR_SSL|SIGNATURE|^EPROTO$|^UNABLE_TO|ISSUER|HOSTNAME_MISMATCH/.test(errno);
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : withoutQuery(url);
+}
+
+/** Seconds or a date (RFC 9110, 10.2.3). */
+function retryAfterMs(outcome: BlobOutcome): number | undefined {
+  if (outcome.kind !== 'status') return undefined;
+  const text = outcome.headers['retry-after']?.trim() ?? '';
+  if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+/** The first error of the distribution-spec's error body, without anything that could be a secret or a flood. */
+function explanation(body: string | undefined): string {
+  if (body === undefined) return '';
+  let first: unknown;
+  try {
+    const parsed: unknown = JSON.parse(body);
+    const errors = (parsed as { errors?: unknown } | null)?.errors;
+    first = Array.isArray(errors) ? errors[0] : undefined;
+  } catch {
+    // Proxies answer in HTML: the status says all there is to know.
+    return '';
+  }
+  const { code, message } = (first ?? {}) as { code?: unknown; message?: unknown };
+  const text = [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
+  return text
+    .replace(/\b(Bearer|Basic)\s+\S+/gi, '$1 …')
+    .replace(/\?\S*/g, '')
+    .slice(0, 200);
+}
