@@ -1,0 +1,191 @@
+/** One pass over a layer's bytes, from the first to the last. */
+import { createHash, type Hash } from 'node:crypto';
+import { isLarderError, LarderError } from '../errors.js';
+import { algorithmOf, type DiffId, type Digest, parseDiffId, parseDigest } from '../spec/digest.js';
+import { layerCompressionOf } from '../spec/media-types.js';
+import {
+  type Compression,
+  checkCompression,
+  type Inflater,
+  type InflaterOut,
+  openInflater,
+  SNIFF_BYTES,
+  sniffCompression,
+} from '../tar/compression.js';
+import type { DerivedFiles } from './derived-files.js';
+import type { LayerJob } from './layer-job.js';
+import { TarOutput } from './tar-output.js';
+
+export interface VerifiedLayer extends DerivedFiles {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly diffId: DiffId;
+  readonly tarSize: number;
+  readonly entries: number;
+}
+
+export class LayerPass {
+  readonly #job: LayerJob;
+  readonly #hash: Hash;
+  readonly #out: InflaterOut = (bytes) => this.#takeTar(bytes);
+  /** What came before there were enough bytes to see the compression. */
+  #head: Uint8Array | undefined = new Uint8Array(0);
+  #inflater: Inflater | undefined;
+  #output: TarOutput | undefined;
+  #received = 0;
+  /** Why the layer cannot be used. The rest is only hashed then, to tell a damaged transfer from a bad layer. */
+  #refusal: LarderError | undefined;
+
+  constructor(job: LayerJob) {
+    this.#job = job;
+    this.#hash = createHash(job.digest === undefined ? 'sha256' : algorithmOf(job.digest));
+  }
+
+  get name(): string {
+    return this.#job.digest ?? this.#job.expectedDiffId ?? 'layer';
+  }
+
+  /** Bytes of the layer as transferred that went through. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Bytes of the tar so far. */
+  get written(): number {
+    return this.#output?.size ?? 0;
+  }
+
+  /** Takes the next bytes; they may change when it has resolved. */
+  async write(bytes: Uint8Array): Promise<void> {
+    this.#received += bytes.length;
+    this.#hash.update(bytes);
+    if (this.#refusal !== undefined) return;
+    try {
+      await this.#inflate(bytes);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  throwIfRefused(): void {
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  tooLong(): LarderError {
+    return this.#sizeMismatch(`more than the ${this.#job.size} bytes that were announced`);
+  }
+
+  /**
+   * The gates, in order: size, compressed digest, the archive, DiffID. Behind the last one the files become durable.
+   * There is no other way to a result.
+   */
+  async verify(): Promise<VerifiedLayer> {
+    const { digest: expected, expectedDiffId, size } = this.#job;
+    if (this.#received !== size) throw this.#sizeMismatch(`${this.#received} bytes instead of ${size}`);
+    const digest = this.#computedDigest();
+    if (expected !== undefined && digest !== expected) throw this.#digestMismatch(expected, digest);
+    this.throwIfRefused();
+    const output = await this.#end();
+    const tarSha256 = output.end();
+    const diffId = parseDiffId(tarSha256 === undefined ? digest : `sha256:${tarSha256}`);
+    if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
+    return { digest, size, diffId, tarSize: output.size, ...output.finish() };
+  }
+
+  /** Gives memory and the decoder back. Idempotent. */
+  close(): void {
+    this.#inflater?.close();
+  }
+
+  /** Closes, and removes the tar. Idempotent. */
+  abandon(): void {
+    this.close();
+    this.#output?.abandon();
+  }
+
+  #computedDigest(): Digest {
+    const algorithm = this.#job.digest === undefined ? 'sha256' : algorithmOf(this.#job.digest);
+    return parseDigest(`${algorithm}:${this.#hash.digest('hex')}`);
+  }
+
+  async #inflate(bytes: Uint8Array): Promise<void> {
+    if (this.#head === undefined) {
+      // Most decoders are synchronous: no promise for each piece.
+      const pending = this.#inflater?.write(bytes, this.#out);
+      if (pending !== undefined) await pending;
+      return;
+    }
+    const head = this.#head.length === 0 ? bytes : Buffer.concat([this.#head, bytes]);
+    if (head.length >= SNIFF_BYTES || this.#received >= this.#job.size) await this.#begin(head);
+    // A copy: the caller may reuse its buffer.
+    else this.#head = Uint8Array.from(head);
+  }
+
+  async #begin(head: Uint8Array): Promise<void> {
+    this.#head = undefined;
+    const compression = this.#compressionOf(head);
+    const { outDir, limits, digest } = this.#job;
+    // Of an uncompressed layer the digest is the DiffID: its bytes need not be hashed twice.
+    const isDiffId = compression === 'none' && (digest === undefined || algorithmOf(digest) === 'sha256');
+    this.#output = TarOutput.create({ outDir, limits, name: `layer ${this.name}`, hash: !isDiffId });
+    this.#inflater = await openInflater(compression, { name: this.name });
+    await this.#inflater.write(head, this.#out);
+  }
+
+  #compressionOf(head: Uint8Array): Compression {
+    const { mediaType } = this.#job;
+    if (mediaType !== undefined) {
+      const declared = layerCompressionOf(mediaType, `layer ${this.name}`);
+      checkCompression(declared, head, this.name);
+      return declared;
+    }
+    const found = sniffCompression(head);
+    if (found === 'gzip' || found === 'zstd' || found === 'none') return found;
+    throw new LarderError('LARDER_MEDIA_TYPE_UNSUPPORTED', `reading layer: ${this.name}: ${found} is not supported`);
+  }
+
+  async #end(): Promise<TarOutput> {
+    if (this.#head !== undefined) await this.#begin(this.#head);
+    await this.#inflater?.end(this.#out);
+    this.close();
+    if (this.#output === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${this.name}: nothing was written`);
+    return this.#output;
+  }
+
+  #takeTar(bytes: Uint8Array): void {
+    this.#output?.write(bytes);
+  }
+
+  /** What says nothing of the bytes, or must stop at once, is thrown. */
+  #refuse(error: unknown): void {
+    if (!isLarderError(error, ...REFUSALS)) throw error;
+    this.#refusal = error;
+    this.abandon();
+  }
+
+  #sizeMismatch(why: string): LarderError {
+    return new LarderError('LARDER_SIZE_MISMATCH', `verify layer: ${this.name}: ${why}`, {
+      details: { layer: this.name, expected: this.#job.size },
+    });
+  }
+
+  #digestMismatch(expected: Digest, found: Digest): LarderError {
+    return new LarderError('LARDER_DIGEST_MISMATCH', `verify layer: ${expected}: its bytes hash to ${found}`, {
+      details: { expected, found },
+      ...(this.#refusal === undefined ? {} : { cause: this.#refusal }),
+    });
+  }
+
+  #diffIdMismatch(expected: DiffId, found: DiffId): LarderError {
+    const message = `verify layer: ${this.name}: its tar hashes to ${found}, the image's config says ${expected}`;
+    return new LarderError('LARDER_DIFF_ID_MISMATCH', message, { details: { layer: this.name, expected, found } });
+  }
+}
+
+/** After these the rest of the bytes is still worth hashing. A limit is not among them: what is too large is not read. */
+const REFUSALS = [
+  'LARDER_LAYER_INVALID',
+  'LARDER_LAYER_CORRUPT',
+  'LARDER_ENTRY_UNSUPPORTED',
+  'LARDER_MEDIA_TYPE_UNSUPPORTED',
+] as const;

@@ -1,0 +1,182 @@
+/**
+ * ▸ The one-pass pipeline: a layer's bytes are received, hashed, kept for a resume, inflated, hashed, indexed and written
+ * in one go, on one thread, in bounded memory, whatever the layer says of itself.
+ *
+ *     source -> size gate -> compressed digest -> ingest data -> inflate -> DiffID -> tar reader -> index
+ *                                                                                 \-> layer.tar
+ *
+ * Owns `<outDir>/layer` and `<outDir>/derived` until it settles, and the content of the ingest data file. A result
+ * exists only when the size, the compressed digest and the DiffID are right and all files are durable: verification is
+ * part of the stream, there is no way around it. On any failure the staged files are gone. The prefix of a download
+ * stays when it may be right (cancelled, connection lost, disk full), and goes when its bytes are known to be wrong.
+ */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { isLarderError, LarderError, throwIfAborted } from '../errors.js';
+import type { AskGrant } from '../registry/blob.js';
+import { fetchBlob } from '../registry/fetch-blob.js';
+import { DownloadFile } from './download-file.js';
+import { readInPieces } from './file-pieces.js';
+import type { LayerJob, LayerMessage, LayerResult } from './layer-job.js';
+import { LayerPass } from './layer-pass.js';
+
+const PROGRESS_EVERY_MS = 100;
+
+export interface LayerWriterContext {
+  readonly signal: AbortSignal;
+  /** Grants the requests of a registry source. */
+  readonly ask: AskGrant;
+  readonly onMessage?: (message: LayerMessage) => void;
+}
+
+/**
+ * Rejects with LARDER_DIGEST_MISMATCH, LARDER_SIZE_MISMATCH, LARDER_DIFF_ID_MISMATCH; LARDER_LAYER_INVALID,
+ * LARDER_LAYER_LIMIT, LARDER_ENTRY_UNSUPPORTED, LARDER_MEDIA_TYPE_UNSUPPORTED for what is right but not usable;
+ * LARDER_NO_SPACE; LARDER_ABORTED; and what the broker decides (LARDER_REGISTRY_…).
+ */
+export async function writeLayer(job: LayerJob, context: LayerWriterContext): Promise<LayerResult> {
+  const writing = LayerWriting.open(job, context);
+  const resumed = writing.prefixBytes > 0;
+  try {
+    return await writing.attempt();
+  } catch (error) {
+    if (!isAboutBytes(error)) throw error;
+    writing.dropPrefix();
+    if (!resumed) throw error;
+    // The bytes of an earlier run are proven by nothing: they may be what is wrong.
+    return await writing.secondAttempt();
+  } finally {
+    writing.close();
+  }
+}
+
+class LayerWriting {
+  readonly #job: LayerJob;
+  readonly #context: LayerWriterContext;
+  readonly #download: DownloadFile | undefined;
+  readonly #startedMs = performance.now();
+  #resumedFrom: number;
+  #received = 0;
+  #toldMs = Number.NEGATIVE_INFINITY;
+
+  constructor(job: LayerJob, context: LayerWriterContext, download: DownloadFile | undefined) {
+    this.#job = job;
+    this.#context = context;
+    this.#download = download;
+    this.#resumedFrom = download?.size ?? 0;
+  }
+
+  static open(job: LayerJob, context: LayerWriterContext): LayerWriting {
+    const { ingestData, size } = job;
+    return new LayerWriting(job, context, ingestData === undefined ? undefined : DownloadFile.open(ingestData, size));
+  }
+
+  get prefixBytes(): number {
+    return this.#resumedFrom;
+  }
+
+  async attempt(): Promise<LayerResult> {
+    const pass = new LayerPass(this.#job);
+    try {
+      await this.#feed(pass);
+      this.#tell(pass, true);
+      const verified = await pass.verify();
+      return {
+        ...verified,
+        outDir: this.#job.outDir,
+        received: this.#received,
+        resumedFrom: this.#resumedFrom,
+        ms: performance.now() - this.#startedMs,
+      };
+    } catch (error) {
+      pass.abandon();
+      this.#removeStaged();
+      throw error;
+    }
+  }
+
+  async secondAttempt(): Promise<LayerResult> {
+    this.#resumedFrom = 0;
+    try {
+      return await this.attempt();
+    } catch (error) {
+      if (isAboutBytes(error)) this.dropPrefix();
+      throw error;
+    }
+  }
+
+  dropPrefix(): void {
+    this.#download?.drop();
+  }
+
+  close(): void {
+    this.#download?.close();
+  }
+
+  async #feed(pass: LayerPass): Promise<void> {
+    const { signal } = this.#context;
+    this.#tell(pass, true);
+    if (this.#download !== undefined && this.#resumedFrom > 0) {
+      for await (const piece of readInPieces(this.#download.path, { length: this.#resumedFrom, signal })) {
+        await pass.write(piece);
+        this.#tell(pass, false);
+      }
+      // After a resume an unusable layer is more likely a damaged prefix: no byte more is worth fetching for it.
+      pass.throwIfRefused();
+    }
+    for await (const piece of this.#source(pass.received)) {
+      throwIfAborted(signal, `write layer ${pass.name}`);
+      this.#received += piece.length;
+      if (pass.received + piece.length > this.#job.size) throw pass.tooLong();
+      this.#download?.append(piece);
+      await pass.write(piece);
+      if (this.#resumedFrom > 0) pass.throwIfRefused();
+      this.#tell(pass, false);
+    }
+  }
+
+  #source(offset: number): AsyncIterable<Uint8Array> {
+    const { source, size, digest } = this.#job;
+    const { signal, ask } = this.#context;
+    if (source.kind === 'file') {
+      return readInPieces(source.path, { offset: source.offset + offset, length: size - offset, signal });
+    }
+    if (digest === undefined) throw new LarderError('LARDER_INTERNAL', 'write layer: a registry layer has no digest');
+    // Complete already: nothing to ask for.
+    if (offset === size) return nothing();
+    return fetchBlob({ digest, size }, offset, ask, {
+      signal,
+      onRetry: ({ reason, attempt, afterMs }) =>
+        this.#context.onMessage?.({ type: 'layer-retry', reason, attempt, afterMs }),
+    });
+  }
+
+  #tell(pass: LayerPass, always: boolean): void {
+    const now = performance.now();
+    if (!always && now - this.#toldMs < PROGRESS_EVERY_MS) return;
+    this.#toldMs = now;
+    const { received, written } = pass;
+    this.#context.onMessage?.({ type: 'layer-progress', received, written, resumedFrom: this.#resumedFrom });
+  }
+
+  #removeStaged(): void {
+    for (const part of ['layer', 'derived']) rmSync(join(this.#job.outDir, part), { recursive: true, force: true });
+  }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}
+
+/** Whether the failure says something of the bytes that came, rather than of the network, the disk or the caller. */
+function isAboutBytes(error: unknown): boolean {
+  return isLarderError(
+    error,
+    'LARDER_DIGEST_MISMATCH',
+    'LARDER_SIZE_MISMATCH',
+    'LARDER_DIFF_ID_MISMATCH',
+    'LARDER_LAYER_INVALID',
+    'LARDER_LAYER_CORRUPT',
+    'LARDER_LAYER_LIMIT',
+    'LARDER_MEDIA_TYPE_UNSUPPORTED',
+    'LARDER_ENTRY_UNSUPPORTED',
+  );
+}
