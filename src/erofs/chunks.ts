@@ -14,6 +14,8 @@ export interface FileChunks {
   readonly runs: readonly ChunkRun[];
 }
 
+const MAX_CHUNK_BYTES = BLOCK * 2 ** MAX_CHUNK_BITS;
+
 interface ChunkRun {
   readonly block: number;
   readonly blocks: number;
@@ -22,12 +24,13 @@ interface ChunkRun {
 
 /** log2 of the smallest chunk, in blocks, that holds a file of `size` > 0 bytes in one run, as far as chunks can grow. */
 export function contiguousBits(size: number): number {
-  const blocks = Math.ceil(size / BLOCK);
-  return blocks > 2 ** MAX_CHUNK_BITS ? MAX_CHUNK_BITS : 32 - Math.clz32(blocks - 1);
+  if (size > MAX_CHUNK_BYTES) return MAX_CHUNK_BITS;
+  return 32 - Math.clz32(Math.ceil(size / BLOCK) - 1);
 }
 
-export function chunkCount(size: number, bits: number): number {
-  return Math.ceil(size / (BLOCK * 2 ** bits));
+/** How many chunks a file of `size` > 0 bytes in one run takes. */
+export function contiguousCount(size: number): number {
+  return size > MAX_CHUNK_BYTES ? Math.ceil(size / MAX_CHUNK_BYTES) : 1;
 }
 
 /**
@@ -46,7 +49,7 @@ export function sparseChunks(size: number, offset: number, runs: readonly Sparse
     // The last chunk of a file may be incomplete.
     if (block + blocks < end) bits = Math.min(bits, trailingZeros(blocks));
   }
-  const count = chunkCount(size, bits);
+  const count = Math.ceil(size / (BLOCK * 2 ** bits));
   return count > MAX_CHUNKS ? undefined : { bits, count, runs: joined };
 }
 

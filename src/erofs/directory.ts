@@ -4,6 +4,7 @@
  */
 import { at } from '../bytes.js';
 import type { MergedTree } from '../tree/types.js';
+import { u32 } from './columns.js';
 import { BLOCK, DIRENT_BYTES, TYPE_OF_KIND } from './constants.js';
 
 const DOT = 0x2e;
@@ -33,14 +34,14 @@ export class Directory {
   /** Makes directory `inode` the one that the other methods speak of. */
   load(inode: number): void {
     const { tree } = this.#facts;
-    const start = at(tree.childStart, inode);
-    const count = at(tree.childCount, inode);
+    const start = u32(tree.childStart, inode);
+    const count = u32(tree.childCount, inode);
     if (this.#names.length < count + 2) this.#names = new Uint32Array(2 * count + 2);
     const names = this.#names;
     let filled = 0;
     let special = 0;
     for (let i = 0; i < count; i++) {
-      const name = at(tree.children, start + i);
+      const name = u32(tree.children, start + i);
       if (special < 2) {
         const bytes = tree.name(name);
         while (special < 2 && sortsAfterDots(bytes, special + 1)) names[filled++] = special++ === 0 ? SELF : PARENT;
@@ -85,7 +86,7 @@ export class Directory {
     for (let i = first; i < end; i++) {
       const entry = start + (i - first) * DIRENT_BYTES;
       const inode = this.#inodeOf(i);
-      view.setUint32(entry, at(nids, inode), true);
+      view.setUint32(entry, u32(nids, inode), true);
       view.setUint16(entry + 8, nameOffset, true);
       piece[entry + 10] = TYPE_OF_KIND[tree.kind(inode)]?.dirent ?? 0;
       nameOffset += this.#encodeName(i, piece, start + nameOffset);
@@ -93,7 +94,7 @@ export class Directory {
   }
 
   #encodeName(i: number, piece: Uint8Array, start: number): number {
-    const name = at(this.#names, i);
+    const name = u32(this.#names, i);
     if (name >= PARENT) {
       piece.fill(DOT, start, start + this.#lengthOf(i));
       return this.#lengthOf(i);
@@ -106,16 +107,16 @@ export class Directory {
   }
 
   #lengthOf(i: number): number {
-    const name = at(this.#names, i);
+    const name = u32(this.#names, i);
     if (name >= PARENT) return name === SELF ? 1 : 2;
     return at(this.#facts.nameBytes, name);
   }
 
   #inodeOf(i: number): number {
-    const name = at(this.#names, i);
+    const name = u32(this.#names, i);
     if (name === SELF) return this.#inode;
-    if (name === PARENT) return at(this.#facts.parent, this.#inode);
-    return at(this.#facts.tree.inodeOf, name);
+    if (name === PARENT) return u32(this.#facts.parent, this.#inode);
+    return u32(this.#facts.tree.inodeOf, name);
   }
 
   #bytesOf(first: number, end: number): number {

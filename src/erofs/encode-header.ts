@@ -1,6 +1,6 @@
 /** The image up to its metadata area: superblock and device table. */
 import { Buffer } from 'node:buffer';
-import { at } from '../bytes.js';
+import { u32 } from './columns.js';
 import { BLOCK, BLOCK_BITS, DEVICE_SLOT, FEATURE_COMPAT, FEATURE_INCOMPAT, SB, SUPERBLOCK } from './constants.js';
 import { crc32c } from './crc32c.js';
 import type { ImageLayout } from './layout.js';
@@ -18,7 +18,7 @@ export function encodeHeader(layout: ImageLayout, identity: ImageIdentity): Uint
   sb.writeUInt32LE(SUPERBLOCK.magic, SB.magic);
   sb.writeUInt32LE(FEATURE_COMPAT, SB.featureCompat);
   sb[SB.blockBits] = BLOCK_BITS;
-  sb.writeUInt16LE(at(layout.nid, 0), SB.rootNid);
+  sb.writeUInt16LE(u32(layout.nid, 0), SB.rootNid);
   sb.writeUInt32LE(tree.inodeCount, SB.inodes);
   sb.writeUInt32LE(layout.byteLength / BLOCK, SB.blocks);
   sb.writeUInt32LE(layout.metaStart / BLOCK, SB.metaBlock);

@@ -1,7 +1,8 @@
 /** The second pass: the bytes of a laid out image, in order, in pieces of about a mebibyte. */
-import { alignUp, at } from '../bytes.js';
+import { alignUp } from '../bytes.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
-import { chunkCount, contiguousBits, encodeChunks, type FileChunks, sparseChunks } from './chunks.js';
+import { contiguousBits, contiguousCount, encodeChunks, type FileChunks, sparseChunks } from './chunks.js';
+import { f64, u16, u32 } from './columns.js';
 import { BLOCK, CHUNK_INDEX_BYTES, CHUNK_INDEXES, FORMAT, INODE, NID_UNIT, TYPE_OF_KIND } from './constants.js';
 import { Directory } from './directory.js';
 import { encodeHeader, type ImageIdentity } from './encode-header.js';
@@ -54,7 +55,7 @@ class Encoder {
     let used = 0;
     this.#start(Math.min(left, PIECE_BYTES));
     for (let inode = 0; inode < this.#tree.inodeCount && left > 0; inode++) {
-      const content = at(contentBytes, inode);
+      const content = u32(contentBytes, inode);
       const bytes = inline[inode] === 1 ? content - (content % BLOCK) : content;
       if (bytes === 0) continue;
       const encodeBlock = this.#blocksOf(inode);
@@ -73,7 +74,7 @@ class Encoder {
   /** A function that writes one more block of an inode's content each time it is called. */
   #blocksOf(inode: number): (start: number) => void {
     if (this.#tree.kind(inode) === KIND.symlink) {
-      const target = linkOf(this.#indexOf(inode), at(this.#tree.entry, inode));
+      const target = linkOf(this.#indexOf(inode), u32(this.#tree.entry, inode));
       let done = 0;
       return (start) => {
         this.#piece.set(target.subarray(done, done + BLOCK), start);
@@ -91,14 +92,14 @@ class Encoder {
   }
 
   #encodeInode(inode: number): void {
-    const start = at(this.#layout.nid, inode) * NID_UNIT - this.#base;
+    const start = u32(this.#layout.nid, inode) * NID_UNIT - this.#base;
     this.#encodeAttributes(inode, start);
-    if (at(this.#tree.layer, inode) === IMPLIED) {
+    if (u16(this.#tree.layer, inode) === IMPLIED) {
       this.#encodeDirectory(inode, start, start + INODE.bytes);
       return;
     }
     const index = this.#indexOf(inode);
-    const entry = at(this.#tree.entry, inode);
+    const entry = u32(this.#tree.entry, inode);
     const body = start + INODE.bytes + this.#encodeXattrs(index, entry, start);
     switch (this.#tree.kind(inode)) {
       case KIND.directory:
@@ -112,7 +113,7 @@ class Encoder {
         break;
       case KIND.character:
       case KIND.block:
-        this.#view.setUint32(start + INODE.union, deviceNumber(at(index.size, entry), at(index.offset, entry)), true);
+        this.#view.setUint32(start + INODE.union, deviceNumber(f64(index.size, entry), f64(index.offset, entry)), true);
     }
   }
 
@@ -122,25 +123,25 @@ class Encoder {
     const type = TYPE_OF_KIND[tree.kind(inode)]?.mode ?? 0;
     view.setUint16(start + INODE.format, FORMAT.plain, true);
     view.setUint32(start + INODE.ino, inode + 1, true);
-    view.setUint32(start + INODE.nlink, at(tree.nlink, inode), true);
-    if (at(tree.layer, inode) === IMPLIED) {
+    view.setUint32(start + INODE.nlink, u32(tree.nlink, inode), true);
+    if (u16(tree.layer, inode) === IMPLIED) {
       view.setUint16(start + INODE.mode, type | IMPLIED_MODE, true);
       return;
     }
     const index = this.#indexOf(inode);
-    const entry = at(tree.entry, inode);
-    view.setUint16(start + INODE.mode, type | at(index.mode, entry), true);
-    view.setUint32(start + INODE.uid, at(index.uid, entry), true);
-    view.setUint32(start + INODE.gid, at(index.gid, entry), true);
-    this.#setInt64(start + INODE.mtime, at(index.mtime, entry));
-    view.setUint32(start + INODE.mtimeNs, at(index.mtimeNs, entry), true);
+    const entry = u32(tree.entry, inode);
+    view.setUint16(start + INODE.mode, type | u16(index.mode, entry), true);
+    view.setUint32(start + INODE.uid, u32(index.uid, entry), true);
+    view.setUint32(start + INODE.gid, u32(index.gid, entry), true);
+    this.#setInt64(start + INODE.mtime, f64(index.mtime, entry));
+    view.setUint32(start + INODE.mtimeNs, u32(index.mtimeNs, entry), true);
   }
 
   #encodeDirectory(inode: number, start: number, body: number): void {
     const { contentBytes, contentBlock, inline, dataStart, nid } = this.#layout;
-    const bytes = at(contentBytes, inode);
+    const bytes = u32(contentBytes, inode);
     this.#setInt64(start + INODE.size, bytes);
-    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + at(contentBlock, inode), true);
+    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + u32(contentBlock, inode), true);
     if (inline[inode] !== 1) return;
     this.#view.setUint16(start + INODE.format, FORMAT.inline, true);
     this.#directory.load(inode);
@@ -151,20 +152,20 @@ class Encoder {
 
   #encodeLink(inode: number, index: LayerIndex, entry: number, start: number, body: number): void {
     const { contentBytes, contentBlock, inline, dataStart } = this.#layout;
-    this.#setInt64(start + INODE.size, at(contentBytes, inode));
+    this.#setInt64(start + INODE.size, u32(contentBytes, inode));
     if (inline[inode] === 1) {
       this.#view.setUint16(start + INODE.format, FORMAT.inline, true);
       this.#piece.set(linkOf(index, entry), body);
       return;
     }
-    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + at(contentBlock, inode), true);
+    this.#view.setUint32(start + INODE.union, dataStart / BLOCK + u32(contentBlock, inode), true);
   }
 
   #encodeFile(inode: number, index: LayerIndex, entry: number, start: number, body: number): void {
-    const size = at(index.size, entry);
+    const size = f64(index.size, entry);
     if (size === 0) return;
     const device = this.#deviceOf(inode, index, entry);
-    const offset = at(index.offset, entry);
+    const offset = f64(index.offset, entry);
     const runs = index.inExtra(entry) ? undefined : index.sparse(entry);
     if (runs !== undefined) {
       const file = sparseChunks(size, offset, runs) ?? NO_CHUNKS;
@@ -173,7 +174,7 @@ class Encoder {
       return;
     }
     const bits = contiguousBits(size);
-    const count = chunkCount(size, bits);
+    const count = contiguousCount(size);
     this.#encodeFileHead(start, size, bits);
     for (let i = 0; i < count; i++) {
       this.#view.setUint16(body + i * CHUNK_INDEX_BYTES + 2, device, true);
@@ -197,11 +198,11 @@ class Encoder {
   }
 
   #deviceOf(inode: number, index: LayerIndex, entry: number): number {
-    return at(this.#layout.deviceIds, dataFile(at(this.#tree.layer, inode), index.inExtra(entry)));
+    return u16(this.#layout.deviceIds, dataFile(u16(this.#tree.layer, inode), index.inExtra(entry)));
   }
 
   #indexOf(inode: number): LayerIndex {
-    const index = this.#tree.layers[at(this.#tree.layer, inode)];
+    const index = this.#tree.layers[u16(this.#tree.layer, inode)];
     if (index === undefined) throw new Error(`inode ${inode} belongs to no layer, though the layout pass found one`);
     return index;
   }
@@ -215,7 +216,7 @@ class Encoder {
 
   #recordEnd(inode: number): number {
     const { nid, metaBytes } = this.#layout;
-    return inode + 1 < nid.length ? at(nid, inode + 1) * NID_UNIT : metaBytes;
+    return inode + 1 < nid.length ? u32(nid, inode + 1) * NID_UNIT : metaBytes;
   }
 
   #start(bytes: number): void {
@@ -234,8 +235,8 @@ function xattrBytesOf(index: LayerIndex, entry: number): number {
 }
 
 function linkOf(index: LayerIndex, entry: number): Uint8Array {
-  const start = at(index.linkStart, entry);
-  return index.pool.subarray(start, start + at(index.linkLength, entry));
+  const start = u32(index.linkStart, entry);
+  return index.pool.subarray(start, start + u16(index.linkLength, entry));
 }
 
 /** `new_encode_dev` of the kernel: 12 bits of major, 20 of minor. */

@@ -13,7 +13,8 @@
 import { alignUp, at } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { type DataSource, IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
-import { chunkCount, contiguousBits, sparseChunks } from './chunks.js';
+import { contiguousCount, sparseChunks } from './chunks.js';
+import { f64, u16, u32 } from './columns.js';
 import {
   BLOCK,
   CHUNK_INDEX_BYTES,
@@ -131,12 +132,12 @@ class Layouter {
     const tree = this.#tree;
     for (let name = 1; name < tree.nameCount; name++) {
       const { length } = tree.name(name);
-      const inode = at(tree.inodeOf, name);
+      const inode = u32(tree.inodeOf, name);
       if (length < 1 || length > MAX_NAME_BYTES) {
         throw this.#limit(inode, `the name has ${length} bytes, EROFS allows 1 to ${MAX_NAME_BYTES}`);
       }
       this.#nameBytes[name] = length;
-      if (tree.kind(inode) === KIND.directory) this.#parent[inode] = at(tree.parentOf, name);
+      if (tree.kind(inode) === KIND.directory) this.#parent[inode] = u32(tree.parentOf, name);
     }
   }
 
@@ -187,16 +188,16 @@ class Layouter {
 
   #chunksOf(inode: number): number {
     const index = this.#indexOf(inode);
-    const entry = at(this.#tree.entry, inode);
-    const size = at(index.size, entry);
+    const entry = u32(this.#tree.entry, inode);
+    const size = f64(index.size, entry);
     if (size === 0) return 0;
     const inExtra = index.inExtra(entry);
     const runs = inExtra ? undefined : index.sparse(entry);
     if (runs === undefined) {
       this.#useData(inode, index, inExtra, size);
-      return chunkCount(size, contiguousBits(size));
+      return contiguousCount(size);
     }
-    const chunks = sparseChunks(size, at(index.offset, entry), runs);
+    const chunks = sparseChunks(size, f64(index.offset, entry), runs);
     if (chunks === undefined)
       throw this.#corrupt(inode, 'its sparse runs overlap, are not aligned, pass its end or are too many');
     const stored = chunks.runs.reduce((sum, run) => sum + run.blocks * BLOCK, 0);
@@ -206,35 +207,35 @@ class Layouter {
 
   /** The kernel reads whole blocks: a file must end in one that its data file has all of. */
   #useData(inode: number, index: LayerIndex, inExtra: boolean, bytes: number): void {
-    const offset = at(index.offset, at(this.#tree.entry, inode));
+    const offset = f64(index.offset, u32(this.#tree.entry, inode));
     const end = offset + alignUp(bytes, BLOCK);
     if (offset % BLOCK !== 0) throw this.#corrupt(inode, `its bytes start at ${offset}, not at a multiple of ${BLOCK}`);
     if (end > (inExtra ? index.extraSize : index.tarSize)) {
       throw this.#corrupt(inode, `its bytes end at ${end}, past the end of the layer`);
     }
     if (end / BLOCK > NULL_ADDRESS) throw this.#limit(inode, 'its bytes are past the first 2 TiB of the layer');
-    this.#used[dataFile(at(this.#tree.layer, inode), inExtra)] = 1;
+    this.#used[dataFile(u16(this.#tree.layer, inode), inExtra)] = 1;
   }
 
   #checkDevice(inode: number): void {
     const index = this.#indexOf(inode);
-    const entry = at(this.#tree.entry, inode);
-    const major = at(index.size, entry);
-    const minor = at(index.offset, entry);
+    const entry = u32(this.#tree.entry, inode);
+    const major = f64(index.size, entry);
+    const minor = f64(index.offset, entry);
     if (major >= 0 && major < 2 ** 12 && minor >= 0 && minor < 2 ** 20) return;
     throw this.#limit(inode, `it is device ${major}:${minor}, Linux allows up to 4095:1048575`);
   }
 
   #linkBytes(inode: number): number {
-    const bytes = at(this.#indexOf(inode).linkLength, at(this.#tree.entry, inode));
+    const bytes = at(this.#indexOf(inode).linkLength, u32(this.#tree.entry, inode));
     if (bytes >= 1 && bytes <= MAX_SYMLINK_BYTES) return bytes;
     throw this.#limit(inode, `the link's target has ${bytes} bytes, Linux allows 1 to ${MAX_SYMLINK_BYTES}`);
   }
 
   #xattrBytes(inode: number): number {
-    if (at(this.#tree.layer, inode) === IMPLIED) return 0;
+    if (u16(this.#tree.layer, inode) === IMPLIED) return 0;
     const index = this.#indexOf(inode);
-    const entry = at(this.#tree.entry, inode);
+    const entry = u32(this.#tree.entry, inode);
     if (!index.hasXattrs(entry)) return 0;
     const bytes = xattrBytes(index.xattrs(entry));
     if (bytes === undefined) throw this.#limit(inode, 'its extended attributes are larger than EROFS can keep');
@@ -242,7 +243,7 @@ class Layouter {
   }
 
   #indexOf(inode: number): LayerIndex {
-    const index = this.#tree.layers[at(this.#tree.layer, inode)];
+    const index = this.#tree.layers[u16(this.#tree.layer, inode)];
     if (index === undefined) throw this.#corrupt(inode, 'it belongs to no layer');
     return index;
   }
@@ -276,7 +277,7 @@ class Layouter {
 
   #error(code: 'LARDER_LAYER_LIMIT' | 'LARDER_LAYER_CORRUPT', inode: number, why: string): LarderError {
     return new LarderError(code, `laying out the EROFS image: ${pathOfInode(this.#tree, inode)}: ${why}`, {
-      details: { layer: at(this.#tree.layer, inode) },
+      details: { layer: u16(this.#tree.layer, inode) },
     });
   }
 }
