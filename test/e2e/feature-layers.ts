@@ -62,7 +62,6 @@ export function featureLayers(): FeatureLayer[] {
         ...at,
         xattrs: {
           'user.comment': 'hello',
-          'user.empty': '',
           'user.utf8': 'żółć',
           'user.bytes': Buffer.from([0, 255, 10, 61]),
         },

@@ -1,9 +1,11 @@
 /** The command in a process of its own, over a store that is thrown away with all its mounts. */
-import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type ExecFileOptions, execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CHECKOUT } from '../checkout.js';
+
+const LARDER = join(CHECKOUT, 'bin', 'larder.js');
 
 export interface Outcome {
   readonly status: number;
@@ -28,11 +30,14 @@ export class TestStore {
   }
 
   /** Runs `larder --root STORE ARGS…`, whatever its exit status. */
-  run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    return runNode([join(CHECKOUT, 'bin', 'larder.js'), '--root', this.root, ...args], {
-      ...options,
-      env: { HOME: this.directory, ...options.env },
-    });
+  run(args: readonly string[], { uid, env }: RunOptions = {}): Promise<Outcome> {
+    const checkout = uid === undefined ? CHECKOUT : this.#publicCheckout();
+    const options = {
+      ...(uid === undefined ? {} : { uid, gid: uid }),
+      env: { PATH: process.env['PATH'], HOME: this.directory, ...env },
+    };
+    const program = process.execPath.replace(CHECKOUT, checkout);
+    return runProgram(program, [join(checkout, 'bin', 'larder.js'), '--root', this.root, ...args], options);
   }
 
   /** Standard output without the last line end; throws unless the command ends with 0. */
@@ -40,6 +45,18 @@ export class TestStore {
     const { status, stdout, stderr } = await this.run(args);
     if (status !== 0) throw new Error(`larder ${args.join(' ')}: exit ${status}\n${stderr}${stdout}`);
     return stdout.replace(/\n$/, '');
+  }
+
+  /** Starts a command and ends it with SIGKILL after a while, if it still runs. */
+  async kill(args: readonly string[], afterMs: number): Promise<void> {
+    const child = spawn(process.execPath, [LARDER, '--root', this.root, ...args], {
+      stdio: 'ignore',
+      env: { PATH: process.env['PATH'], HOME: this.directory },
+    });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const timer = setTimeout(() => child.kill('SIGKILL'), afterMs);
+    await ended;
+    clearTimeout(timer);
   }
 
   /** What lies in one of the store's folders, which may be absent. */
@@ -52,13 +69,24 @@ export class TestStore {
     }
   }
 
+  /** Mount points in the store. */
   mounts(): string[] {
-    return mountsBelow(this.directory);
+    return mountsBelow(this.root);
   }
 
   dispose(): void {
-    for (const mount of this.mounts().reverse()) spawnSync('umount', ['-l', mount]);
+    for (const mount of mountsBelow(this.directory).reverse()) spawnSync('umount', ['-l', mount]);
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  /** The checkout where another user can read it, wherever it lies. */
+  #publicCheckout(): string {
+    const place = join(this.directory, 'checkout');
+    if (!existsSync(place)) {
+      mkdirSync(place);
+      execFileSync('mount', ['--bind', CHECKOUT, place]);
+    }
+    return place;
   }
 }
 
@@ -74,20 +102,13 @@ export function mountsBelow(directory: string): string[] {
     .filter((path) => path.startsWith(`${directory}/`));
 }
 
-function runNode(args: readonly string[], { uid, env }: RunOptions): Promise<Outcome> {
+function runProgram(program: string, args: readonly string[], options: ExecFileOptions): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const who = uid === undefined ? {} : { uid, gid: uid };
-    const options = {
-      ...who,
-      env: { PATH: process.env['PATH'], ...env },
-      maxBuffer: 1 << 26,
-      timeout: 300_000,
-      cwd: '/',
-    };
-    const child = execFile(process.execPath, [...args], options, (error, stdout, stderr) => {
-      if (error !== null && typeof error.code !== 'number')
-        return reject(new Error(`${args.join(' ')}: ${error.message}`));
-      resolve({ status: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    const limits = { maxBuffer: 1 << 26, timeout: 300_000, cwd: '/', encoding: 'utf8' } as const;
+    const child = execFile(program, [...args], { ...options, ...limits }, (error, stdout, stderr) => {
+      const status = error === null ? 0 : error.code;
+      if (typeof status === 'number') resolve({ status, stdout, stderr });
+      else reject(new Error(`${args.join(' ')}: ${error?.message}`));
     });
     child.stdin?.end();
   });
