@@ -76,6 +76,8 @@ export class TestStore {
 
   dispose(): void {
     for (const mount of mountsBelow(this.directory).reverse()) spawnSync('umount', ['-l', mount]);
+    const left = mountsBelow(this.directory);
+    if (left.length > 0) throw new Error(`${left.join(', ')}: still mounted, nothing is removed`);
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
   }
 
@@ -84,7 +86,7 @@ export class TestStore {
     const place = join(this.directory, 'checkout');
     if (!existsSync(place)) {
       mkdirSync(place);
-      execFileSync('mount', ['--bind', CHECKOUT, place]);
+      execFileSync('mount', ['-o', 'bind,ro', CHECKOUT, place]);
     }
     return place;
   }
