@@ -8,6 +8,9 @@ import { KIND } from '../tree/types.js';
 export const BLOCK = 512;
 export const BLOCK_BITS = 9;
 
+/** The image's length is a multiple of it: erofs-utils cannot read the head of a file that ends before 4 KiB. */
+export const IMAGE_UNIT = 4096;
+
 export const SUPERBLOCK = {
   /** Byte of the image at which the superblock starts. */
   offset: 1024,

@@ -69,6 +69,7 @@ class Encoder {
         this.#start(Math.min(left, PIECE_BYTES));
       }
     }
+    if (left > 0) yield this.#take();
   }
 
   /** A function that writes one more block of an inode's content each time it is called. */

@@ -6,7 +6,7 @@
  *     1024       superblock
  *     1152       device table, one slot for each data file that some file of the tree has bytes in
  *     metaStart  metadata: per inode its 64 bytes, xattrs, chunk indexes, and the tail of its directory or link
- *     dataStart  directory blocks before the last, and links that do not fit behind their inode
+ *     dataStart  directory blocks before the last, and links that do not fit behind their inode; zeros up to 4 KiB
  *
  * Inodes keep the tree's order, the root first.
  */
@@ -20,6 +20,7 @@ import {
   CHUNK_INDEX_BYTES,
   DEVICE_SLOT,
   FIRST_NID,
+  IMAGE_UNIT,
   INODE,
   MAX_DEVICES,
   MAX_NAME_BYTES,
@@ -108,7 +109,7 @@ class Layouter {
     const metaStart = alignUp(SUPERBLOCK.offset + SUPERBLOCK.bytes + devices.length * DEVICE_SLOT.bytes, BLOCK);
     const metaBytes = alignUp(this.#meta, BLOCK);
     const dataStart = metaStart + metaBytes;
-    const byteLength = dataStart + this.#blocks * BLOCK;
+    const byteLength = alignUp(dataStart + this.#blocks * BLOCK, IMAGE_UNIT);
     if (byteLength > this.#maxBytes) throw this.#tooLarge();
     return {
       tree: this.#tree,

@@ -26,7 +26,12 @@ export const UUID = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
 export const needsRoot = mayMount() ? {} : { skip: 'needs root: it mounts what was written' };
 
 /** Writes the image of `root`, mounts it, and calls `look` with the mount point. */
-export function mounted(lab: LabImage, root: LabNode, look: (path: string, tree: MergedTree) => void): void {
+export function mounted(
+  lab: LabImage,
+  root: LabNode,
+  look: (path: string, tree: MergedTree) => void,
+  through: 'file' | 'loop' = 'file',
+): void {
   const tree = lab.tree(root);
   const image = writeErofs(tree, { uuid: UUID });
   const target = join(lab.directoryPath, 'mnt');
@@ -35,7 +40,7 @@ export function mounted(lab: LabImage, root: LabNode, look: (path: string, tree:
   try {
     for (const piece of image.pieces()) writeSync(imageFd, piece);
     const deviceFds = image.devices.map(({ layer, source }) => lab.layer(layer).fd(source));
-    mountErofs({ imageFd, deviceFds, target });
+    mountErofs({ imageFd, deviceFds, target, through });
     try {
       look(target, tree);
     } finally {
@@ -48,8 +53,8 @@ export function mounted(lab: LabImage, root: LabNode, look: (path: string, tree:
 }
 
 /** Mounts the image of `root` and asserts that all of it is what the tree says. */
-export function assertSame(lab: LabImage, root: LabNode): void {
-  mounted(lab, root, (path, tree) => new Comparison(lab, tree).directory(Buffer.from(path), 0, 0));
+export function assertSame(lab: LabImage, root: LabNode, through?: 'file' | 'loop'): void {
+  mounted(lab, root, (path, tree) => new Comparison(lab, tree).directory(Buffer.from(path), 0, 0), through);
 }
 
 export function bytesOf(image: ErofsImage): Buffer {

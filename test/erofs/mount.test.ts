@@ -192,6 +192,17 @@ describe('a mounted image', needsRoot, () => {
     same(Object.fromEntries(files));
   });
 
+  test('is the same through loop devices', () => {
+    const files = {
+      a: lab.file(bytes(5000), { layer: 0 }),
+      b: lab.file(bytes(513), { layer: 1, source: 'extra' }),
+      hole: lab.sparseFile(8192, [{ at: 4096, bytes: bytes(4096) }], { layer: 2 }),
+      link: lab.symlink('x'.repeat(4095)),
+    };
+    assertSame(lab, lab.directory(files), 'loop');
+    assertSame(lab, lab.directory({}), 'loop');
+  });
+
   test('shows files of 130 layers', () => {
     const many = new LabImage();
     try {
