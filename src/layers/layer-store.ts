@@ -52,6 +52,20 @@ export interface StoredLayer {
   readonly record: LayerRecord | undefined;
 }
 
+/** One layer's files, as plain data for a backend or a worker. */
+export interface LayerFiles {
+  readonly diffId: DiffId;
+  readonly tar: string;
+  readonly tarSize: number;
+  /** Undefined when the layer has none. */
+  readonly extra: string | undefined;
+  readonly extraSize: number;
+  readonly index: string;
+  /** Hex. */
+  readonly indexSha256: string;
+  readonly indexSize: number;
+}
+
 export class LayerStore {
   readonly #layout: Layout;
   readonly #options: LayerStoreOptions;
@@ -146,6 +160,23 @@ export class LayerStore {
       this.#rebuilding.set(diffId, rebuilding);
     }
     return rebuilding;
+  }
+
+  /** Where the layer's files are and what they must be, its derived ones made when they are missing. As {@link ensureDerived}. */
+  async files(diffId: DiffId): Promise<LayerFiles> {
+    const record = await this.ensureDerived(diffId);
+    const tar = this.#layout.layerTar(diffId);
+    await (await openExactly(tar, record.tarSize, diffId)).close();
+    return {
+      diffId,
+      tar,
+      tarSize: record.tarSize,
+      extra: record.extraSize === 0 ? undefined : this.#layout.layerExtra(diffId),
+      extraSize: record.extraSize,
+      index: this.#layout.layerIndex(diffId),
+      indexSha256: record.indexSha256,
+      indexSize: record.indexSize,
+    };
   }
 
   /** The tar for reading. LARDER_LAYER_CORRUPT when it is missing or not as long as it was when it was adopted. */

@@ -59,6 +59,11 @@ export interface MergedImage {
   readonly devices: readonly DataDevice[];
 }
 
+export interface EnsureOptions extends OperationOptions {
+  /** Make it again even when it is as recorded. */
+  readonly rebuild?: boolean;
+}
+
 export class MergedImages {
   readonly #options: MergedImagesOptions;
   readonly #layout: Layout;
@@ -76,9 +81,9 @@ export class MergedImages {
    * verified in this call, and its data files are there. The caller holds the layers by a lease or claim.
    * Rejects with LARDER_LAYER_CORRUPT, LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_NO_SPACE.
    */
-  async ensure(diffIds: readonly DiffId[], options: OperationOptions = {}): Promise<MergedImage> {
+  async ensure(diffIds: readonly DiffId[], options: EnsureOptions = {}): Promise<MergedImage> {
     const key = mergedKeyOf(diffIds);
-    const found = await this.#find(key, diffIds);
+    const found = options.rebuild === true ? undefined : await this.#find(key, diffIds);
     if (found !== undefined) return found;
     let making = this.#making.get(key);
     if (making === undefined) {
