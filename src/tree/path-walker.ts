@@ -14,14 +14,7 @@ const MAX_LINKS = 40;
 const MAX_DEPTH = 1024;
 const SLASH = 0x2f;
 const DOT = 0x2e;
-
-/** The symlinks that whiteouts of one layer cross, and what that layer itself has at their places. */
-export interface SymlinkWatch {
-  /** Paths, as Latin-1 text, of the symlinks that were crossed. */
-  readonly crossed: Set<string>;
-  /** Entries of the layer at crossed paths. */
-  readonly own: ReadonlyMap<string, number>;
-}
+const SLASH_BYTE = Uint8Array.of(SLASH);
 
 export class PathWalker {
   readonly #table: NameTable;
@@ -75,18 +68,21 @@ export class PathWalker {
     return inode;
   }
 
-  /** The directory at path [start, end) of a layer, or NONE. */
-  look(layer: number, start: number, end: number, watch?: SymlinkWatch): number {
-    if (watch === undefined && this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
+  /**
+   * The directory at path [start, end) of a layer, or NONE. With `own` the path is of a whiteout: a symlink at whose
+   * place the layer itself has something is taken as that; what is no symlink, and a loop, hides nothing then.
+   */
+  look(layer: number, start: number, end: number, own?: OwnPaths): number {
+    if (own === undefined && this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
     this.forget();
     this.#depth = 0;
     this.#startText(layer, start, end);
-    return this.#run(layer, start, end, false, watch) ? this.#here() : NONE;
+    return this.#run(layer, start, end, false, own) ? this.#here() : NONE;
   }
 
   /** The name of the directory at path [start, end) of a layer, or NONE. The root's is 0. */
-  lookName(layer: number, start: number, end: number, watch?: SymlinkWatch): number {
-    if (this.look(layer, start, end, watch) === NONE) return NONE;
+  lookName(layer: number, start: number, end: number, own?: OwnPaths): number {
+    if (this.look(layer, start, end, own) === NONE) return NONE;
     return this.#depth === 0 ? 0 : at(this.#way, this.#depth - 1);
   }
 
@@ -126,7 +122,7 @@ export class PathWalker {
   }
 
   /** Walks all pending text. False when something is missing and nothing may be made. */
-  #run(layer: number, start: number, end: number, create: boolean, watch: SymlinkWatch | undefined): boolean {
+  #run(layer: number, start: number, end: number, create: boolean, own: OwnPaths | undefined): boolean {
     const table = this.#table;
     let links = 0;
     let plain = true;
@@ -158,10 +154,11 @@ export class PathWalker {
       const kind = inode === NONE ? 0 : table.kind(inode);
       if (kind === KIND.symlink) {
         plain = false;
-        if (++links > MAX_LINKS)
+        if (++links > MAX_LINKS) {
+          if (own !== undefined) return false;
           throw this.#failure(layer, start, end, 'LARDER_LAYER_INVALID', 'too many symlinks, probably a loop');
-        const lexical = text === 0 ? to : undefined;
-        if (!this.#follow(inode, textLayer, from, to, watch, lexical === undefined ? undefined : start)) return false;
+        }
+        if (!this.#follow(inode, from, to, start, own)) return false;
         if (this.#linkBytes < 0)
           throw this.#failure(layer, start, end, 'LARDER_LAYER_LIMIT', 'too many symlinks to follow');
         continue;
@@ -190,69 +187,50 @@ export class PathWalker {
     return name === NONE ? NONE : at(inode, name);
   }
 
-  /** Puts a symlink's target in front of what is pending. False when the layer itself has something else at its place. */
-  #follow(
-    inode: number,
-    layer: number,
-    from: number,
-    to: number,
-    watch: SymlinkWatch | undefined,
-    pathStart: number | undefined,
-  ): boolean {
-    const table = this.#table;
-    let targetLayer = at(table.inodeLayer, inode);
-    let entry = at(table.inodeEntry, inode);
-    if (watch !== undefined) {
-      const own = this.#ownEntry(watch, layer, from, to, pathStart);
-      if (own !== undefined) {
-        // Only a whiteout's own text is watched, so text 0 is of the layer that is being applied.
-        targetLayer = at(this.#textLayer, 0);
-        entry = own;
-        if (at((table.layers[targetLayer] as LayerIndex).kind, own) !== KIND.symlink) return false;
-      }
+  /** Puts the target of symlink `inode`, named by text [from, to), in front of what is pending. False: see {@link look}. */
+  #follow(inode: number, from: number, to: number, start: number, own: OwnPaths | undefined): boolean {
+    const { layers, inodeLayer, inodeEntry } = this.#table;
+    let layer = at(inodeLayer, inode);
+    let entry = at(inodeEntry, inode);
+    const mine = own === undefined ? undefined : this.#ownEntry(own, from, to, start);
+    if (mine !== undefined) {
+      // The first text is the mark's own path, so it is of the layer that is being applied.
+      layer = at(this.#textLayer, 0);
+      entry = mine;
+      if (at((layers[layer] as LayerIndex).kind, mine) !== KIND.symlink) return false;
     }
-    const index = table.layers[targetLayer] as LayerIndex;
-    const start = at(index.linkStart, entry);
-    const length = at(index.linkLength, entry);
-    if (at(index.pool, start) === SLASH) {
+    const { pool, linkStart, linkLength } = layers[layer] as LayerIndex;
+    const target = at(linkStart, entry);
+    const length = at(linkLength, entry);
+    if (at(pool, target) === SLASH) {
       this.#depth = 0;
       this.#plain = 0;
     }
     this.#linkBytes -= length;
-    this.#textLayer[this.#texts] = targetLayer;
-    this.#textNext[this.#texts] = start;
-    this.#textEnd[this.#texts] = start + length;
+    this.#textLayer[this.#texts] = layer;
+    this.#textNext[this.#texts] = target;
+    this.#textEnd[this.#texts] = target + length;
     this.#texts++;
     return true;
   }
 
-  #ownEntry(
-    watch: SymlinkWatch,
-    layer: number,
-    from: number,
-    to: number,
-    pathStart: number | undefined,
-  ): number | undefined {
-    const pool = this.#table.pools[layer] as Uint8Array;
-    const paths = [this.#wayText() + latin1(pool, from, to)];
-    if (pathStart !== undefined) paths.push(latin1(pool, pathStart, to));
-    let own: number | undefined;
-    for (const path of paths) {
-      this.#linkBytes -= path.length;
-      watch.crossed.add(path);
-      own ??= watch.own.get(path);
-    }
-    return own;
+  /** What the layer itself has where this symlink is: by the way that was walked, or else by the path as written. */
+  #ownEntry(own: OwnPaths, from: number, to: number, start: number): number | undefined {
+    const text = this.#texts - 1;
+    const pool = this.#table.pools[at(this.#textLayer, text)] as Uint8Array;
+    const walked = Buffer.concat([...this.#wayPieces(), pool.subarray(from, to)]);
+    this.#linkBytes -= walked.length;
+    return own.find(walked) ?? (text === 0 ? own.find(pool.subarray(start, to)) : undefined);
   }
 
-  /** The way as text that ends in a slash, or is empty for the root. */
-  #wayText(): string {
-    let text = '';
+  *#wayPieces(): Generator<Uint8Array> {
     for (let d = 0; d < this.#depth; d++) {
-      const pool = this.#table.pools[at(this.#wayLayer, d)] as Uint8Array;
-      text += `${latin1(pool, at(this.#wayStart, d), at(this.#wayEnd, d))}/`;
+      yield (this.#table.pools[at(this.#wayLayer, d)] as Uint8Array).subarray(
+        at(this.#wayStart, d),
+        at(this.#wayEnd, d),
+      );
+      yield SLASH_BYTE;
     }
-    return text;
   }
 
   /** Makes the directories of the way that are missing; the inode of its end. */
@@ -288,8 +266,4 @@ export class PathWalker {
       details: { layer: layer + 1 },
     });
   }
-}
-
-export function latin1(pool: Uint8Array, start: number, end: number): string {
-  return Buffer.from(pool.buffer, pool.byteOffset + start, end - start).toString('latin1');
 }

@@ -9,19 +9,15 @@ import { at } from '../bytes.js';
 import { lastSlash } from './clean-path.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
-import { latin1, type PathWalker, type SymlinkWatch } from './path-walker.js';
+import { OwnPaths } from './own-paths.js';
+import type { PathWalker } from './path-walker.js';
 import { KIND, type LayerIndex } from './types.js';
 
 export function applyWhiteouts(table: NameTable, walker: PathWalker, number: number): void {
   const index = table.layers[number] as LayerIndex;
   const marks = marksOf(index);
   if (marks.length === 0) return;
-  const watch: SymlinkWatch = { crossed: new Set(), own: new Map() };
-  let targets = lookUp(table, walker, number, marks, watch);
-  if (watch.crossed.size > 0) {
-    const own = ownEntries(index, watch.crossed);
-    if (own.size > 0) targets = lookUp(table, walker, number, marks, { crossed: new Set(), own });
-  }
+  const targets = lookUp(table, walker, number, marks);
   // Whiteouts first: an opaque directory that is hidden itself must stay so.
   for (const [k, i] of marks.entries()) {
     const name = at(targets, k);
@@ -48,35 +44,15 @@ function marksOf({ kind, count }: LayerIndex): Uint32Array {
 }
 
 /** For each mark the name that it is about, or NONE. */
-function lookUp(
-  table: NameTable,
-  walker: PathWalker,
-  number: number,
-  marks: Uint32Array,
-  watch: SymlinkWatch,
-): Uint32Array {
+function lookUp(table: NameTable, walker: PathWalker, number: number, marks: Uint32Array): Uint32Array {
+  const own = new OwnPaths(table.layers[number] as LayerIndex);
   const { kind, pathStart, pathLength, pool } = table.layers[number] as LayerIndex;
   return marks.map((i) => {
     const start = at(pathStart, i);
     const end = start + at(pathLength, i);
-    if (at(kind, i) === KIND.opaque) return walker.lookName(number, start, end, watch);
+    if (at(kind, i) === KIND.opaque) return walker.lookName(number, start, end, own);
     const slash = lastSlash(pool, start, end);
-    const directory = walker.look(number, start, Math.max(start, slash), watch);
+    const directory = walker.look(number, start, Math.max(start, slash), own);
     return directory === NONE ? NONE : table.find(directory, pool, slash + 1, end);
   });
-}
-
-/** The last entry that the layer has at each of `paths`; whiteouts count only where there is nothing else. */
-function ownEntries(index: LayerIndex, paths: ReadonlySet<string>): Map<string, number> {
-  const { count, kind, pool, pathStart, pathLength } = index;
-  const lengths = new Set([...paths].map((path) => path.length));
-  const own = new Map<string, number>();
-  for (let i = 0; i < count; i++) {
-    const length = at(pathLength, i);
-    if (!lengths.has(length) || at(kind, i) === KIND.opaque) continue;
-    const path = latin1(pool, at(pathStart, i), at(pathStart, i) + length);
-    if (!paths.has(path) || (at(kind, i) === KIND.whiteout && own.has(path))) continue;
-    own.set(path, i);
-  }
-  return own;
 }
