@@ -1,0 +1,126 @@
+/**
+ * ▸ Decompression of layers: which compression the bytes show, and a decoder for it. It owns nothing on disk. The
+ * layer pipeline calls it, in the thread that owns the layer.
+ *
+ * Several decoders exist for each compression; the fastest that works here is taken: libraries of the host through
+ * koffi (ISA-L, libzstd), then Node's own, then WebAssembly. All give the same bytes and refuse the same inputs (one
+ * difference is told at {@link openIsal}); the tests run every decoder over the same inputs.
+ *
+ * Accepted: gzip of several members, followed by zeros; zstd of several frames, skippable ones among them, whose
+ * window is at most 128 MiB. Refused as LARDER_LAYER_CORRUPT: everything else, an empty stream and a cut one included.
+ * Nothing here limits the output: `out` throws when it has had enough, and that error is what `write` fails with.
+ */
+import { LarderError } from '../errors.js';
+import { openIsal } from './inflate-isal.js';
+import { openLibzstd } from './inflate-libzstd.js';
+import { openNodeZstd, openZlib } from './inflate-node.js';
+import { openZstddec } from './inflate-zstddec.js';
+import type { Inflater, InflaterOut } from './inflater.js';
+
+export type { Inflater, InflaterOut } from './inflater.js';
+
+export type Compression = 'gzip' | 'zstd' | 'none';
+export type DecoderName = 'isa-l' | 'zlib' | 'libzstd' | 'node-zstd' | 'zstddec' | 'none';
+
+/** What the first bytes of a blob look like; the last ones only so that messages can name them. */
+export type SniffedCompression = Compression | 'xz' | 'bzip2' | 'lz4' | 'zip';
+
+export interface InflaterOptions {
+  /** Says in messages which layer this is. */
+  readonly name?: string;
+  /** This decoder or none: LARDER_INTERNAL where it is not available. For tests and measurements. */
+  readonly prefer?: DecoderName;
+}
+
+type Opener = (layer: string) => Inflater | undefined | Promise<Inflater | undefined>;
+
+/** In order of preference. An opener answers undefined where its decoder does not exist or fails its self-test. */
+const DECODERS: { readonly [C in Compression]: readonly (readonly [DecoderName, Opener])[] } = {
+  gzip: [
+    ['isa-l', openIsal],
+    ['zlib', openZlib],
+  ],
+  zstd: [
+    ['libzstd', openLibzstd],
+    ['node-zstd', openNodeZstd],
+    ['zstddec', openZstddec],
+  ],
+  none: [['none', () => new Uncompressed()]],
+};
+
+/** How many first bytes {@link sniffCompression} wants to see, unless the blob has fewer. */
+export const SNIFF_BYTES = 6;
+
+const MAGIC: readonly (readonly [SniffedCompression, readonly number[]])[] = [
+  ['gzip', [0x1f, 0x8b]],
+  ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
+  ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  ['bzip2', [0x42, 0x5a, 0x68]],
+  ['lz4', [0x04, 0x22, 0x4d, 0x18]],
+  ['zip', [0x50, 0x4b, 0x03, 0x04]],
+];
+
+/** A decoder that is to be closed, whatever happens. */
+export async function openInflater(compression: Compression, options: InflaterOptions = {}): Promise<Inflater> {
+  const { name = 'layer', prefer } = options;
+  for (const [decoder, open] of DECODERS[compression]) {
+    if (prefer !== undefined && prefer !== decoder) continue;
+    const inflater = await open(name);
+    if (inflater !== undefined) return inflater;
+  }
+  throw new LarderError('LARDER_INTERNAL', `inflating layer: ${name}: no decoder ${prefer ?? ''} for ${compression}`, {
+    details: { compression },
+  });
+}
+
+/** The decoders that work here, best first. */
+export async function listDecoders(compression: Compression): Promise<DecoderName[]> {
+  const names: DecoderName[] = [];
+  for (const [decoder, open] of DECODERS[compression]) {
+    const inflater = await open('self-test');
+    if (inflater !== undefined) names.push(decoder);
+    inflater?.close();
+  }
+  return names;
+}
+
+/** What the first {@link SNIFF_BYTES} bytes show; `none` when they are no magic that is known. */
+export function sniffCompression(first: Uint8Array): SniffedCompression {
+  if (isSkippableFrame(first)) return 'zstd';
+  for (const [found, magic] of MAGIC) {
+    if (first.length >= magic.length && magic.every((byte, i) => first[i] === byte)) return found;
+  }
+  return 'none';
+}
+
+/**
+ * Refuses a blob whose first bytes are not what its media type declares: LARDER_LAYER_INVALID. A registry and a
+ * scanner that believed different ones would see different layers.
+ */
+export function checkCompression(declared: Compression, first: Uint8Array, name = 'layer'): void {
+  const found = sniffCompression(first);
+  if (found === declared) return;
+  const what = first.length === 0 ? 'nothing' : found === 'none' ? 'no known compression' : found;
+  throw new LarderError(
+    'LARDER_LAYER_INVALID',
+    `reading layer: ${name}: the media type says ${declared === 'none' ? 'uncompressed' : declared}, the bytes are ${what}`,
+    { details: { declared, found: what } },
+  );
+}
+
+/** A zstd stream may begin with a frame for others: 0x184D2A50 to 0x184D2A5F (RFC 8878, 3.1.2). */
+function isSkippableFrame(first: Uint8Array): boolean {
+  return ((first[0] ?? 0) & 0xf0) === 0x50 && first[1] === 0x2a && first[2] === 0x4d && first[3] === 0x18;
+}
+
+class Uncompressed implements Inflater {
+  readonly name = 'none';
+
+  write(chunk: Uint8Array, out: InflaterOut): void {
+    if (chunk.length > 0) out(chunk);
+  }
+
+  end(): void {}
+
+  close(): void {}
+}

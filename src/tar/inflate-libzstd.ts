@@ -1,0 +1,139 @@
+/** zstd through the host's libzstd.so.1. */
+import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES, WINDOW_LOG_MAX } from './inflater.js';
+
+interface Library {
+  readonly create: () => unknown;
+  readonly free: (context: unknown) => number | bigint;
+  readonly setParameter: (context: unknown, parameter: number, value: number) => number | bigint;
+  readonly decompress: (context: unknown, output: Uint8Array, input: Uint8Array) => number | bigint;
+  readonly isError: (result: number | bigint) => number;
+  readonly errorName: (result: number | bigint) => string;
+  readonly address: (bytes: Uint8Array) => bigint;
+}
+
+const WINDOW_LOG_PARAMETER = 100;
+
+let library: Promise<Library | undefined> | undefined;
+
+/** Undefined where libzstd.so.1 or koffi is missing, or the library does not pass its self-test. */
+export async function openLibzstd(layer: string): Promise<Inflater | undefined> {
+  library ??= load();
+  const zstd = await library;
+  return zstd === undefined ? undefined : new LibzstdInflater(zstd, layer);
+}
+
+class LibzstdInflater implements Inflater {
+  readonly name = 'libzstd';
+  readonly #zstd: Library;
+  readonly #layer: string;
+  #context: unknown;
+  readonly #out = new Uint8Array(OUT_BYTES);
+  /** ZSTD_outBuffer and ZSTD_inBuffer: address, size, position. */
+  readonly #output = new BigUint64Array(3);
+  readonly #input = new BigUint64Array(3);
+  readonly #outputBytes = new Uint8Array(this.#output.buffer);
+  readonly #inputBytes = new Uint8Array(this.#input.buffer);
+  #started = false;
+  #frameEnded = false;
+
+  constructor(zstd: Library, layer: string) {
+    this.#zstd = zstd;
+    this.#layer = layer;
+  }
+
+  write(chunk: Uint8Array, out: InflaterOut): void {
+    if (chunk.length === 0) return;
+    if (!this.#started) this.#begin();
+    const input = this.#input;
+    const size = BigInt(chunk.length);
+    input[0] = this.#zstd.address(chunk);
+    input[1] = size;
+    input[2] = 0n;
+    let full = false;
+    do {
+      full = this.#decompress(out) === OUT_BYTES;
+      // Full at a frame's end is complete; full inside a frame hides more.
+    } while ((input[2] ?? size) < size || (full && !this.#frameEnded));
+  }
+
+  end(): void {
+    if (!this.#started) throw damagedStream(this.#layer, 'zstd', 'it is empty');
+    if (!this.#frameEnded) throw damagedStream(this.#layer, 'zstd', 'it is cut off');
+  }
+
+  close(): void {
+    if (this.#context !== undefined) this.#zstd.free(this.#context);
+    this.#context = undefined;
+  }
+
+  #decompress(out: InflaterOut): number {
+    this.#output[2] = 0n;
+    const result = this.#zstd.decompress(this.#context, this.#outputBytes, this.#inputBytes);
+    if (this.#zstd.isError(result) !== 0) throw damagedStream(this.#layer, 'zstd', this.#zstd.errorName(result));
+    const produced = Number(this.#output[2]);
+    this.#frameEnded = Number(result) === 0;
+    if (produced > 0) out(this.#out.subarray(0, produced));
+    return produced;
+  }
+
+  #begin(): void {
+    this.#started = true;
+    this.#context = this.#zstd.create();
+    this.#zstd.setParameter(this.#context, WINDOW_LOG_PARAMETER, WINDOW_LOG_MAX);
+    this.#output[0] = this.#zstd.address(this.#out);
+    this.#output[1] = BigInt(OUT_BYTES);
+  }
+}
+
+async function load(): Promise<Library | undefined> {
+  try {
+    const { default: koffi } = await import('koffi');
+    const lib = koffi.load('libzstd.so.1');
+    const zstd: Library = {
+      create: lib.func('void* ZSTD_createDCtx()'),
+      free: lib.func('size_t ZSTD_freeDCtx(void*)'),
+      setParameter: lib.func('size_t ZSTD_DCtx_setParameter(void*, int, int)'),
+      decompress: lib.func('size_t ZSTD_decompressStream(void*, void*, void*)'),
+      isError: lib.func('unsigned int ZSTD_isError(size_t)'),
+      errorName: lib.func('const char* ZSTD_getErrorName(size_t)'),
+      address: (bytes) => koffi.address(bytes),
+    };
+    return passesSelfTest(zstd) ? zstd : undefined;
+  } catch {
+    // Not here, or not usable: an accelerator that is missing is no failure.
+    return undefined;
+  }
+}
+
+/** "larder " five times and a newline, with a checksum, as `zstd -19 --check` writes it. */
+const SAMPLE = Buffer.from('KLUv/QRodQAAQGxhcmRlciAKAQAKixGGvcaF', 'base64');
+
+/** Two frames in odd pieces come out right; a wrong checksum and a cut stream do not. */
+function passesSelfTest(zstd: Library): boolean {
+  const text = `${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`;
+  const wrong = Buffer.from(SAMPLE);
+  wrong[wrong.length - 1] = (wrong[wrong.length - 1] ?? 0) ^ 1;
+  return (
+    inflateAll(zstd, Buffer.concat([SAMPLE, SAMPLE])) === text + text &&
+    inflateAll(zstd, wrong) === undefined &&
+    inflateAll(zstd, SAMPLE.subarray(0, -2)) === undefined
+  );
+}
+
+function inflateAll(zstd: Library, stream: Uint8Array): string | undefined {
+  const inflater = new LibzstdInflater(zstd, 'self-test');
+  let text = '';
+  const out: InflaterOut = (bytes) => {
+    text += Buffer.from(bytes).toString('latin1');
+  };
+  try {
+    for (let i = 0; i < stream.length; i += 11) inflater.write(stream.subarray(i, i + 11), out);
+    inflater.end();
+    return text;
+  } catch {
+    // The caller compares: a refusal is an answer here.
+    return undefined;
+  } finally {
+    inflater.close();
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * zstd through WebAssembly (zstddec), where neither libzstd nor Node's own is there.
+ *
+ * zstddec's own streaming loop does not look at errors, and runs for ever on damaged input. So only its module is
+ * taken, and driven here as zstd's manual says. Its window limit is zstd's default, which is 2^27.
+ */
+import { damagedStream, type Inflater, type InflaterOut } from './inflater.js';
+
+interface Exports {
+  readonly memory: { readonly buffer: ArrayBuffer };
+  readonly malloc: (bytes: number) => number;
+  readonly free: (address: number) => void;
+  readonly ZSTD_createDCtx: () => number;
+  readonly ZSTD_freeDCtx: (context: number) => number;
+  readonly ZSTD_decompressStream: (context: number, output: number, input: number) => number;
+}
+
+/** Bytes that go in and out of the module's memory at a time. */
+const IN_BYTES = 128 * 1024;
+const OUT_BYTES = 512 * 1024;
+/** Two structs of address, size, position. */
+const STRUCT_BYTES = 12;
+/** Results above 2^32 - 120 are errors (ZSTD_isError). */
+const MAX_ERROR = 120;
+
+let module: Promise<Exports | undefined> | undefined;
+
+export async function openZstddec(layer: string): Promise<Inflater | undefined> {
+  module ??= load();
+  const zstd = await module;
+  return zstd === undefined ? undefined : new ZstddecInflater(zstd, layer);
+}
+
+class ZstddecInflater implements Inflater {
+  readonly name = 'zstddec';
+  readonly #zstd: Exports;
+  readonly #layer: string;
+  /** Addresses in the module's memory; 0 before the first bytes and after `close`. */
+  #context = 0;
+  #memory = 0;
+  #started = false;
+  #frameEnded = false;
+
+  constructor(zstd: Exports, layer: string) {
+    this.#zstd = zstd;
+    this.#layer = layer;
+  }
+
+  write(chunk: Uint8Array, out: InflaterOut): void {
+    if (chunk.length === 0) return;
+    if (!this.#started) this.#begin();
+    for (let i = 0; i < chunk.length; i += IN_BYTES) this.#writePiece(chunk.subarray(i, i + IN_BYTES), out);
+  }
+
+  end(): void {
+    if (!this.#started) throw damagedStream(this.#layer, 'zstd', 'it is empty');
+    if (!this.#frameEnded) throw damagedStream(this.#layer, 'zstd', 'it is cut off');
+  }
+
+  close(): void {
+    if (this.#context === 0) return;
+    this.#zstd.ZSTD_freeDCtx(this.#context);
+    this.#zstd.free(this.#memory);
+    this.#context = 0;
+  }
+
+  #writePiece(piece: Uint8Array, out: InflaterOut): void {
+    const input = this.#memory + STRUCT_BYTES;
+    const inBytes = input + STRUCT_BYTES;
+    new Uint8Array(this.#zstd.memory.buffer).set(piece, inBytes);
+    this.#setStruct(input, inBytes, piece.length);
+    let full = false;
+    do {
+      full = this.#decompress(input, inBytes + IN_BYTES, out) === OUT_BYTES;
+    } while (this.#positionOf(input) < piece.length || (full && !this.#frameEnded));
+  }
+
+  /** One call of the module; how many bytes came out. Its memory may move during the call. */
+  #decompress(input: number, outBytes: number, out: InflaterOut): number {
+    this.#setStruct(this.#memory, outBytes, OUT_BYTES);
+    const result = this.#zstd.ZSTD_decompressStream(this.#context, this.#memory, input) >>> 0;
+    if (result > 2 ** 32 - MAX_ERROR) {
+      throw damagedStream(this.#layer, 'zstd', ERRORS[2 ** 32 - result] ?? `error ${2 ** 32 - result}`);
+    }
+    this.#frameEnded = result === 0;
+    const produced = this.#positionOf(this.#memory);
+    if (produced > 0) out(new Uint8Array(this.#zstd.memory.buffer, outBytes, produced));
+    return produced;
+  }
+
+  #begin(): void {
+    this.#started = true;
+    this.#context = this.#zstd.ZSTD_createDCtx();
+    this.#memory = this.#zstd.malloc(2 * STRUCT_BYTES + IN_BYTES + OUT_BYTES);
+  }
+
+  #setStruct(address: number, bytes: number, size: number): void {
+    const view = new DataView(this.#zstd.memory.buffer);
+    view.setUint32(address, bytes, true);
+    view.setUint32(address + 4, size, true);
+    view.setUint32(address + 8, 0, true);
+  }
+
+  #positionOf(struct: number): number {
+    return new DataView(this.#zstd.memory.buffer).getUint32(struct + 8, true);
+  }
+}
+
+/** The likely ones of zstd_errors.h. */
+const ERRORS: { readonly [code: number]: string } = {
+  10: 'Unknown frame descriptor',
+  14: 'Unsupported frame parameter',
+  16: 'Frame requires too much memory for decoding',
+  20: 'Data corruption detected',
+  22: "Restored data doesn't match checksum",
+  64: 'Allocation error : not enough memory',
+};
+
+async function load(): Promise<Exports | undefined> {
+  try {
+    const { ZSTDDecoder } = await import('zstddec/stream');
+    let captured: Exports | undefined;
+    const capturing = class extends ZSTDDecoder {
+      override _init(result: { readonly instance: { readonly exports: unknown } }): void {
+        captured = result.instance.exports as Exports;
+      }
+    };
+    await new capturing().init();
+    return captured;
+  } catch {
+    // No WebAssembly, or the package is not installed: then there is one decoder less.
+    return undefined;
+  }
+}

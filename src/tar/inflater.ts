@@ -1,0 +1,37 @@
+/** What every decoder is: compressed bytes in by calls, inflated bytes out by calls. */
+import { LarderError } from '../errors.js';
+
+/** Receives inflated bytes, a view that is valid only during the call. What it throws, `write` or `end` fails with. */
+export type InflaterOut = (bytes: Uint8Array) => void;
+
+export interface Inflater {
+  /** Which decoder this is. */
+  readonly name: string;
+  /**
+   * Inflates `chunk`, which must stay as it is until then. One call at a time. Rejects with LARDER_LAYER_CORRUPT for
+   * damaged data, after which only `close` may be called.
+   */
+  write(chunk: Uint8Array, out: InflaterOut): Promise<void> | void;
+  /** The stream has no more bytes; LARDER_LAYER_CORRUPT when it should have. */
+  end(out: InflaterOut): Promise<void> | void;
+  /** Gives memory back. Idempotent, and allowed at any time between calls. */
+  close(): void;
+}
+
+/** Bytes that a decoder puts out at a time. */
+export const OUT_BYTES = 1 << 20;
+
+/** zstd frames with a larger window are refused: 2^27 bytes, which is also what `zstd -d` allows. */
+export const WINDOW_LOG_MAX = 27;
+
+export function damagedStream(layer: string, compression: string, what: string, cause?: unknown): LarderError {
+  return new LarderError('LARDER_LAYER_CORRUPT', `inflating layer: ${layer}: damaged ${compression} stream: ${what}`, {
+    ...(cause === undefined ? {} : { cause }),
+    hint: 'the bytes were damaged before they got here: pull again, or push the image again',
+  });
+}
+
+export function isZero(bytes: Uint8Array, from: number): boolean {
+  for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
