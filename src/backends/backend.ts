@@ -32,7 +32,12 @@ export interface Backend {
    * container's own directory, on the store's file system, 0700. `layers` are layer paths, base first, at least one.
    * Killed at any point, {@link destroy} undoes what was done.
    */
-  provision(layers: readonly string[], rootfs: string, backendDir: string, options?: ProvisionOptions): Promise<ProvisionedRootfs>;
+  provision(
+    layers: readonly string[],
+    rootfs: string,
+    backendDir: string,
+    options?: ProvisionOptions,
+  ): Promise<ProvisionedRootfs>;
 
   /**
    * Unmounts and removes what {@link provision} made, also half of it. Idempotent: false when there was nothing.

@@ -1,0 +1,158 @@
+/**
+ * Owners, modes, xattrs and times of what is being written from a merged tree; and the account of what an ordinary
+ * user could not keep.
+ */
+import { at, displayName } from '../bytes.js';
+import { errnoOf } from '../errors.js';
+import * as kernel from '../linux/at-calls.js';
+import { pathBelow, setXattr, setXattrOf } from '../linux/xattr.js';
+import type { Xattr } from '../tar/entry.js';
+import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
+
+export interface Attributes {
+  /** The index and entry that give the inode; undefined for an implied directory. */
+  readonly index: LayerIndex | undefined;
+  readonly entry: number;
+  readonly kind: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtime: number;
+  readonly mtimeNs: number;
+  readonly xattrs: readonly Xattr[];
+}
+
+const IMPLIED_DIRECTORY: Attributes = {
+  index: undefined,
+  entry: 0,
+  kind: KIND.directory,
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtime: 0,
+  mtimeNs: 0,
+  xattrs: [],
+};
+
+const OPAQUE = 'trusted.overlay.opaque';
+const YES = Buffer.from('y');
+
+export class AttributeWriter {
+  readonly #tree: MergedTree;
+  readonly #privileged: boolean;
+  readonly #uid = process.geteuid?.() ?? 0;
+  readonly #gid = process.getegid?.() ?? 0;
+  /** Inodes of device nodes that were not made. */
+  readonly #leftOut = new Set<number>();
+  #foreignOwners = 0;
+  readonly #lostXattrs = new Map<string, number>();
+
+  constructor(tree: MergedTree, privileged: boolean) {
+    this.#tree = tree;
+    this.#privileged = privileged;
+  }
+
+  of(inode: number): Attributes {
+    const layer = at(this.#tree.layer, inode);
+    const index = layer === IMPLIED ? undefined : this.#tree.layers[layer];
+    if (index === undefined) return IMPLIED_DIRECTORY;
+    const entry = at(this.#tree.entry, inode);
+    return {
+      index,
+      entry,
+      kind: at(index.kind, entry),
+      mode: at(index.mode, entry),
+      uid: at(index.uid, entry),
+      gid: at(index.gid, entry),
+      mtime: at(index.mtime, entry),
+      mtimeNs: at(index.mtimeNs, entry),
+      xattrs: index.hasXattrs(entry) ? index.xattrs(entry) : [],
+    };
+  }
+
+  /** Of an open file or directory. */
+  setOpen(fd: number, attributes: Attributes, opaque: boolean): void {
+    const { uid, gid, mode, xattrs, mtime, mtimeNs } = attributes;
+    if (this.#mayOwn(uid, gid)) kernel.chown(fd, uid, gid);
+    kernel.chmod(fd, mode);
+    for (const xattr of xattrs) this.#setXattr(attributes, xattr, () => setXattrOf(fd, xattr.name, xattr.value));
+    if (opaque) setXattrOf(fd, OPAQUE, YES);
+    kernel.setTime(fd, mtime, mtimeNs);
+  }
+
+  /** Of a symbolic link, device or fifo, which cannot be opened. */
+  setNamed(directory: number, name: Uint8Array, attributes: Attributes): void {
+    const { uid, gid, mode, kind, xattrs, mtime, mtimeNs } = attributes;
+    if (this.#mayOwn(uid, gid)) kernel.chownAt(directory, name, uid, gid);
+    if (kind !== KIND.symlink) kernel.chmodAt(directory, name, mode);
+    for (const xattr of xattrs) {
+      this.#setXattr(attributes, xattr, () => setXattr(pathBelow(directory, name), xattr.name, xattr.value));
+    }
+    kernel.setTimeAt(directory, name, mtime, mtimeNs);
+  }
+
+  /** Makes a device node; false when it is left out because an ordinary user may not make it. */
+  unlessForbidden(inode: number, make: () => void): boolean {
+    try {
+      make();
+      return true;
+    } catch (error) {
+      if (this.#privileged || !isForbidden(error)) throw error;
+      this.#leftOut.add(inode);
+      return false;
+    }
+  }
+
+  isLeftOut(inode: number): boolean {
+    return this.#leftOut.has(inode);
+  }
+
+  warnings(): readonly string[] {
+    const sentences: string[] = [];
+    if (this.#foreignOwners > 0) {
+      sentences.push(
+        `${count(this.#foreignOwners, 'file belongs', 'files belong')} to you instead of the owner in the image.`,
+      );
+    }
+    if (this.#leftOut.size > 0) {
+      sentences.push(
+        `${count(this.#leftOut.size, 'device node was', 'device nodes were')} left out: making one needs root.`,
+      );
+    }
+    for (const [name, times] of this.#lostXattrs) {
+      sentences.push(`The extended attribute ${name} could not be kept on ${count(times, 'file', 'files')}.`);
+    }
+    return sentences;
+  }
+
+  #mayOwn(uid: number, gid: number): boolean {
+    if (this.#privileged) return true;
+    if (uid !== this.#uid || gid !== this.#gid) this.#foreignOwners++;
+    return false;
+  }
+
+  /**
+   * What cannot be kept is counted: by an ordinary user, where the file system has no such attributes, and `user.*` on
+   * what is neither file nor directory, which no file system takes (xattr(7)).
+   */
+  #setXattr({ kind }: Attributes, { name }: Xattr, set: () => void): void {
+    try {
+      set();
+    } catch (error) {
+      const shown = displayName(name);
+      const nowhere = shown.startsWith('user.') && kind !== KIND.file && kind !== KIND.directory;
+      const unsupported = errnoOf(error) === 'EOPNOTSUPP';
+      if (!unsupported && !((nowhere || !this.#privileged) && isForbidden(error))) throw error;
+      this.#lostXattrs.set(shown, (this.#lostXattrs.get(shown) ?? 0) + 1);
+    }
+  }
+}
+
+function isForbidden(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'EPERM' || errno === 'EACCES';
+}
+
+function count(n: number, one: string, many: string): string {
+  return n === 1 ? `1 ${one}` : `${n} ${many}`;
+}

@@ -1,0 +1,120 @@
+/**
+ * ▸ Read-only root filesystems, of any number of layers: the image's shared EROFS mount bound to `rootfs`. Where the
+ * kernel has no such EROFS, a read-only overlay of the layers' directories. Nothing is charged to the container.
+ */
+import { systemError } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import { bindMount } from '../linux/mount.js';
+import { mountOverlay } from '../linux/overlay-mount.js';
+import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
+import type { ChainDirectories } from './chain-directories.js';
+import { mountFlags } from './container-overlay.js';
+import { ImageMounts } from './image-mounts.js';
+import type { LayerAccess } from './layer-access.js';
+import { type Probed, probeErofs, probeOverlay } from './probe.js';
+import { destroyRootfs, makePrivateDirectory, requireMounting, type Step } from './rootfs-files.js';
+import type { RunTask } from './tasks.js';
+
+export interface BindBackendOptions {
+  readonly access: LayerAccess;
+  readonly chains: ChainDirectories;
+  readonly run: RunTask;
+  /** `mounts/` of the store. */
+  readonly mounts: string;
+  /** A directory of the store in which a probe may make a directory of its own. */
+  readonly scratch: string;
+  readonly step?: Step;
+  /** What the layers are shown from. Default: found out by the first use. */
+  readonly from?: 'erofs' | 'directories';
+}
+
+export class BindBackend implements Backend {
+  readonly name = 'bind';
+  readonly #options: BindBackendOptions;
+  readonly #images: ImageMounts;
+  readonly #step: Step;
+  #from: 'erofs' | 'directories' | undefined;
+
+  constructor(options: BindBackendOptions) {
+    this.#options = options;
+    this.#step = options.step ?? (() => {});
+    this.#images = new ImageMounts({ directory: options.mounts, access: options.access, step: this.#step });
+    this.#from = options.from;
+  }
+
+  async probe(): Promise<Probed> {
+    const { scratch } = this.#options;
+    const erofs = probeErofs(scratch, 'bind');
+    if (erofs.usable) return erofs;
+    const overlay = probeOverlay(scratch);
+    return overlay.usable ? { usable: true, reason: `from layer directories: ${erofs.reason}` } : overlay;
+  }
+
+  /** Makes what a later provision needs. */
+  async prepare(layers: readonly string[], options: OperationOptions = {}): Promise<void> {
+    const { access, chains } = this.#options;
+    if (this.#source() === 'erofs') await access.mergedImage(layers, options);
+    else await chains.prepare(layers, options);
+  }
+
+  async provision(
+    layers: readonly string[],
+    rootfs: string,
+    _backendDir: string,
+    options: ProvisionOptions = {},
+  ): Promise<ProvisionedRootfs> {
+    requireMounting(this.name);
+    if (this.#source() === 'erofs') {
+      await this.#images.use(layers, options, (image) => this.#bind(image, rootfs, options));
+    } else {
+      this.#show(await this.#options.chains.prepare(layers, options), rootfs, options);
+    }
+    return { ephemeral: [], warnings: [] };
+  }
+
+  destroy(rootfs: string, backendDir: string): Promise<boolean> {
+    return destroyRootfs(rootfs, backendDir, this.#options.run, this.#step);
+  }
+
+  release(layers: readonly string[]): Promise<void> {
+    return this.#images.release(layers);
+  }
+
+  #source(): 'erofs' | 'directories' {
+    this.#from ??= probeErofs(this.#options.scratch, 'bind').usable ? 'erofs' : 'directories';
+    return this.#from;
+  }
+
+  #show(directories: readonly string[], rootfs: string, options: ProvisionOptions): void {
+    const [only, ...more] = directories;
+    if (only !== undefined && more.length === 0) {
+      this.#bind(only, rootfs, options);
+      return;
+    }
+    this.#place(rootfs, () => {
+      mountOverlay({
+        lower: directories,
+        target: rootfs,
+        readOnly: true,
+        options: { xino: 'auto' },
+        ...mountFlags(options),
+      });
+    });
+  }
+
+  #bind(source: string, rootfs: string, options: ProvisionOptions): void {
+    this.#place(rootfs, () => bindMount({ source, target: rootfs, readOnly: true, ...mountFlags(options) }));
+  }
+
+  #place(rootfs: string, mount: () => void): void {
+    this.#step('make rootfs');
+    makePrivateDirectory(rootfs);
+    this.#step('mount');
+    try {
+      mount();
+    } catch (error) {
+      throw systemError(`provision ${rootfs}: mount it read-only`, error);
+    }
+    this.#step('mounted');
+  }
+}

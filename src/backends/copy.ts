@@ -1,0 +1,55 @@
+/**
+ * ▸ A root filesystem of its own: every file of the merged tree is written once. Needs no mount and no root; an
+ * ordinary user gets files of their own, and is told what could not be kept.
+ */
+import { mayOwnAnything } from '../linux/capabilities.js';
+import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
+import type { LayerAccess, LayerFiles } from './layer-access.js';
+import { type Probed, probeCopy } from './probe.js';
+import { destroyRootfs, makePrivateDirectory, type Step } from './rootfs-files.js';
+import type { RunTask } from './tasks.js';
+
+export interface CopyBackendOptions {
+  readonly access: LayerAccess;
+  readonly run: RunTask;
+  /** A directory of the store in which a probe may make a directory of its own. */
+  readonly scratch: string;
+  readonly step?: Step;
+}
+
+export class CopyBackend implements Backend {
+  readonly name = 'copy';
+  readonly #options: CopyBackendOptions;
+  readonly #step: Step;
+
+  constructor(options: CopyBackendOptions) {
+    this.#options = options;
+    this.#step = options.step ?? (() => {});
+  }
+
+  async probe(): Promise<Probed> {
+    return probeCopy(this.#options.scratch);
+  }
+
+  async provision(
+    layers: readonly string[],
+    rootfs: string,
+    _backendDir: string,
+    options: ProvisionOptions = {},
+  ): Promise<ProvisionedRootfs> {
+    const { access, run } = this.#options;
+    const files: LayerFiles[] = [];
+    for (const layer of layers) files.push(await access.layerFiles(layer, options));
+    this.#step('make rootfs');
+    makePrivateDirectory(rootfs);
+    this.#step('write files');
+    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything() };
+    const { warnings } = await run('materialise', data, options);
+    this.#step('written');
+    return { ephemeral: [rootfs], warnings };
+  }
+
+  destroy(rootfs: string, backendDir: string): Promise<boolean> {
+    return destroyRootfs(rootfs, backendDir, this.#options.run, this.#step);
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * Whether backends work here, found out by doing on the store's own file system what they do, in a directory that is
+ * removed again. Kernel versions tell nothing: options are missing, backported, or forbidden.
+ */
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeErofs } from '../erofs/write-erofs.js';
+import { LarderError } from '../errors.js';
+import { mknodAt, openDirectory, S_IFCHR } from '../linux/at-calls.js';
+import { fileSystemOf, mayMount, mayOwnAnything } from '../linux/capabilities.js';
+import { openErofs } from '../linux/erofs-mount.js';
+import { bindMount } from '../linux/mount.js';
+import { mountOverlay } from '../linux/overlay-mount.js';
+import { removeTree } from '../linux/remove-tree.js';
+import { setXattr } from '../linux/xattr.js';
+import { DEFAULT_LAYER_LIMITS, ENTRY, type TarEntry } from '../tar/entry.js';
+import { IndexBuilder } from '../tree/index-builder.js';
+import { mergeLayers } from '../tree/merge.js';
+import { unmountAll } from './rootfs-files.js';
+
+export interface Probed {
+  readonly usable: boolean;
+  /** One sentence, either way. */
+  readonly reason: string;
+}
+
+const CONTENT = 'larder probe\n';
+const BLOCK = 512;
+const NO_MOUNT = 'mounting needs root (CAP_SYS_ADMIN in the initial user namespace).';
+
+/** A real image of one file, mounted as the backends mount theirs. */
+export function probeErofs(scratch: string, on: 'overlay' | 'bind'): Probed {
+  if (!mayMount()) return { usable: false, reason: NO_MOUNT };
+  const file = attempt(scratch, (dir) => tryErofs(dir, 'file', on));
+  if (file === undefined) return { usable: true, reason: 'EROFS mounts straight from files work here.' };
+  const loop = attempt(scratch, (dir) => tryErofs(dir, 'loop', on));
+  if (loop === undefined)
+    return { usable: true, reason: `EROFS works here through loop devices (from files: ${file}).` };
+  return {
+    usable: false,
+    reason: `EROFS with 512-byte blocks does not work here: ${file}; through loop devices: ${loop}.`,
+  };
+}
+
+/** A whiteout, an opaque directory and a write, on the store's own file system. */
+export function probeOverlay(scratch: string): Probed {
+  if (!mayMount()) return { usable: false, reason: NO_MOUNT };
+  const failure = attempt(scratch, tryOverlay);
+  if (failure === undefined) return { usable: true, reason: 'overlayfs of directories works here.' };
+  return { usable: false, reason: `overlayfs on ${fileSystemOf(scratch)} does not work here: ${failure}.` };
+}
+
+export function probeCopy(scratch: string): Probed {
+  const failure = attempt(scratch, (dir) => writeFileSync(join(dir, 'file'), CONTENT));
+  if (failure !== undefined) return { usable: false, reason: `files cannot be written here: ${failure}.` };
+  return mayOwnAnything()
+    ? { usable: true, reason: 'files are written one by one, with all their attributes.' }
+    : { usable: true, reason: 'files are written one by one; without root they become your own.' };
+}
+
+/** Why it failed, or undefined. Whatever was mounted or made is gone afterwards. */
+function attempt(scratch: string, work: (dir: string) => void): string | undefined {
+  let dir: string | undefined;
+  try {
+    mkdirSync(scratch, { recursive: true, mode: 0o700 });
+    dir = mkdtempSync(join(scratch, 'probe-'));
+    work(dir);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  } finally {
+    if (dir !== undefined) {
+      unmountAll(join(dir, 'rootfs'));
+      removeTree(dir);
+    }
+  }
+}
+
+function tryErofs(dir: string, through: 'file' | 'loop', on: 'overlay' | 'bind'): void {
+  writeImage(dir);
+  const fds: number[] = [];
+  const keep = (fd: number): number => {
+    fds.push(fd);
+    return fd;
+  };
+  try {
+    const imageFd = keep(openSync(join(dir, 'image'), 'r'));
+    const deviceFd = keep(openSync(join(dir, 'data'), 'r'));
+    const mountFd = keep(openErofs({ imageFd, deviceFds: [deviceFd], through }));
+    const rootfs = makeDirectory(dir, 'rootfs');
+    if (on === 'bind') bindMount({ source: mountFd, target: rootfs, readOnly: true });
+    else overlayOn(dir, [mountFd], rootfs);
+    expectContent(join(rootfs, 'file'));
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
+}
+
+function tryOverlay(dir: string): void {
+  const [base, top] = [makeDirectory(dir, 'base'), makeDirectory(dir, 'top')];
+  for (const name of ['hidden', 'opaque']) makeDirectory(base, name);
+  writeFileSync(join(base, 'opaque', 'below'), '');
+  const directory = openDirectory(top);
+  try {
+    mknodAt(directory, 'hidden', S_IFCHR);
+  } finally {
+    closeSync(directory);
+  }
+  setXattr(makeDirectory(top, 'opaque'), 'trusted.overlay.opaque', Buffer.from('y'));
+  writeFileSync(join(top, 'file'), CONTENT);
+  const rootfs = makeDirectory(dir, 'rootfs');
+  overlayOn(dir, [base, top], rootfs);
+  expectContent(join(rootfs, 'file'));
+  for (const path of ['hidden', 'opaque/below']) expectAbsent(join(rootfs, path));
+}
+
+function overlayOn(dir: string, lower: readonly (string | number)[], target: string): void {
+  mountOverlay({ lower, upper: makeDirectory(dir, 'upper'), work: makeDirectory(dir, 'work'), target });
+  writeFileSync(join(target, 'written'), CONTENT);
+}
+
+function expectContent(path: string): void {
+  if (readFileSync(path, 'utf8') !== CONTENT) throw failed('a file reads wrong');
+}
+
+function expectAbsent(path: string): void {
+  try {
+    closeSync(openSync(path, 'r'));
+  } catch {
+    return;
+  }
+  throw failed('whiteouts do not hide');
+}
+
+function failed(what: string): LarderError {
+  return new LarderError('LARDER_BACKEND_UNAVAILABLE', `probe: ${what}`);
+}
+
+function makeDirectory(...parts: readonly [string, ...string[]]): string {
+  const path = join(...parts);
+  mkdirSync(path, { mode: 0o700 });
+  return path;
+}
+
+/** An image with one file, whose bytes are the second block of its data file. */
+function writeImage(dir: string): void {
+  writeFileSync(
+    join(dir, 'data'),
+    Buffer.concat([Buffer.alloc(BLOCK), Buffer.from(CONTENT), Buffer.alloc(BLOCK)]).subarray(0, 2 * BLOCK),
+  );
+  const builder = new IndexBuilder(DEFAULT_LAYER_LIMITS);
+  builder.entry(ONE_FILE);
+  const tree = mergeLayers([builder.finish(2 * BLOCK).index]);
+  const image = openSync(join(dir, 'image'), 'wx', 0o600);
+  try {
+    for (const piece of writeErofs(tree, { uuid: Buffer.from('larder probe   !') }).pieces()) writeSync(image, piece);
+  } finally {
+    closeSync(image);
+  }
+}
+
+const ONE_FILE: TarEntry = {
+  type: ENTRY.file,
+  path: Buffer.from('file'),
+  link: Buffer.alloc(0),
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  mtime: 0,
+  mtimeNs: 0,
+  size: CONTENT.length,
+  offset: BLOCK,
+  stored: CONTENT.length,
+  zeroPadded: true,
+  devMajor: 0,
+  devMinor: 0,
+  xattrs: [],
+  sparse: undefined,
+};

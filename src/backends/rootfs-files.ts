@@ -1,0 +1,100 @@
+/**
+ * What all backends put beside a container's root filesystem, and how it goes away again, also half of it:
+ *
+ *     <rootfs>/            mount point or copied tree; made by the backend
+ *     <backendDir>/upper/  what the container writes (erofs, overlay)
+ *     <backendDir>/work/   overlayfs's own
+ *
+ * One `backendDir` serves one root filesystem.
+ */
+import { mkdirSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, LarderError, systemError } from '../errors.js';
+import { mayMount } from '../linux/capabilities.js';
+import { unmount } from '../linux/mount.js';
+import { mountsUnder } from '../linux/mountinfo.js';
+import type { RunTask } from './tasks.js';
+
+/** Called between any two steps, with the name of the step that is about to be taken; for tests that kill there. */
+export type Step = (name: string) => void;
+
+export const upperOf = (backendDir: string): string => join(backendDir, 'upper');
+export const workOf = (backendDir: string): string => join(backendDir, 'work');
+
+/** Rejects with LARDER_PERMISSION where this process may not mount. */
+export function requireMounting(backend: string): void {
+  if (mayMount()) return;
+  throw new LarderError('LARDER_PERMISSION', `provision: with the ${backend} backend: mounting needs root`, {
+    hint: 'run as root, or use --backend copy',
+  });
+}
+
+/** Only we can enter it. Rejects with LARDER_CONTAINER_EXISTS when something is there. */
+export function makePrivateDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw systemError(`provision: create ${path}`, error);
+    throw new LarderError('LARDER_CONTAINER_EXISTS', `provision: ${path}: already exists`, {
+      hint: 'destroy the container first',
+      details: { path },
+    });
+  }
+}
+
+/** The path as the mount table has it: its parent without symbolic links. Undefined when the parent is not there. */
+export function canonical(path: string): string | undefined {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw systemError(`find ${path}`, error);
+  }
+}
+
+/** Undoes a provision of any backend. False when there was nothing. */
+export async function destroyRootfs(rootfs: string, backendDir: string, run: RunTask, step: Step): Promise<boolean> {
+  step('unmount');
+  let found = unmountAll(rootfs);
+  for (const path of [rootfs, upperOf(backendDir), workOf(backendDir)]) {
+    step(`remove ${basename(path)}`);
+    if (await removeUnmounted(path, run)) found = true;
+  }
+  return found;
+}
+
+/** Everything mounted at `path` and below it, the last first; lazily what is busy. */
+export function unmountAll(path: string): boolean {
+  const place = canonical(path);
+  if (place === undefined) return false;
+  const mounts = [...mountsUnder(place)].reverse();
+  for (const { mountPoint } of mounts) unmountOne(Buffer.from(mountPoint, 'latin1'));
+  return mounts.length > 0;
+}
+
+function unmountOne(mountPoint: Buffer): void {
+  try {
+    try {
+      unmount(mountPoint);
+    } catch (error) {
+      if (errnoOf(error) !== 'EBUSY') throw error;
+      unmount(mountPoint, { detach: true });
+    }
+  } catch (error) {
+    // A lazy unmount of what is above took this one along.
+    if (errnoOf(error) === 'EINVAL' || errnoOf(error) === 'ENOENT') return;
+    throw systemError(`unmount ${mountPoint.toString('latin1')}`, error);
+  }
+}
+
+/** Never deletes through a mount: where one is left, nothing is touched. The kernel is asked again at each directory. */
+async function removeUnmounted(path: string, run: RunTask): Promise<boolean> {
+  const place = canonical(path);
+  if (place === undefined) return false;
+  const [mount] = mountsUnder(place);
+  if (mount === undefined) return await run('removeTree', { path: place });
+  throw new LarderError('LARDER_ROOTFS_BUSY', `remove ${place}: a file system is mounted at ${mount.mountPoint}`, {
+    hint: 'unmount it and destroy the container again',
+    details: { path: place },
+  });
+}
