@@ -142,7 +142,9 @@ export function failureOutcome(url: string, error: unknown, received: number): B
   const first: unknown = error instanceof AggregateError ? (error.errors[0] ?? error) : error;
   if (!(first instanceof Error)) throw error;
   const { code } = first as NodeJS.ErrnoException;
-  return { kind: 'error', url, message: first.message, received, ...(typeof code === 'string' ? { errno: code } : {}) };
+  const errno = typeof code === 'string' ? { errno: code } : {};
+  const message = code === 'ECONNRESET' ? 'the connection was cut' : first.message;
+  return { kind: 'error', url, message, received, ...errno };
 }
 
 /** For messages: queries hold signatures and tokens, user information holds passwords. */

@@ -14,7 +14,7 @@ export interface PlatformEntry {
   readonly platform?: Platform | undefined;
 }
 
-const PART = /^[A-Za-z0-9_.-]{1,64}$/;
+const PART = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /** Parses `os/arch[/variant]`, also with the kernel's names (`x86_64`, `aarch64`). Rejects with LARDER_REQUEST_INVALID. */
 export function parsePlatform(text: string): Platform {

@@ -70,8 +70,11 @@ export function formatReference({ domain, path, tag, digest }: Reference): strin
 /** As people write it: `alpine`, `grafana/grafana:10`, `quay.io/a/b`. Parses to the same reference again. */
 export function familiarReference(reference: Reference): string {
   const { domain, path, tag, digest } = reference;
-  const official = path.startsWith('library/') && !path.slice('library/'.length).includes('/');
-  const name = domain !== DEFAULT_DOMAIN ? `${domain}/${path}` : official ? path.slice('library/'.length) : path;
+  const [first = '', ...rest] = path.split('/');
+  const official = first === 'library' && rest.length === 1;
+  // `docker.io/my.org/x` without its domain would be a registry called my.org.
+  const ambiguous = rest.length > 0 && (first.includes('.') || first === 'localhost');
+  const name = domain !== DEFAULT_DOMAIN || ambiguous ? `${domain}/${path}` : official ? rest.join('/') : path;
   const shownTag = tag === undefined || (tag === DEFAULT_TAG && digest === undefined) ? '' : `:${tag}`;
   return `${name}${shownTag}${digest === undefined ? '' : `@${digest}`}`;
 }
