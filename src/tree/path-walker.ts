@@ -6,6 +6,7 @@ import { at } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { shownName } from './clean-path.js';
 import { type NameTable, NONE } from './name-table.js';
+import type { OwnPaths } from './own-paths.js';
 import { IMPLIED, KIND, type LayerIndex } from './types.js';
 
 /** As Linux: more symlinks in one lookup are taken for a loop. */
