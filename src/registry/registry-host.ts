@@ -117,11 +117,10 @@ export async function openHost(name: string, settings: HostSettings, signal?: Ab
   if (!loopback && !insecure) return secure;
   const plain = new RegistryHost(name, urlOf('http', name), settings);
   const [first, second] = loopback && !insecure ? [plain, secure] : [secure, plain];
-  if (await speaks(first, signal)) return first;
-  return (await speaks(second, signal)) ? second : first;
+  return (await speaks(first, signal)) ? first : second;
 }
 
-/** Whether the host answers `GET /v2/` under this scheme; who cannot be reached at all gets no second guess. */
+/** Whether the host answers `GET /v2/` under this scheme; a failure that the other scheme would not mend counts as yes. */
 async function speaks(host: RegistryHost, signal: AbortSignal | undefined): Promise<boolean> {
   const url = new URL('/v2/', host.url);
   const { afterMs: _, ...grant } = await host.grant(url, {}, 0);
