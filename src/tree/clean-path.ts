@@ -5,9 +5,11 @@
  * A `..` component is refused, even where it would stay inside (`a/../b`): cleaning it away by text would be wrong
  * where `a` is a symlink, and no image tool writes it.
  */
-import { at, displayName } from '../bytes.js';
+
+import { displayName } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import type { LayerLimits } from '../tar/entry.js';
+import { u8 } from './elements.js';
 
 const SLASH = 0x2f;
 const DOT = 0x2e;
@@ -39,20 +41,20 @@ export class PathPool {
     this.lastComponent = base;
     this.insideAufs = false;
     for (let i = 0; i < raw.length; ) {
-      if (at(raw, i) === SLASH) {
+      if (u8(raw, i) === SLASH) {
         i++;
         continue;
       }
       const start = out === base ? base : out + 1;
       let end = start;
-      for (; i < raw.length && at(raw, i) !== SLASH; i++) {
-        if (at(raw, i) === 0) throw invalid(raw, `${what} contains a NUL byte`);
-        bytes[end++] = at(raw, i);
+      for (; i < raw.length && u8(raw, i) !== SLASH; i++) {
+        if (u8(raw, i) === 0) throw invalid(raw, `${what} contains a NUL byte`);
+        bytes[end++] = u8(raw, i);
       }
       const size = end - start;
-      if (at(bytes, start) === DOT) {
+      if (u8(bytes, start) === DOT) {
         if (size === 1) continue;
-        if (size === 2 && at(bytes, start + 1) === DOT) throw invalid(raw, `${what} has a ".." component`);
+        if (size === 2 && u8(bytes, start + 1) === DOT) throw invalid(raw, `${what} has a ".." component`);
       }
       if (size > MAX_NAME_BYTES)
         throw invalid(raw, `${what} has a component of ${size} bytes, at most 255 are possible`);
@@ -92,7 +94,7 @@ export class PathPool {
 /** Where the last slash of [start, end) is; start - 1 when there is none. */
 export function lastSlash(pool: Uint8Array, start: number, end: number): number {
   let i = end - 1;
-  while (i >= start && at(pool, i) !== SLASH) i--;
+  while (i >= start && u8(pool, i) !== SLASH) i--;
   return i;
 }
 
@@ -100,10 +102,10 @@ export function lastSlash(pool: Uint8Array, start: number, end: number): number 
 export function hasWhiteoutPrefix(bytes: Uint8Array, start: number, end: number): boolean {
   return (
     end - start >= 4 &&
-    at(bytes, start) === DOT &&
-    at(bytes, start + 1) === 0x77 &&
-    at(bytes, start + 2) === 0x68 &&
-    at(bytes, start + 3) === DOT
+    u8(bytes, start) === DOT &&
+    u8(bytes, start + 1) === 0x77 &&
+    u8(bytes, start + 2) === 0x68 &&
+    u8(bytes, start + 3) === DOT
   );
 }
 

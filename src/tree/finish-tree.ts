@@ -3,7 +3,7 @@
  * directory side by side in bytewise order. What was removed or replaced is not reached and so is left behind; links
  * are counted on the way. The result depends on the tree alone, not on the hash table.
  */
-import { at } from '../bytes.js';
+import { f64, u8, u16, u32 } from './elements.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';
@@ -29,37 +29,37 @@ export function finishTree(table: NameTable): MergedTree {
   let inodeCount = 0;
   let nameCount = 1;
   const number = (old: number): number => {
-    const known = at(newInode, old);
+    const known = u32(newInode, old);
     if (known !== NONE) return known;
     const inode = inodeCount++;
     newInode[old] = inode;
-    tree.layer[inode] = at(table.inodeLayer, old);
-    tree.entry[inode] = at(table.inodeEntry, old);
+    tree.layer[inode] = u16(table.inodeLayer, old);
+    tree.entry[inode] = u32(table.inodeEntry, old);
     if (table.kind(old) === KIND.directory) {
       directories.push(old);
       tree.nlink[inode] = 2;
     }
     return inode;
   };
-  number(at(table.inode, 0));
+  number(u32(table.inode, 0));
   for (let d = 0; d < directories.length; d++) {
-    const old = at(directories.view(), d);
-    const parent = at(newInode, old);
-    const group = list.subarray(at(listStart, old), at(listStart, old + 1));
+    const old = u32(directories.view(), d);
+    const parent = u32(newInode, old);
+    const group = list.subarray(u32(listStart, old), u32(listStart, old + 1));
     sortNames(table, group);
     tree.childStart[parent] = nameCount - 1;
     tree.childCount[parent] = group.length;
     for (let k = 0; k < group.length; k++) {
-      const name = at(group, k);
-      const oldInode = at(table.inode, name);
+      const name = u32(group, k);
+      const oldInode = u32(table.inode, name);
       const inode = number(oldInode);
       const counted = table.kind(oldInode) === KIND.directory ? parent : inode;
-      tree.nlink[counted] = at(tree.nlink, counted) + 1;
+      tree.nlink[counted] = u32(tree.nlink, counted) + 1;
       tree.inodeOf[nameCount] = inode;
       tree.parentOf[nameCount] = parent;
-      tree.nameLayer[nameCount] = at(table.layer, name);
-      tree.nameStart[nameCount] = at(table.start, name);
-      tree.nameLength[nameCount] = at(table.length, name);
+      tree.nameLayer[nameCount] = u16(table.layer, name);
+      tree.nameStart[nameCount] = u32(table.start, name);
+      tree.nameLength[nameCount] = u8(table.length, name);
       nameCount++;
     }
   }
@@ -81,18 +81,18 @@ export function finishTree(table: NameTable): MergedTree {
 function groupByDirectory(table: NameTable): [start: Uint32Array, list: Uint32Array] {
   const start = new Uint32Array(table.inodes + 1);
   for (let name = 1; name < table.names; name++) {
-    if (at(table.inode, name) === NONE) continue;
-    const slot = at(table.parent, name) + 1;
-    start[slot] = at(start, slot) + 1;
+    if (u32(table.inode, name) === NONE) continue;
+    const slot = u32(table.parent, name) + 1;
+    start[slot] = u32(start, slot) + 1;
   }
-  for (let d = 1; d < start.length; d++) start[d] = at(start, d) + at(start, d - 1);
-  const list = new Uint32Array(at(start, table.inodes));
+  for (let d = 1; d < start.length; d++) start[d] = u32(start, d) + u32(start, d - 1);
+  const list = new Uint32Array(u32(start, table.inodes));
   // Filling from the back turns each end into its start.
   for (let name = table.names - 1; name > 0; name--) {
-    if (at(table.inode, name) === NONE) continue;
-    const slot = at(table.parent, name) + 1;
-    start[slot] = at(start, slot) - 1;
-    list[at(start, slot)] = name;
+    if (u32(table.inode, name) === NONE) continue;
+    const slot = u32(table.parent, name) + 1;
+    start[slot] = u32(start, slot) - 1;
+    list[u32(start, slot)] = name;
   }
   start.copyWithin(0, 1);
   start[table.inodes] = list.length;
@@ -102,33 +102,33 @@ function groupByDirectory(table: NameTable): [start: Uint32Array, list: Uint32Ar
 function sortNames(table: NameTable, group: Uint32Array): void {
   if (isSorted(table, group)) return;
   const keys = new Float64Array(group.length);
-  for (let k = 0; k < group.length; k++) keys[k] = keyOf(table, at(group, k));
+  for (let k = 0; k < group.length; k++) keys[k] = keyOf(table, u32(group, k));
   const order = new Uint32Array(group.length).map((_, k) => k);
-  order.sort((a, b) => at(keys, a) - at(keys, b) || compareNames(table, at(group, a), at(group, b)));
+  order.sort((a, b) => f64(keys, a) - f64(keys, b) || compareNames(table, u32(group, a), u32(group, b)));
   const before = group.slice();
-  for (let k = 0; k < group.length; k++) group[k] = at(before, at(order, k));
+  for (let k = 0; k < group.length; k++) group[k] = u32(before, u32(order, k));
 }
 
 /** Most archives come in order. */
 function isSorted(table: NameTable, group: Uint32Array): boolean {
-  for (let k = 1; k < group.length; k++) if (compareNames(table, at(group, k - 1), at(group, k)) > 0) return false;
+  for (let k = 1; k < group.length; k++) if (compareNames(table, u32(group, k - 1), u32(group, k)) > 0) return false;
   return true;
 }
 
 /** The first six bytes as a number, so that most comparisons need not look into the pools. */
 function keyOf({ pools, layer, start, length }: NameTable, name: number): number {
-  const pool = pools[at(layer, name)] as Uint8Array;
-  const from = at(start, name);
-  const bytes = at(length, name);
+  const pool = pools[u16(layer, name)] as Uint8Array;
+  const from = u32(start, name);
+  const bytes = u8(length, name);
   let key = 0;
-  for (let k = 0; k < 6; k++) key = key * 256 + (k < bytes ? at(pool, from + k) : 0);
+  for (let k = 0; k < 6; k++) key = key * 256 + (k < bytes ? u8(pool, from + k) : 0);
   return key;
 }
 
 function compareNames({ pools, layer, start, length }: NameTable, a: number, b: number): number {
-  const poolA = pools[at(layer, a)] as Uint8Array;
-  const poolB = pools[at(layer, b)] as Uint8Array;
-  return compareBytes(poolA, at(start, a), at(length, a), poolB, at(start, b), at(length, b));
+  const poolA = pools[u16(layer, a)] as Uint8Array;
+  const poolB = pools[u16(layer, b)] as Uint8Array;
+  return compareBytes(poolA, u32(start, a), u8(length, a), poolB, u32(start, b), u8(length, b));
 }
 
 function compareBytes(
@@ -141,7 +141,7 @@ function compareBytes(
 ): number {
   const shared = Math.min(lengthA, lengthB);
   for (let k = 0; k < shared; k++) {
-    const difference = at(a, startA + k) - at(b, startB + k);
+    const difference = u8(a, startA + k) - u8(b, startB + k);
     if (difference !== 0) return difference;
   }
   return lengthA - lengthB;
@@ -200,25 +200,25 @@ class ColumnTree implements MergedTree {
   }
 
   name(name: number): Uint8Array {
-    const start = at(this.#nameStart, name);
-    return this.#pool(name).subarray(start, start + at(this.#nameLength, name));
+    const start = u32(this.#nameStart, name);
+    return this.#pool(name).subarray(start, start + u8(this.#nameLength, name));
   }
 
   kind(inode: number): number {
-    const layer = at(this.layer, inode);
-    return layer === IMPLIED ? KIND.directory : at((this.layers[layer] as LayerIndex).kind, at(this.entry, inode));
+    const layer = u16(this.layer, inode);
+    return layer === IMPLIED ? KIND.directory : u8((this.layers[layer] as LayerIndex).kind, u32(this.entry, inode));
   }
 
   child(dir: number, bytes: Uint8Array): number | undefined {
-    let low = at(this.childStart, dir);
-    let high = low + at(this.childCount, dir) - 1;
+    let low = u32(this.childStart, dir);
+    let high = low + u32(this.childCount, dir) - 1;
     while (low <= high) {
       const middle = (low + high) >>> 1;
-      const name = at(this.children, middle);
+      const name = u32(this.children, middle);
       const order = compareBytes(
         this.#pool(name),
-        at(this.#nameStart, name),
-        at(this.#nameLength, name),
+        u32(this.#nameStart, name),
+        u8(this.#nameLength, name),
         bytes,
         0,
         bytes.length,
@@ -231,7 +231,7 @@ class ColumnTree implements MergedTree {
   }
 
   #pool(name: number): Uint8Array {
-    return this.layers[at(this.#nameLayer, name)]?.pool ?? EMPTY;
+    return this.layers[u16(this.#nameLayer, name)]?.pool ?? EMPTY;
   }
 }
 

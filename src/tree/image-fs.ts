@@ -5,9 +5,11 @@
  * Paths are text (UTF-8) or bytes and start at the image's root. Symlinks are followed inside the image, at most 40.
  * The instance opens data files when it first needs them and owns them until it is disposed.
  */
-import { at, displayName } from '../bytes.js';
+
+import { displayName } from '../bytes.js';
 import { LarderError, systemError, throwIfAborted } from '../errors.js';
 import type { SparseRun, Xattr } from '../tar/entry.js';
+import { f64, u16, u32 } from './elements.js';
 import { bytesOf, findPath, type ImagePath, linkTarget, pathError, readPath } from './image-path.js';
 import { type DataSource, IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';
 
@@ -129,7 +131,7 @@ export class ImageFs implements AsyncDisposable {
   /** Extended attributes of what is at `path` itself, in bytewise order of their names. */
   xattrs(path: ImagePath): readonly Xattr[] {
     const inode = this.#inode(path, false, 'reading xattrs');
-    return this.#indexOf(inode)?.xattrs(at(this.#tree.entry, inode)) ?? [];
+    return this.#indexOf(inode)?.xattrs(u32(this.#tree.entry, inode)) ?? [];
   }
 
   /** A whole file; LARDER_LAYER_LIMIT when it is longer than `maxBytes` (64 MiB). */
@@ -154,11 +156,11 @@ export class ImageFs implements AsyncDisposable {
   async *open(path: ImagePath, options: ReadOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     const inode = this.#inode(path, true, 'reading a file');
     if (this.#tree.kind(inode) !== KIND.file) throw pathError('reading a file', path, 'not a regular file');
-    const index = this.#tree.layers[at(this.#tree.layer, inode)] as LayerIndex;
-    const entry = at(this.#tree.entry, inode);
-    const size = at(index.size, entry);
+    const index = this.#tree.layers[u16(this.#tree.layer, inode)] as LayerIndex;
+    const entry = u32(this.#tree.entry, inode);
+    const size = f64(index.size, entry);
     const runs = index.sparse(entry) ?? [{ offset: 0, length: size }];
-    let position = at(index.offset, entry);
+    let position = f64(index.offset, entry);
     let done = 0;
     for (const run of runs) {
       yield* zeros(run.offset - done, options);
@@ -174,7 +176,7 @@ export class ImageFs implements AsyncDisposable {
     const { name, parents } = readPath(this.#tree, path, true, 'walking');
     const names = [...parents, name].filter((n) => n !== 0).map((n) => this.#tree.name(n));
     const start = Buffer.concat(names.flatMap((bytes, k) => (k === 0 ? [bytes] : [SLASH, bytes])));
-    const inode = at(this.#tree.inodeOf, name);
+    const inode = u32(this.#tree.inodeOf, name);
     if (this.#tree.kind(inode) !== KIND.directory) throw pathError('walking', path, 'not a directory');
     const pending: { path: Uint8Array; entries: Iterator<ImageEntry> }[] = [
       { path: start, entries: this.#children(inode) },
@@ -206,16 +208,16 @@ export class ImageFs implements AsyncDisposable {
   }
 
   #inode(path: ImagePath, follow: boolean, doing: string): number {
-    return at(this.#tree.inodeOf, readPath(this.#tree, path, follow, doing).name);
+    return u32(this.#tree.inodeOf, readPath(this.#tree, path, follow, doing).name);
   }
 
   *#children(inode: number): Generator<ImageEntry, void, undefined> {
     const tree = this.#tree;
-    const start = at(tree.childStart, inode);
-    const end = start + at(tree.childCount, inode);
+    const start = u32(tree.childStart, inode);
+    const end = start + u32(tree.childCount, inode);
     for (let k = start; k < end; k++) {
-      const name = at(tree.children, k);
-      const child = at(tree.inodeOf, name);
+      const name = u32(tree.children, k);
+      const child = u32(tree.inodeOf, name);
       const bytes = Buffer.from(tree.name(name));
       yield { name: displayName(bytes), bytes, type: this.#typeOf(child), inode: child };
     }
@@ -223,7 +225,7 @@ export class ImageFs implements AsyncDisposable {
 
   /** The index that describes an inode; undefined for an implied directory. */
   #indexOf(inode: number): LayerIndex | undefined {
-    const layer = at(this.#tree.layer, inode);
+    const layer = u16(this.#tree.layer, inode);
     return layer === IMPLIED ? undefined : this.#tree.layers[layer];
   }
 
@@ -233,24 +235,24 @@ export class ImageFs implements AsyncDisposable {
 
   #statOf(inode: number): ImageStat {
     const type = this.#typeOf(inode);
-    const nlink = at(this.#tree.nlink, inode);
+    const nlink = u32(this.#tree.nlink, inode);
     const index = this.#indexOf(inode);
     if (index === undefined) return { ...IMPLIED_STAT, nlink, inode };
-    const entry = at(this.#tree.entry, inode);
+    const entry = u32(this.#tree.entry, inode);
     const isDevice = type === 'character' || type === 'block';
     return {
       type,
-      mode: at(index.mode, entry),
-      uid: at(index.uid, entry),
-      gid: at(index.gid, entry),
-      mtime: at(index.mtime, entry),
-      mtimeNs: at(index.mtimeNs, entry),
-      size: type === 'file' ? at(index.size, entry) : type === 'symlink' ? at(index.linkLength, entry) : 0,
+      mode: u16(index.mode, entry),
+      uid: u32(index.uid, entry),
+      gid: u32(index.gid, entry),
+      mtime: f64(index.mtime, entry),
+      mtimeNs: u32(index.mtimeNs, entry),
+      size: type === 'file' ? f64(index.size, entry) : type === 'symlink' ? u16(index.linkLength, entry) : 0,
       nlink,
       inode,
-      devMajor: isDevice ? at(index.size, entry) : 0,
-      devMinor: isDevice ? at(index.offset, entry) : 0,
-      layer: at(this.#tree.layer, inode),
+      devMajor: isDevice ? f64(index.size, entry) : 0,
+      devMinor: isDevice ? f64(index.offset, entry) : 0,
+      layer: u16(this.#tree.layer, inode),
     };
   }
 
@@ -262,7 +264,7 @@ export class ImageFs implements AsyncDisposable {
     options: ReadOptions,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     if (run.length === 0) return;
-    const layer = at(this.#tree.layer, inode);
+    const layer = u16(this.#tree.layer, inode);
     const file = await this.#dataFile(layer, source);
     for (let done = 0; done < run.length; ) {
       throwIfAborted(options.signal, 'reading a file');

@@ -1,6 +1,8 @@
 /** Paths inside a merged tree: symlinks are followed inside the image only, as the kernel would in a chroot. */
-import { at, displayName } from '../bytes.js';
+
+import { displayName } from '../bytes.js';
 import { LarderError } from '../errors.js';
+import { u16, u32 } from './elements.js';
 import { KIND, type LayerIndex, type MergedTree } from './types.js';
 
 /** A path: text is taken as UTF-8, bytes as they are. With or without a leading slash it starts at the image's root. */
@@ -25,7 +27,7 @@ export function findPath(tree: MergedTree, path: ImagePath, follow: boolean): Fo
   let links = 0;
   let name = 0;
   for (let component = pending.pop(); component !== undefined; component = pending.pop()) {
-    const inode = at(tree.inodeOf, name);
+    const inode = u32(tree.inodeOf, name);
     if (tree.kind(inode) !== KIND.directory) return 'not-a-directory';
     if (isDot(component, 1)) continue;
     if (isDot(component, 2)) {
@@ -34,7 +36,7 @@ export function findPath(tree: MergedTree, path: ImagePath, follow: boolean): Fo
     }
     const child = tree.child(inode, component);
     if (child === undefined) return 'not-found';
-    const childInode = at(tree.inodeOf, child);
+    const childInode = u32(tree.inodeOf, child);
     if (tree.kind(childInode) === KIND.symlink && (follow || pending.length > 0)) {
       if (++links > MAX_LINKS) return 'loop';
       const target = linkTarget(tree, childInode);
@@ -73,10 +75,10 @@ export function bytesOf(path: ImagePath): Uint8Array {
 
 /** The target of symlink `inode`; a view. */
 export function linkTarget(tree: MergedTree, inode: number): Uint8Array {
-  const index = tree.layers[at(tree.layer, inode)] as LayerIndex;
-  const entry = at(tree.entry, inode);
-  const start = at(index.linkStart, entry);
-  return index.pool.subarray(start, start + at(index.linkLength, entry));
+  const index = tree.layers[u16(tree.layer, inode)] as LayerIndex;
+  const entry = u32(tree.entry, inode);
+  const start = u32(index.linkStart, entry);
+  return index.pool.subarray(start, start + u16(index.linkLength, entry));
 }
 
 /** Components without empty ones. A trailing slash asks for a directory, so it becomes a last `.`. */

@@ -8,11 +8,13 @@
  * - A character device 0:0 is what overlayfs takes for a whiteout: dropped and counted. In a layer only `.wh.` hides.
  * - Device nodes, setuid bits and xattrs are kept: what they may do is a matter of the mount.
  */
+
 import { createHash } from 'node:crypto';
-import { alignUp, at } from '../bytes.js';
+import { alignUp } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import type { LayerLimits, SparseRun, TarEntry, TarSink } from '../tar/entry.js';
 import { hasAufsPrefix, hasWhiteoutPrefix, invalid, limit, PathPool } from './clean-path.js';
+import { f64, u8, u16, u32 } from './elements.js';
 import { GrowingBytes, GrowingF64, GrowingU32, growColumns, makeColumns, viewColumns } from './growing-columns.js';
 import { encodeXattrSet, FLAG, type IndexTables, layerIndexOf } from './index-tables.js';
 import { chunkBitsOf, joinRuns } from './sparse-runs.js';
@@ -169,7 +171,7 @@ export class IndexBuilder implements TarSink {
     }
     const size = length - lastComponent - 4;
     const dots =
-      at(bytes, lastComponent + 4) === 0x2e && (size === 1 || (size === 2 && at(bytes, length - 1) === 0x2e));
+      u8(bytes, lastComponent + 4) === 0x2e && (size === 1 || (size === 2 && u8(bytes, length - 1) === 0x2e));
     if (size === 0 || dots) throw invalid(entry.path, 'a whiteout must name an entry of its directory');
     bytes.copyWithin(lastComponent, lastComponent + 4, length);
     this.#pool.length = length - 4;
@@ -229,8 +231,8 @@ export class IndexBuilder implements TarSink {
     const pool = this.#pool;
     const start = pool.length;
     pool.appendPath(entry.link, 'its link target');
-    const pathStart = at(this.#columns.pathStart, i);
-    if (pool.bytes.subarray(start, pool.length).every((byte, k) => byte === at(pool.bytes, pathStart + k))) {
+    const pathStart = u32(this.#columns.pathStart, i);
+    if (pool.bytes.subarray(start, pool.length).every((byte, k) => byte === u8(pool.bytes, pathStart + k))) {
       if (pool.length - start === start - pathStart) throw invalid(entry.path, 'a hardlink to itself');
     }
     this.#columns.linkStart[i] = start;
@@ -281,7 +283,7 @@ export class IndexBuilder implements TarSink {
   }
 
   #toExtra(i: number, tarOffset: number, runs: readonly SparseRun[], path: Uint8Array): void {
-    const size = at(this.#columns.size, i);
+    const size = f64(this.#columns.size, i);
     this.#setFlag(i, FLAG.extra);
     this.#columns.offset[i] = this.#extraSize;
     this.#extra.push({ entry: i, size, tarOffset, runs });
@@ -295,11 +297,11 @@ export class IndexBuilder implements TarSink {
     if (last === undefined) return;
     const { entry: i, offset, stored } = last;
     const { pathStart, pathLength, size, flags } = this.#columns;
-    const path = this.#pool.bytes.slice(at(pathStart, i), at(pathStart, i) + at(pathLength, i));
+    const path = this.#pool.bytes.slice(u32(pathStart, i), u32(pathStart, i) + u16(pathLength, i));
     if (offset + stored > tarSize) throw invalid(path, `its ${stored} bytes go beyond the archive's end`);
-    if (alignUp(offset + stored, BLOCK) <= tarSize || (at(flags, i) & FLAG.extra) !== 0) return;
-    if ((at(flags, i) & FLAG.sparse) === 0) {
-      this.#toExtra(i, offset, [{ offset: 0, length: at(size, i) }], path);
+    if (alignUp(offset + stored, BLOCK) <= tarSize || (u8(flags, i) & FLAG.extra) !== 0) return;
+    if ((u8(flags, i) & FLAG.sparse) === 0) {
+      this.#toExtra(i, offset, [{ offset: 0, length: f64(size, i) }], path);
       return;
     }
     // Only GNU sparse archives cut short come here; their runs would have to leave the table again.
@@ -307,13 +309,13 @@ export class IndexBuilder implements TarSink {
   }
 
   #setFlag(i: number, flag: number): void {
-    this.#columns.flags[i] = at(this.#columns.flags, i) | flag;
+    this.#columns.flags[i] = u8(this.#columns.flags, i) | flag;
   }
 }
 
 /** Whether a name that starts with `.wh..wh.` is the opaque mark. */
 function isOpaqueMark(bytes: Uint8Array, start: number, end: number): boolean {
-  return end - start === 12 && OPAQUE_REST.every((byte, k) => byte === at(bytes, start + 8 + k));
+  return end - start === 12 && OPAQUE_REST.every((byte, k) => byte === u8(bytes, start + 8 + k));
 }
 
 /** A short text that stands for the bytes in a map. */

@@ -2,8 +2,9 @@
  * A layer index as the plain arrays that are stored, and the {@link LayerIndex} over them. The builder fills them, the
  * encoding writes and reads them.
  */
-import { at } from '../bytes.js';
+
 import type { SparseRun, Xattr } from '../tar/entry.js';
+import { f64, u8, u32 } from './elements.js';
 import type { LayerIndex } from './types.js';
 
 /** Bits of the `flags` column. */
@@ -90,27 +91,27 @@ class TableIndex implements LayerIndex {
   }
 
   hasXattrs(i: number): boolean {
-    return (at(this.#tables.flags, i) & FLAG.xattrs) !== 0;
+    return (u8(this.#tables.flags, i) & FLAG.xattrs) !== 0;
   }
 
   inExtra(i: number): boolean {
-    return (at(this.#tables.flags, i) & FLAG.extra) !== 0;
+    return (u8(this.#tables.flags, i) & FLAG.extra) !== 0;
   }
 
   xattrs(i: number): readonly Xattr[] {
     if (!this.hasXattrs(i)) return [];
     const { xattrEntry, xattrSet, setStart, setBytes } = this.#tables;
-    const set = at(xattrSet, findSorted(xattrEntry, i));
-    return decodeXattrSet(setBytes, at(setStart, set), at(setStart, set + 1));
+    const set = u32(xattrSet, findSorted(xattrEntry, i));
+    return decodeXattrSet(setBytes, u32(setStart, set), u32(setStart, set + 1));
   }
 
   sparse(i: number): readonly SparseRun[] | undefined {
-    if ((at(this.#tables.flags, i) & FLAG.sparse) === 0) return undefined;
+    if ((u8(this.#tables.flags, i) & FLAG.sparse) === 0) return undefined;
     const { sparseEntry, runStart, runOffset, runLength } = this.#tables;
     const k = findSorted(sparseEntry, i);
     const runs: SparseRun[] = [];
-    for (let r = at(runStart, k); r < at(runStart, k + 1); r++) {
-      runs.push({ offset: at(runOffset, r), length: at(runLength, r) });
+    for (let r = u32(runStart, k); r < u32(runStart, k + 1); r++) {
+      runs.push({ offset: f64(runOffset, r), length: f64(runLength, r) });
     }
     return runs;
   }
@@ -122,7 +123,7 @@ function findSorted(array: Uint32Array, value: number): number {
   let high = array.length - 1;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (at(array, middle) < value) low = middle + 1;
+    if (u32(array, middle) < value) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -146,8 +147,8 @@ function decodeXattrSet(bytes: Uint8Array, start: number, end: number): Xattr[] 
   const xattrs: Xattr[] = [];
   for (let from = start; from < end; ) {
     const name = from + 3;
-    const value = name + at(bytes, from);
-    from = value + (at(bytes, from + 1) | (at(bytes, from + 2) << 8));
+    const value = name + u8(bytes, from);
+    from = value + (u8(bytes, from + 1) | (u8(bytes, from + 2) << 8));
     xattrs.push({ name: bytes.subarray(name, value), value: bytes.subarray(value, from) });
   }
   return xattrs;
@@ -157,8 +158,8 @@ function decodeXattrSet(bytes: Uint8Array, start: number, end: number): Xattr[] 
 export function isXattrSet(bytes: Uint8Array, start: number, end: number): boolean {
   let from = start;
   while (from < end) {
-    if (end - from < 3 || at(bytes, from) === 0) return false;
-    from += 3 + at(bytes, from) + (at(bytes, from + 1) | (at(bytes, from + 2) << 8));
+    if (end - from < 3 || u8(bytes, from) === 0) return false;
+    from += 3 + u8(bytes, from) + (u8(bytes, from + 1) | (u8(bytes, from + 2) << 8));
   }
   return from === end && end > start;
 }

@@ -17,9 +17,10 @@
  *
  * Time is linear in the entries of all layers; memory beyond the indexes is about 60 bytes an entry at its peak.
  */
-import { at } from '../bytes.js';
+
 import { LarderError } from '../errors.js';
 import { lastSlash, shownName } from './clean-path.js';
+import { u8, u16, u32 } from './elements.js';
 import { finishTree } from './finish-tree.js';
 import { NameTable, NONE } from './name-table.js';
 import { PathWalker } from './path-walker.js';
@@ -64,18 +65,18 @@ class LayerMerge {
   apply(i: number): void {
     const table = this.#table;
     const { kind: kinds, pool, pathStart, pathLength } = this.#index;
-    const kind = at(kinds, i);
+    const kind = u8(kinds, i);
     if (kind === KIND.whiteout || kind === KIND.opaque) return;
-    const start = at(pathStart, i);
-    const end = start + at(pathLength, i);
+    const start = u32(pathStart, i);
+    const end = start + u16(pathLength, i);
     if (start === end) {
-      this.#describe(at(table.inode, 0), i);
+      this.#describe(u32(table.inode, 0), i);
       return;
     }
     const slash = lastSlash(pool, start, end);
     const directory = this.#walker.make(this.#number, start, Math.max(start, slash));
     const name = table.find(directory, pool, slash + 1, end);
-    const old = name === NONE ? NONE : at(table.inode, name);
+    const old = name === NONE ? NONE : u32(table.inode, name);
     if (kind === KIND.directory && old !== NONE && table.kind(old) === KIND.directory) {
       this.#describe(old, i);
       return;
@@ -104,12 +105,12 @@ class LayerMerge {
     // As extraction does: a directory in the way is gone before the target is looked up.
     if (old !== NONE && table.kind(old) === KIND.directory) this.#replace(name, old, NONE);
     const { pool, linkStart, linkLength } = this.#index;
-    const start = at(linkStart, i);
-    const end = start + at(linkLength, i);
+    const start = u32(linkStart, i);
+    const end = start + u16(linkLength, i);
     const slash = lastSlash(pool, start, end);
     const directory = start === end ? NONE : this.#walker.look(this.#number, start, Math.max(start, slash));
     const target = directory === NONE ? NONE : table.find(directory, pool, slash + 1, end);
-    const inode = target === NONE ? NONE : at(table.inode, target);
+    const inode = target === NONE ? NONE : u32(table.inode, target);
     if (start === end || (inode !== NONE && table.kind(inode) === KIND.directory))
       throw this.#badLink(i, 'is a directory');
     if (inode === NONE) throw this.#badLink(i, 'does not exist in this layer so far, nor in one below');
@@ -118,8 +119,8 @@ class LayerMerge {
 
   #badLink(i: number, problem: string): LarderError {
     const { pool, pathStart, pathLength, linkStart, linkLength } = this.#index;
-    const path = pool.subarray(at(pathStart, i), at(pathStart, i) + at(pathLength, i));
-    const link = pool.subarray(at(linkStart, i), at(linkStart, i) + at(linkLength, i));
+    const path = pool.subarray(u32(pathStart, i), u32(pathStart, i) + u16(pathLength, i));
+    const link = pool.subarray(u32(linkStart, i), u32(linkStart, i) + u16(linkLength, i));
     return new LarderError(
       'LARDER_LAYER_INVALID',
       `merging layers: hardlink ${shownName(path)} of layer ${this.#number + 1}: its target ${shownName(link)} ${problem}`,

@@ -4,8 +4,9 @@
  * same name is made again. So removing a directory is one store, however much is below it: what hangs on an inode that
  * nothing names is not reached any more and left behind when the tree is finished.
  */
+
 import { randomBytes } from 'node:crypto';
-import { at } from '../bytes.js';
+import { u8, u16, u32 } from './elements.js';
 import { IMPLIED, KIND, type LayerIndex } from './types.js';
 
 /** No name, no inode. */
@@ -55,10 +56,10 @@ export class NameTable {
     const buckets = this.#buckets;
     const mask = buckets.length - 1;
     for (let b = hash & mask; ; b = (b + 1) & mask) {
-      const found = at(buckets, b);
+      const found = u32(buckets, b);
       if (found === 0) return NONE;
       const name = found - 1;
-      if (at(this.#hash, name) !== hash || at(this.parent, name) !== directory) continue;
+      if (u32(this.#hash, name) !== hash || u32(this.parent, name) !== directory) continue;
       if (this.#isCalled(name, pool, start, end)) return name;
     }
   }
@@ -91,9 +92,9 @@ export class NameTable {
   }
 
   kind(inode: number): number {
-    const layer = at(this.inodeLayer, inode);
+    const layer = u16(this.inodeLayer, inode);
     if (layer === IMPLIED) return KIND.directory;
-    return at((this.layers[layer] as LayerIndex).kind, at(this.inodeEntry, inode));
+    return u8((this.layers[layer] as LayerIndex).kind, u32(this.inodeEntry, inode));
   }
 
   /** Lets go of what only searching needs; after this, only the public columns may be used. */
@@ -103,9 +104,9 @@ export class NameTable {
   }
 
   #isCalled(name: number, pool: Uint8Array, start: number, end: number): boolean {
-    if (at(this.length, name) !== end - start) return false;
-    const own = this.pools[at(this.layer, name)] as Uint8Array;
-    for (let a = start, b = at(this.start, name); a < end; a++, b++) if (at(pool, a) !== at(own, b)) return false;
+    if (u8(this.length, name) !== end - start) return false;
+    const own = this.pools[u16(this.layer, name)] as Uint8Array;
+    for (let a = start, b = u32(this.start, name); a < end; a++, b++) if (u8(pool, a) !== u8(own, b)) return false;
     return true;
   }
 
@@ -113,7 +114,7 @@ export class NameTable {
     let hash = Math.imul(directory ^ this.#seed, 0x85eb_ca6b);
     hash ^= hash >>> 15;
     for (let i = start; i < end; i++) {
-      hash = Math.imul(hash ^ at(pool, i), 0x9e37_79b1);
+      hash = Math.imul(hash ^ u8(pool, i), 0x9e37_79b1);
       hash ^= hash >>> 15;
     }
     return hash >>> 0;
@@ -123,13 +124,13 @@ export class NameTable {
     const buckets = this.#buckets;
     const mask = buckets.length - 1;
     let b = hash & mask;
-    while (at(buckets, b) !== 0) b = (b + 1) & mask;
+    while (u32(buckets, b) !== 0) b = (b + 1) & mask;
     buckets[b] = name + 1;
   }
 
   #growBuckets(): void {
     this.#buckets = new Uint32Array(this.#buckets.length * 2);
-    for (let name = 0; name < this.names; name++) this.#insert(name, at(this.#hash, name));
+    for (let name = 0; name < this.names; name++) this.#insert(name, u32(this.#hash, name));
   }
 
   #growNames(): void {

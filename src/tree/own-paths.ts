@@ -2,8 +2,9 @@
  * Which entry a layer itself has at a path: needed only where a whiteout's parent is a symlink of a layer below, so the
  * table is made at the first question. Eight bytes an entry at most.
  */
+
 import { randomBytes } from 'node:crypto';
-import { at } from '../bytes.js';
+import { u8, u16, u32 } from './elements.js';
 import { KIND, type LayerIndex } from './types.js';
 
 export class OwnPaths {
@@ -19,7 +20,7 @@ export class OwnPaths {
   /** The last entry at `path`; a whiteout only where there is nothing else. */
   find(path: Uint8Array): number | undefined {
     this.#buckets ??= this.#fill();
-    const found = at(this.#buckets, this.#bucketOf(this.#buckets, path, 0, path.length));
+    const found = u32(this.#buckets, this.#bucketOf(this.#buckets, path, 0, path.length));
     return found === 0 ? undefined : found - 1;
   }
 
@@ -27,10 +28,10 @@ export class OwnPaths {
     const { count, kind, pool, pathStart, pathLength } = this.#index;
     const buckets = new Uint32Array(2 ** Math.ceil(Math.log2(count * 1.5 + 2)));
     for (let i = 0; i < count; i++) {
-      if (at(kind, i) === KIND.opaque) continue;
-      const start = at(pathStart, i);
-      const bucket = this.#bucketOf(buckets, pool, start, start + at(pathLength, i));
-      if (at(kind, i) !== KIND.whiteout || at(buckets, bucket) === 0) buckets[bucket] = i + 1;
+      if (u8(kind, i) === KIND.opaque) continue;
+      const start = u32(pathStart, i);
+      const bucket = this.#bucketOf(buckets, pool, start, start + u16(pathLength, i));
+      if (u8(kind, i) !== KIND.whiteout || u32(buckets, bucket) === 0) buckets[bucket] = i + 1;
     }
     return buckets;
   }
@@ -39,19 +40,19 @@ export class OwnPaths {
   #bucketOf(buckets: Uint32Array, path: Uint8Array, start: number, end: number): number {
     let hash = this.#seed;
     for (let k = start; k < end; k++) {
-      hash = Math.imul(hash ^ at(path, k), 0x9e37_79b1);
+      hash = Math.imul(hash ^ u8(path, k), 0x9e37_79b1);
       hash ^= hash >>> 15;
     }
     const mask = buckets.length - 1;
     let b = hash & mask;
-    for (; at(buckets, b) !== 0; b = (b + 1) & mask) if (this.#isAt(at(buckets, b) - 1, path, start, end)) break;
+    for (; u32(buckets, b) !== 0; b = (b + 1) & mask) if (this.#isAt(u32(buckets, b) - 1, path, start, end)) break;
     return b;
   }
 
   #isAt(i: number, path: Uint8Array, start: number, end: number): boolean {
     const { pool, pathStart, pathLength } = this.#index;
-    if (at(pathLength, i) !== end - start) return false;
-    for (let a = start, b = at(pathStart, i); a < end; a++, b++) if (at(path, a) !== at(pool, b)) return false;
+    if (u16(pathLength, i) !== end - start) return false;
+    for (let a = start, b = u32(pathStart, i); a < end; a++, b++) if (u8(path, a) !== u8(pool, b)) return false;
     return true;
   }
 }

@@ -2,9 +2,10 @@
  * From a path of a layer to a directory of the growing tree. Symlinks are followed inside the image's root, however
  * they are written: an absolute target starts at the root again, `..` stops there.
  */
-import { at } from '../bytes.js';
+
 import { LarderError } from '../errors.js';
 import { shownName } from './clean-path.js';
+import { u8, u16, u32 } from './elements.js';
 import { type NameTable, NONE } from './name-table.js';
 import type { OwnPaths } from './own-paths.js';
 import { IMPLIED, KIND, type LayerIndex } from './types.js';
@@ -57,7 +58,7 @@ export class PathWalker {
 
   /** The directory at path [start, end) of a layer; missing directories and other things in the way become implied directories. */
   make(layer: number, start: number, end: number): number {
-    if (start === end) return at(this.#table.inode, 0);
+    if (start === end) return u32(this.#table.inode, 0);
     if (this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
     this.#resume(layer, start, end);
     this.#run(layer, start, end, true, undefined);
@@ -84,7 +85,7 @@ export class PathWalker {
   /** The name of the directory at path [start, end) of a layer, or NONE. The root's is 0. */
   lookName(layer: number, start: number, end: number, own?: OwnPaths): number {
     if (this.look(layer, start, end, own) === NONE) return NONE;
-    return this.#depth === 0 ? 0 : at(this.#way, this.#depth - 1);
+    return this.#depth === 0 ? 0 : u32(this.#way, this.#depth - 1);
   }
 
   #startText(layer: number, start: number, end: number): void {
@@ -100,16 +101,16 @@ export class PathWalker {
     const most = Math.min(end - start, this.#lastEnd - this.#lastStart);
     let shared = 0;
     if (this.#plain > 0)
-      while (shared < most && at(pool, start + shared) === at(this.#lastPool, this.#lastStart + shared)) shared++;
+      while (shared < most && u8(pool, start + shared) === u8(this.#lastPool, this.#lastStart + shared)) shared++;
     let depth = this.#plain;
     while (depth > 0) {
-      const componentEnd = at(this.#componentEnd, depth - 1);
-      if (componentEnd <= shared && (componentEnd === end - start || at(pool, start + componentEnd) === SLASH)) break;
+      const componentEnd = u32(this.#componentEnd, depth - 1);
+      if (componentEnd <= shared && (componentEnd === end - start || u8(pool, start + componentEnd) === SLASH)) break;
       depth--;
     }
     this.#plain = depth;
     this.#depth = depth;
-    this.#startText(layer, start + (depth === 0 ? 0 : at(this.#componentEnd, depth - 1)), end);
+    this.#startText(layer, start + (depth === 0 ? 0 : u32(this.#componentEnd, depth - 1)), end);
   }
 
   #isLast(layer: number, start: number, end: number): boolean {
@@ -118,7 +119,7 @@ export class PathWalker {
     const pool = this.#table.pools[layer] as Uint8Array;
     // From the back: neighbours differ at the end of their paths.
     for (let k = length - 1; k >= 0; k--)
-      if (at(pool, start + k) !== at(this.#lastPool, this.#lastStart + k)) return false;
+      if (u8(pool, start + k) !== u8(this.#lastPool, this.#lastStart + k)) return false;
     return true;
   }
 
@@ -129,21 +130,21 @@ export class PathWalker {
     let plain = true;
     while (this.#texts > 0) {
       const text = this.#texts - 1;
-      const textLayer = at(this.#textLayer, text);
+      const textLayer = u16(this.#textLayer, text);
       const pool = table.pools[textLayer] as Uint8Array;
-      const textEnd = at(this.#textEnd, text);
-      let from = at(this.#textNext, text);
-      while (from < textEnd && at(pool, from) === SLASH) from++;
+      const textEnd = u32(this.#textEnd, text);
+      let from = u32(this.#textNext, text);
+      while (from < textEnd && u8(pool, from) === SLASH) from++;
       if (from === textEnd) {
         this.#texts--;
         continue;
       }
       let to = from + 1;
-      while (to < textEnd && at(pool, to) !== SLASH) to++;
+      while (to < textEnd && u8(pool, to) !== SLASH) to++;
       this.#textNext[text] = to;
-      if (at(pool, from) === DOT) {
+      if (u8(pool, from) === DOT) {
         if (to - from === 1) continue;
-        if (to - from === 2 && at(pool, from + 1) === DOT) {
+        if (to - from === 2 && u8(pool, from + 1) === DOT) {
           this.#depth = Math.max(0, this.#depth - 1);
           this.#plain = Math.min(this.#plain, this.#depth);
           continue;
@@ -151,7 +152,7 @@ export class PathWalker {
       }
       const directory = this.#here();
       const name = directory === NONE ? NONE : table.find(directory, pool, from, to);
-      const inode = name === NONE ? NONE : at(table.inode, name);
+      const inode = name === NONE ? NONE : u32(table.inode, name);
       const kind = inode === NONE ? 0 : table.kind(inode);
       if (kind === KIND.symlink) {
         plain = false;
@@ -183,27 +184,27 @@ export class PathWalker {
   /** The directory where the walk is; NONE when it has still to be made. */
   #here(): number {
     const { inode } = this.#table;
-    if (this.#depth === 0) return at(inode, 0);
-    const name = at(this.#way, this.#depth - 1);
-    return name === NONE ? NONE : at(inode, name);
+    if (this.#depth === 0) return u32(inode, 0);
+    const name = u32(this.#way, this.#depth - 1);
+    return name === NONE ? NONE : u32(inode, name);
   }
 
   /** Puts the target of symlink `inode`, named by text [from, to), in front of what is pending. False: see {@link look}. */
   #follow(inode: number, from: number, to: number, start: number, own: OwnPaths | undefined): boolean {
     const { layers, inodeLayer, inodeEntry } = this.#table;
-    let layer = at(inodeLayer, inode);
-    let entry = at(inodeEntry, inode);
+    let layer = u16(inodeLayer, inode);
+    let entry = u32(inodeEntry, inode);
     const mine = own === undefined ? undefined : this.#ownEntry(own, from, to, start);
     if (mine !== undefined) {
       // The first text is the mark's own path, so it is of the layer that is being applied.
-      layer = at(this.#textLayer, 0);
+      layer = u16(this.#textLayer, 0);
       entry = mine;
-      if (at((layers[layer] as LayerIndex).kind, mine) !== KIND.symlink) return false;
+      if (u8((layers[layer] as LayerIndex).kind, mine) !== KIND.symlink) return false;
     }
     const { pool, linkStart, linkLength } = layers[layer] as LayerIndex;
-    const target = at(linkStart, entry);
-    const length = at(linkLength, entry);
-    if (at(pool, target) === SLASH) {
+    const target = u32(linkStart, entry);
+    const length = u16(linkLength, entry);
+    if (u8(pool, target) === SLASH) {
       this.#depth = 0;
       this.#plain = 0;
     }
@@ -218,7 +219,7 @@ export class PathWalker {
   /** What the layer itself has where this symlink is: by the way that was walked, or else by the path as written. */
   #ownEntry(own: OwnPaths, from: number, to: number, start: number): number | undefined {
     const text = this.#texts - 1;
-    const pool = this.#table.pools[at(this.#textLayer, text)] as Uint8Array;
+    const pool = this.#table.pools[u16(this.#textLayer, text)] as Uint8Array;
     const walked = Buffer.concat([...this.#wayPieces(), pool.subarray(from, to)]);
     this.#linkBytes -= walked.length;
     return own.find(walked) ?? (text === 0 ? own.find(pool.subarray(start, to)) : undefined);
@@ -226,9 +227,9 @@ export class PathWalker {
 
   *#wayPieces(): Generator<Uint8Array> {
     for (let d = 0; d < this.#depth; d++) {
-      yield (this.#table.pools[at(this.#wayLayer, d)] as Uint8Array).subarray(
-        at(this.#wayStart, d),
-        at(this.#wayEnd, d),
+      yield (this.#table.pools[u16(this.#wayLayer, d)] as Uint8Array).subarray(
+        u32(this.#wayStart, d),
+        u32(this.#wayEnd, d),
       );
       yield SLASH_BYTE;
     }
@@ -237,20 +238,20 @@ export class PathWalker {
   /** Makes the directories of the way that are missing; the inode of its end. */
   #materialise(): number {
     const table = this.#table;
-    let inode = at(table.inode, 0);
+    let inode = u32(table.inode, 0);
     for (let d = 0; d < this.#depth; d++) {
-      let name = at(this.#way, d);
+      let name = u32(this.#way, d);
       if (name === NONE) {
-        const layer = at(this.#wayLayer, d);
-        const start = at(this.#wayStart, d);
-        const end = at(this.#wayEnd, d);
+        const layer = u16(this.#wayLayer, d);
+        const start = u32(this.#wayStart, d);
+        const end = u32(this.#wayEnd, d);
         name = table.find(inode, table.pools[layer] as Uint8Array, start, end);
         const implied = table.addInode(IMPLIED, 0);
         if (name === NONE) name = table.addName(inode, layer, start, end, implied);
         else table.inode[name] = implied;
         this.#way[d] = name;
       }
-      inode = at(table.inode, name);
+      inode = u32(table.inode, name);
     }
     return inode;
   }
