@@ -32,7 +32,7 @@ export function runtimeConfigOf({ config }: ImageConfig, doing = 'image config')
     cmd: config.Cmd ?? [],
     env: config.Env,
     cwd: config.WorkingDir.startsWith('/') ? config.WorkingDir : `/${config.WorkingDir}`,
-    user: parseUser(config.User, () => bad('User', config.User)),
+    user: parseRuntimeUser(config.User, () => bad('User', config.User)),
     stopSignal: config.StopSignal === '' ? 'SIGTERM' : config.StopSignal,
   };
 }
@@ -45,7 +45,7 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,254}\$?$/;
  * `user[:group]`, each a decimal id or a name. What looks like a number is one, and is refused when it is no id: a
  * lookup as a name, or a wrap to 0, has made root of such users (CVE-2024-40635, CVE-2016-3697).
  */
-function parseUser(text: string, bad: () => LarderError): RuntimeUser {
+export function parseRuntimeUser(text: string, bad: () => LarderError): RuntimeUser {
   if (text === '') return { user: 0 };
   const [user = '', group, ...rest] = text.split(':');
   if (rest.length > 0) throw bad();

@@ -3,8 +3,9 @@
  * `assemble.ts`, which builds them.
  */
 import type { OperationOptions } from '../events.js';
-import type { Image } from '../spec/image.js';
+import type { ImageRecord } from '../metadata/records.js';
 import type { DockerV1Manifest } from '../spec/docker-v1.js';
+import type { Image } from '../spec/image.js';
 
 /** The layers of one image, and how to run it. */
 export interface ImageInfo {
@@ -18,9 +19,20 @@ export interface ImageInfo {
   readonly config?: string;
 }
 
+/** An image that nothing removes until it is disposed: what `get` answers, with its lease and its record. */
+export interface HeldImage extends AsyncDisposable {
+  readonly info: ImageInfo;
+  readonly record: ImageRecord;
+}
+
+export interface PruneOptions extends OperationOptions {
+  /** Tells what would be removed and removes nothing. */
+  readonly dryRun?: boolean;
+}
+
 export interface Store {
-  /** Brings the store's memory in line with what is on disk; reports and drops images whose layers are gone. */
-  recover(): Promise<void>;
+  /** Brings the store's records in line with what is on disk; reports and drops images whose layers are gone. */
+  recover(options?: OperationOptions): Promise<void>;
 
   /**
    * The image's layers in topological order, fetched when they are not here. A hit makes no request. Concurrent calls
@@ -29,9 +41,12 @@ export interface Store {
    */
   get(image: Image, backend: string, options?: OperationOptions): Promise<ImageInfo>;
 
+  /** Like {@link get}, but what it answers is not pruned before it is disposed. */
+  acquire(image: Image, backend: string, options?: OperationOptions): Promise<HeldImage>;
+
   /**
    * Forgets images that are not excluded and renames what nothing holds into `gc/` (I5, I8). Called under the
    * provisioner's exclusive lock. Layers in `activeLayerPaths`, and those that a lease or claim names, stay.
    */
-  prune(excludedImages: readonly Image[], activeLayerPaths: ReadonlySet<string>): Promise<void>;
+  prune(excludedImages: readonly Image[], activeLayerPaths: ReadonlySet<string>, options?: PruneOptions): Promise<void>;
 }

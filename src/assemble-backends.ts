@@ -1,0 +1,152 @@
+/** The composition of backends: what they need of the store, and which of them works here. */
+import { readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { BACKEND_NAMES, type Backend, type BackendName } from './backends/backend.js';
+import { BindBackend } from './backends/bind.js';
+import { ChainDirectories } from './backends/chain-directories.js';
+import { type BackendReport, chooseBackend } from './backends/choose-backend.js';
+import { CopyBackend } from './backends/copy.js';
+import { ErofsBackend } from './backends/erofs.js';
+import type { LayerAccess } from './backends/layer-access.js';
+import { OverlayBackend } from './backends/overlay.js';
+import type { RunTask } from './backends/tasks.js';
+import { errnoOf, LarderError, systemError } from './errors.js';
+import type { LayerStore } from './layers/layer-store.js';
+import type { MergedImages } from './layers/merged-images.js';
+import type { Layout } from './layout.js';
+import type { Claims } from './metadata/claims.js';
+import type { Derived } from './metadata/derived.js';
+import { type DiffId, parseDiffId } from './spec/digest.js';
+import type { DerivedFiles } from './store/retention.js';
+import { mergedKeyOf } from './tree/merged-key.js';
+import type { WorkerPool } from './workers/pool.js';
+
+export type { BackendReport } from './backends/choose-backend.js';
+
+export interface BackendParts {
+  readonly layout: Layout;
+  readonly layers: LayerStore;
+  readonly merged: MergedImages;
+  readonly derived: Derived;
+  readonly claims: Claims;
+  readonly pool: WorkerPool;
+  /** The backend that the configuration asks for. */
+  readonly wanted: BackendName | undefined;
+}
+
+export class Backends {
+  readonly #parts: BackendParts;
+  readonly #all: ReadonlyMap<BackendName, Backend>;
+  readonly #erofs: ErofsBackend;
+  #choice: Promise<{ readonly backend: Backend; readonly reports: readonly BackendReport[] }> | undefined;
+
+  constructor(parts: BackendParts) {
+    this.#parts = parts;
+    const { layout, pool } = parts;
+    const access = layerAccess(parts);
+    const run: RunTask = (name, data, { signal } = {}) => pool.run(name, data, signal === undefined ? {} : { signal });
+    const chains = new ChainDirectories({ directory: join(layout.derived, 'chains'), access, run });
+    const shared = { access, run, chains, mounts: layout.mounts, scratch: layout.staging };
+    this.#erofs = new ErofsBackend(shared);
+    const list = [this.#erofs, new OverlayBackend(shared), new CopyBackend(shared), new BindBackend(shared)];
+    this.#all = new Map(list.map((backend) => [backend.name, backend]));
+  }
+
+  /** The backend of this name, whether or not it works here: undoing needs no probe. */
+  get(name: string): Backend {
+    const backend = this.#all.get(name as BackendName);
+    if (backend !== undefined) return backend;
+    throw new LarderError('LARDER_FLAGS_INVALID', `backend ${JSON.stringify(name)}: there is no such backend`, {
+      hint: `known backends: ${BACKEND_NAMES.join(', ')}`,
+    });
+  }
+
+  /**
+   * The one that is asked for, or configured, or else the first that works here. Rejects with
+   * LARDER_BACKEND_UNAVAILABLE and the reasons, or LARDER_PERMISSION where root would help.
+   */
+  async choose(name?: BackendName): Promise<Backend> {
+    if (name !== undefined) this.get(name);
+    if (name !== undefined && name !== this.#parts.wanted) return (await chooseBackend([...this.#all.values()], name)).backend;
+    this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted);
+    return (await this.#choice).backend;
+  }
+
+  /** Every backend probed, and which one is chosen by itself. */
+  async report(): Promise<{ readonly chosen: BackendName | undefined; readonly reports: readonly BackendReport[] }> {
+    const reports: BackendReport[] = [];
+    for (const [name, backend] of this.#all) reports.push({ name, ...(await backend.probe()) });
+    const usable = (name: BackendName): boolean => reports.some((report) => report.name === name && report.usable);
+    const { wanted } = this.#parts;
+    const order = wanted === undefined ? (['erofs', 'overlay', 'copy'] as const) : [wanted];
+    return { chosen: order.find(usable), reports };
+  }
+
+  /** Unmounts shared mounts that no claim names: what a killed process left. */
+  async sweep(): Promise<void> {
+    if (process.platform === 'linux') await this.#erofs.sweep();
+  }
+}
+
+/** What is under derived/<format>/`kind`/, recorded or not. */
+export function derivedFiles(
+  { layout, derived }: { readonly layout: Layout; readonly derived: Derived },
+  kind: 'merged' | 'chains',
+  retire: (key: string) => Promise<boolean>,
+): DerivedFiles {
+  const directory = join(layout.derived, kind);
+  const sizes = (): Map<string, number> => new Map(derived.list(kind === 'merged' ? 'merged' : 'chain').map(({ key, size }) => [key, size]));
+  return {
+    retire,
+    list: async () => {
+      const recorded = sizes();
+      const found = [];
+      for (const name of await namesIn(directory)) {
+        const key = /^([0-9a-f]{64})(?:\.erofs)?$/.exec(name)?.[1];
+        if (key !== undefined) found.push({ key, size: recorded.get(key) ?? (await stat(join(directory, name))).size });
+      }
+      return found;
+    },
+  };
+}
+
+function layerAccess({ layout, layers, merged, derived, claims }: BackendParts): LayerAccess {
+  const diffIdsOf = (paths: readonly string[]): DiffId[] => paths.map(diffIdOf);
+  return {
+    layerFiles: async (path) => {
+      const { diffId, tarSize, extraSize, extraSha256, indexSha256 } = await layers.ensureDerived(diffIdOf(path));
+      return {
+        diffId,
+        tar: layout.layerTar(diffId),
+        tarSize,
+        extra: extraSha256 === undefined ? undefined : layout.layerExtra(diffId),
+        extraSize,
+        index: layout.layerIndex(diffId),
+        indexSha256,
+      };
+    },
+    mergedKeyOf: (paths) => mergedKeyOf(diffIdsOf(paths)),
+    // `ensure` compares the checksum at each call, so what is damaged has been made again: `rebuild` asks for no more.
+    mergedImage: (paths, { signal, onEvent } = {}) =>
+      merged.ensure(diffIdsOf(paths), { ...(signal === undefined ? {} : { signal }), ...(onEvent === undefined ? {} : { onEvent }) }),
+    recordChain: async ({ key, layers: diffIds, size }) => {
+      if (size === undefined && derived.get('chain', key) !== undefined) return;
+      await derived.put({ kind: 'chain', key, sha256: '', size: size ?? 0, layers: diffIds });
+    },
+    usersOf: (key) => claims.holdersOf(key).length,
+  };
+}
+
+/** A layer path's last component is the DiffID's hex: the one place where a path is read back. */
+function diffIdOf(layerPath: string): DiffId {
+  return parseDiffId(`sha256:${basename(layerPath)}`);
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw systemError(`list ${path}`, error);
+  }
+}

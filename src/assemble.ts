@@ -1,0 +1,278 @@
+/**
+ * ▸ The composition root: from a configuration to stores, backends and the provisioner. The only file, with its twin
+ * for worker threads, that names implementations. Everything is made when it is first needed: a command that only
+ * lists images opens the database and nothing else.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BackendName } from './backends/backend.js';
+import { type BackendReport, Backends, derivedFiles } from './assemble-backends.js';
+import { type CheckOptions, type CheckParts, checkStore, type Finding } from './check.js';
+import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
+import { ContentStore } from './content/content-store.js';
+import { isLarderError, LarderError, systemError } from './errors.js';
+import type { OperationOptions } from './events.js';
+import { Garbage } from './layers/garbage.js';
+import { LayerStore } from './layers/layer-store.js';
+import { MergedImages } from './layers/merged-images.js';
+import { Layout } from './layout.js';
+import { ensureDirectory } from './linux/durable.js';
+import { StoreLock } from './linux/store-lock.js';
+import { Claims } from './metadata/claims.js';
+import { Database } from './metadata/database.js';
+import { Derived } from './metadata/derived.js';
+import { isHandleAlive, openHandle, type StoreHandle } from './metadata/handles.js';
+import { History } from './metadata/history.js';
+import { Layers } from './metadata/layers.js';
+import { Leases } from './metadata/leases.js';
+import { MetadataManager } from './metadata/metadata-manager.js';
+import { Provisioner } from './provisioner.js';
+import { PulledImage } from './pulled-image.js';
+import { loadDockerConfig, parseDockerConfig } from './registry/credentials.js';
+import { RegistryClient } from './registry/registry-client.js';
+import type { DiffId } from './spec/digest.js';
+import type { ImageType, SecretResolver } from './spec/image.js';
+import { parseImageConfig } from './spec/image-config.js';
+import { DockerStore } from './store/docker-store.js';
+import { RegistryPuller } from './store/registry-puller.js';
+import { Retention } from './store/retention.js';
+import type { HeldImage, Store } from './store/store.js';
+import { prepareRoot } from './store-root.js';
+import { listDecoders } from './tar/compression.js';
+import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './tar/entry.js';
+import { ImageFs } from './tree/image-fs.js';
+import { WorkerPool } from './workers/pool.js';
+
+export type { BackendReport } from './assemble-backends.js';
+
+/** What needs a live handle on the store: leases, and everything that makes or removes things. */
+interface Working {
+  readonly handle: StoreHandle;
+  readonly leases: Leases;
+  readonly layers: LayerStore;
+  readonly merged: MergedImages;
+  readonly backends: Backends;
+  readonly retention: Retention;
+}
+
+export class Assembly {
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly metadata: MetadataManager;
+  readonly claims: Claims;
+  readonly derived: Derived;
+  readonly layerRecords: Layers;
+  readonly history: History;
+  readonly content: ContentStore;
+  readonly #database: Database;
+  readonly #lock: StoreLock;
+  readonly #pool: WorkerPool;
+  #working: Promise<Working> | undefined;
+  #docker: Promise<DockerStore> | undefined;
+  #client: Promise<RegistryClient> | undefined;
+
+  private constructor(config: Config, layout: Layout, database: Database, content: ContentStore) {
+    this.config = config;
+    this.layout = layout;
+    this.metadata = MetadataManager.create({ database, type: 'docker' });
+    this.claims = new Claims(database);
+    this.derived = new Derived(database);
+    this.layerRecords = new Layers(database);
+    this.history = new History(database);
+    this.content = content;
+    this.#database = database;
+    this.#lock = new StoreLock(layout);
+    const entry = new URL('./assemble-worker.js', import.meta.url);
+    this.#pool = new WorkerPool({ entry, size: config.maxParallelLayers });
+  }
+
+  static async open(config: Config): Promise<Assembly> {
+    const layout = new Layout(await prepareRoot(config.root));
+    const content = await ContentStore.create(layout);
+    return new Assembly({ ...config, root: layout.root }, layout, await Database.open(layout.database), content);
+  }
+
+  get limits(): LayerLimits {
+    return { ...DEFAULT_LAYER_LIMITS, maxTarBytes: this.config.maxLayerBytes, maxEntries: this.config.maxLayerEntries };
+  }
+
+  async *check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
+    const { leases, layers } = await this.working();
+    yield* checkStore({ ...this.#parts(), leases, layers }, options);
+  }
+
+  async retention(): Promise<Retention> {
+    return (await this.working()).retention;
+  }
+
+  async docker(): Promise<DockerStore> {
+    this.#docker ??= this.#makeDocker();
+    return this.#docker;
+  }
+
+  /** The backend that images are pulled for: the automatic choice, or `copy` where nothing works. */
+  async pullBackend(): Promise<BackendName> {
+    const { backends } = await this.working();
+    try {
+      return (await backends.choose()).name;
+    } catch (error) {
+      if (isLarderError(error, 'LARDER_BACKEND_UNAVAILABLE', 'LARDER_PERMISSION')) return 'copy';
+      throw error;
+    }
+  }
+
+  async stores(): Promise<ReadonlyMap<ImageType, Store>> {
+    return new Map<ImageType, Store>([['docker', await this.docker()]]);
+  }
+
+  async provisioner(): Promise<Provisioner> {
+    const { backends, retention } = await this.working();
+    return new Provisioner({
+      layout: this.layout,
+      lock: this.#lock,
+      claims: this.claims,
+      stores: await this.stores(),
+      owner: this.config.owner,
+      chooseBackend: (name) => backends.choose(name),
+      backendOf: (name) => backends.get(name),
+      sweep: async (options: OperationOptions) => {
+        await backends.sweep();
+        await retention.sweep(options);
+      },
+    });
+  }
+
+  async backendReports(): Promise<{ chosen: BackendName | undefined; reports: readonly BackendReport[] }> {
+    return (await this.working()).backends.report();
+  }
+
+  /** Which decoder is used for each compression here. */
+  async decoders(): Promise<Readonly<Record<string, string>>> {
+    const [gzip, zstd] = await Promise.all([listDecoders('gzip'), listDecoders('zstd')]);
+    return { gzip: gzip[0] ?? 'none', zstd: zstd[0] ?? 'none' };
+  }
+
+  async pulledImage(held: HeldImage): Promise<PulledImage> {
+    const { layers, merged } = await this.working();
+    const config = parseImageConfig(await this.content.read(held.record.config), held.record.reference);
+    const diffIds = held.record.layers.map((layer) => layer.diffId);
+    const diffIdAt = (i: number): DiffId => {
+      const diffId = diffIds[i];
+      if (diffId === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${i} of ${held.record.reference}: there is none`);
+      return diffId;
+    };
+    const openFs = async (): Promise<ImageFs> =>
+      new ImageFs(await merged.tree(diffIds), {
+        openData: async (layer, source) => {
+          const file = source === 'tar' ? await layers.openTar(diffIdAt(layer)) : await layers.openExtra(diffIdAt(layer));
+          if (file === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${diffIdAt(layer)}: it has no layer.extra`);
+          return file;
+        },
+      });
+    return new PulledImage({ held, config, openFs });
+  }
+
+  /** A live handle, and what died with other handles cleared away: only what no live lock holds. */
+  async working(): Promise<Working> {
+    this.#working ??= this.#start();
+    return this.#working;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+    if (this.#working !== undefined) (await this.#working).handle.close();
+    this.#database.close();
+  }
+
+  #parts(): Omit<CheckParts, 'leases' | 'layers'> {
+    const { layout, metadata, claims, derived, layerRecords, content } = this;
+    return { layout, metadata, claims, derived, layerRecords, content, integrity: () => this.#database.integrity() };
+  }
+
+  async #start(): Promise<Working> {
+    const { layout, layerRecords, derived, claims, content } = this;
+    const pool = this.#pool;
+    for (const path of [layout.containers, layout.mounts]) await ensureDirectory(path, 0o700);
+    await content.recover();
+    const handle = await openHandle(layout);
+    const leases = new Leases({ database: this.#database, layout, handle });
+    const layers = new LayerStore({
+      layout,
+      pool,
+      handle: handle.id,
+      limits: this.limits,
+      records: { get: (id) => layerRecords.get(id), put: (record) => layerRecords.put(record), delete: async (id) => void (await layerRecords.delete(id)) },
+    });
+    const merged = new MergedImages({
+      layout,
+      layers,
+      pool,
+      records: { get: (kind, key) => derived.get(kind, key), put: (record) => derived.put(record), delete: async (kind, key) => void (await derived.delete(kind, key)) },
+    });
+    await leases.recover();
+    await layers.recover(async (id) => isHandleAlive(layout, id));
+    const backends = new Backends({ layout, layers, merged, derived, claims, pool, wanted: this.config.backend });
+    const retention = new Retention({
+      layout,
+      lock: this.#lock,
+      metadata: this.metadata,
+      claims,
+      leases,
+      content,
+      layers,
+      merged: derivedFiles(this, 'merged', (key) => merged.retire(key)),
+      chains: derivedFiles(this, 'chains', async (key) => {
+        await derived.delete('chain', key);
+        return new Garbage(layout.gc).take(join(layout.derived, 'chains', key));
+      }),
+      allImages: () => this.metadata.list(),
+    });
+    return { handle, leases, layers, merged, backends, retention };
+  }
+
+  async #makeDocker(): Promise<DockerStore> {
+    const { leases, layers, merged, retention } = await this.working();
+    this.#client ??= this.#makeClient();
+    return new DockerStore({
+      layout: this.layout,
+      lock: this.#lock,
+      metadata: this.metadata,
+      leases,
+      history: this.history,
+      content: this.content,
+      layers,
+      merged,
+      pool: this.#pool,
+      puller: new RegistryPuller(await this.#client),
+      retention,
+      limits: this.limits,
+      platform: this.config.platform,
+      maxParallelLayers: this.config.maxParallelLayers,
+      usesMergedImage: (backend) => backend === 'erofs' || backend === 'bind',
+    });
+  }
+
+  async #makeClient(): Promise<RegistryClient> {
+    const { dockerConfig, insecureRegistries, registryCaFiles, stallTimeoutMs } = this.config;
+    return new RegistryClient({
+      credentials: dockerConfig === undefined ? await loadDockerConfig() : parseDockerConfig(await readConfig(dockerConfig), dockerConfig),
+      insecureRegistries,
+      caFiles: registryCaFiles,
+      timeouts: { stallMs: stallTimeoutMs },
+    });
+  }
+}
+
+/** `Store.create` of the seed: one store for each image type that larder knows. */
+export async function createStores(flags: RawFlags, _secretResolver?: SecretResolver): Promise<Map<ImageType, Store>> {
+  const assembly = await Assembly.open(configOf(parseFlags(flags, 'Store.create')));
+  return new Map(await assembly.stores());
+}
+
+async function readConfig(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw systemError(`read the Docker configuration ${path}`, error);
+  }
+}

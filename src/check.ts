@@ -1,0 +1,208 @@
+/**
+ * ▸ `check`: reads the store against every numbered invariant (docs/storage.md) and changes nothing. It runs at the end
+ * of every test that opened a store and after every killed process.
+ *
+ * Two kinds of findings. A `fault` breaks an invariant: something that was promised is not there or not what it was.
+ * `garbage` is what an interrupted operation left; it is safe, and the next prune takes it.
+ *
+ * The fast form looks at names, records and sizes and hashes the small documents; `deep` hashes every byte.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import type { ContentStore } from './content/content-store.js';
+import { errnoOf, isLarderError, systemError, throwIfAborted } from './errors.js';
+import type { OperationOptions } from './events.js';
+import type { LayerStore } from './layers/layer-store.js';
+import { DERIVED_FORMAT, type Layout } from './layout.js';
+import { mountsUnder } from './linux/mountinfo.js';
+import type { Claims } from './metadata/claims.js';
+import type { Derived } from './metadata/derived.js';
+import type { Layers } from './metadata/layers.js';
+import type { Leases } from './metadata/leases.js';
+import type { MetadataManager } from './metadata/metadata-manager.js';
+import type { LayerRecord } from './metadata/records.js';
+import type { Digest } from './spec/digest.js';
+
+export interface Finding {
+  readonly kind: 'fault' | 'garbage';
+  /** The invariant that it concerns: I1 … I11. */
+  readonly invariant: string;
+  readonly subject: string;
+  readonly message: string;
+}
+
+export interface CheckParts {
+  readonly layout: Layout;
+  readonly metadata: MetadataManager;
+  readonly claims: Claims;
+  readonly leases: Leases;
+  readonly derived: Derived;
+  readonly layerRecords: Layers;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  readonly integrity: () => readonly string[];
+}
+
+export interface CheckOptions extends OperationOptions {
+  readonly deep?: boolean;
+}
+
+export async function* checkStore(parts: CheckParts, options: CheckOptions = {}): AsyncGenerator<Finding, void, void> {
+  for (const check of [checkDatabase, checkBlobs, checkLayers, checkImages, checkClaims, checkDerived, checkLeftovers, checkMounts]) {
+    throwIfAborted(options.signal, 'check');
+    yield* check(parts, options);
+  }
+}
+
+async function* checkDatabase({ integrity, layout }: CheckParts): AsyncGenerator<Finding> {
+  for (const line of integrity()) yield fault('I3', layout.database, line);
+}
+
+async function* checkBlobs({ content }: CheckParts): AsyncGenerator<Finding> {
+  for await (const { digest } of content.list()) {
+    try {
+      await content.find(digest);
+    } catch (error) {
+      if (!isLarderError(error, 'LARDER_DIGEST_MISMATCH', 'LARDER_SIZE_MISMATCH')) throw error;
+      yield fault('I1', digest, error.message);
+    }
+  }
+}
+
+async function* checkLayers(parts: CheckParts, { deep, signal }: CheckOptions): AsyncGenerator<Finding> {
+  for await (const { diffId, record } of parts.layers.list()) {
+    if (record === undefined) {
+      yield garbage('I2', diffId, 'a tar that no record names');
+      continue;
+    }
+    yield* checkLayer(parts, record);
+    if (deep !== true) continue;
+    try {
+      await parts.layers.verify(diffId, signal === undefined ? {} : { signal });
+    } catch (error) {
+      if (!isLarderError(error, 'LARDER_LAYER_CORRUPT')) throw error;
+      yield fault('I2', diffId, error.message);
+    }
+  }
+  for (const { diffId } of parts.layerRecords.list()) {
+    if ((await statOf(parts.layout.layer(diffId))) === undefined) yield fault('I2', diffId, 'a record without its tar');
+  }
+}
+
+async function* checkLayer({ layout }: CheckParts, { diffId, tarSize }: LayerRecord): AsyncGenerator<Finding> {
+  const found = await statOf(layout.layerTar(diffId));
+  if (found === undefined) yield fault('I2', diffId, 'there is no layer.tar');
+  else if (found.size !== tarSize) yield fault('I2', diffId, `layer.tar has ${found.size} bytes instead of ${tarSize}`);
+  else if ((found.mode & 0o777) !== 0o400) yield fault('I11', diffId, `layer.tar has mode ${(found.mode & 0o777).toString(8)} instead of 400`);
+  const others = (await namesIn(layout.layer(diffId))).filter((name) => name !== 'layer.tar');
+  if (others.length > 0) yield fault('I2', diffId, `its directory has ${others.join(', ')} beside layer.tar`);
+}
+
+async function* checkImages(parts: CheckParts): AsyncGenerator<Finding> {
+  for (const record of parts.metadata.list()) {
+    const subject = `${record.reference} ${record.platform}`;
+    for (const { diffId } of record.layers) {
+      if (!(await parts.layers.has(diffId))) yield fault('I3', subject, `layer ${diffId} is not in the store`);
+    }
+    yield* missingBlobs(parts, subject, [record.manifest, record.config], 'I3');
+    if (new Set(record.layers.map((layer) => layer.diffId)).size < record.layers.length) yield fault('I7', subject, 'a layer is listed twice');
+  }
+}
+
+async function* checkClaims(parts: CheckParts): AsyncGenerator<Finding> {
+  const claims = parts.claims.list();
+  for (const claim of claims) {
+    const subject = `container ${claim.container}`;
+    for (const diffId of claim.layers) {
+      if (!(await parts.layers.has(diffId))) yield fault('I5', subject, `layer ${diffId} is not in the store`);
+    }
+    yield* missingBlobs(parts, subject, claim.blobs, 'I5');
+    if ((await statOf(parts.layout.container(claim.container))) === undefined) {
+      yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');
+    }
+  }
+  const known = new Set<string>(claims.map((claim) => claim.container));
+  for (const name of await namesIn(parts.layout.containers)) {
+    if (!name.endsWith('.lock') && !known.has(name)) yield fault('I4', `container ${name}`, 'a directory without a claim');
+  }
+}
+
+async function* missingBlobs({ content }: CheckParts, subject: string, digests: readonly Digest[], invariant: string): AsyncGenerator<Finding> {
+  for (const digest of digests) if (!(await content.has(digest))) yield fault(invariant, subject, `blob ${digest} is not in the store`);
+}
+
+async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGenerator<Finding> {
+  const { layout } = parts;
+  const expected: { subject: string; path: string; size: number; sha256: string }[] = [];
+  for (const record of parts.layerRecords.list()) {
+    if (record.derivedFormat !== DERIVED_FORMAT) continue;
+    const { diffId, indexSize, indexSha256, extraSize, extraSha256 } = record;
+    expected.push({ subject: `index of ${diffId}`, path: layout.layerIndex(diffId), size: indexSize, sha256: indexSha256 });
+    if (extraSha256 === undefined) continue;
+    expected.push({ subject: `layer.extra of ${diffId}`, path: layout.layerExtra(diffId), size: extraSize, sha256: extraSha256 });
+  }
+  for (const { key, size, sha256 } of parts.derived.list('merged')) {
+    expected.push({ subject: `merged image ${key}`, path: layout.merged(key), size, sha256 });
+  }
+  for (const { subject, path, size, sha256 } of expected) {
+    const found = await statOf(path);
+    // Missing is no fault: it is made again when it is needed. Present and wrong would be, were it ever used.
+    if (found === undefined) yield garbage('I10', subject, 'missing; it is made again when it is needed');
+    else if (found.size !== size || (deep === true && (await sha256Of(path)) !== sha256)) {
+      yield garbage('I10', subject, 'not as recorded; it is made again when it is needed');
+    }
+  }
+}
+
+async function* checkLeftovers({ layout, leases, content }: CheckParts): AsyncGenerator<Finding> {
+  const alive = new Set(leases.listLive().map((lease) => lease.handle));
+  for (const name of await namesIn(layout.staging)) {
+    if (![...alive].some((handle) => name.startsWith(handle))) yield garbage('I6', `staging/${name}`, 'nobody works on it');
+  }
+  for (const name of await namesIn(layout.gc)) yield garbage('I6', `gc/${name}`, 'waits to be deleted');
+  for await (const { digest, size, busy } of content.listIngests()) {
+    if (!busy) yield garbage('I6', `download of ${digest}`, `${size} bytes are kept for a resume`);
+  }
+}
+
+async function* checkMounts({ layout, claims }: CheckParts): AsyncGenerator<Finding> {
+  if (process.platform !== 'linux') return;
+  for (const { mountPoint } of mountsUnder(layout.mounts)) {
+    const key = mountPoint.slice(layout.mounts.length + 1);
+    if (claims.holdersOf(key).length === 0) yield garbage('I4', `mount ${mountPoint}`, 'no container uses it');
+  }
+}
+
+function fault(invariant: string, subject: string, message: string): Finding {
+  return { kind: 'fault', invariant, subject, message };
+}
+
+function garbage(invariant: string, subject: string, message: string): Finding {
+  return { kind: 'garbage', invariant, subject, message };
+}
+
+async function statOf(path: string): Promise<{ readonly size: number; readonly mode: number } | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw systemError(`check ${path}`, error);
+  }
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw systemError(`check ${path}`, error);
+  }
+}
+
+async function sha256Of(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
+}

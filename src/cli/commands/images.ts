@@ -1,0 +1,22 @@
+import type { Command } from '../command.js';
+import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
+import { familiarReference, parseReference } from '../../spec/reference.js';
+
+/** `larder images` */
+export const images: Command = async ({ larder }) => {
+  const list = (await larder()).images();
+  const nowMs = Date.now();
+  const rows = list.map((image) => [
+    familiarReference(parseReference(image.reference)),
+    shortDigest(image.config),
+    image.platform,
+    String(image.layers.length),
+    formatBytes(image.bytes),
+    formatAge(image.createdAtMs, nowMs),
+    image.containers.join(', '),
+  ]);
+  return {
+    data: list,
+    text: list.length === 0 ? 'no images' : formatTable(['IMAGE', 'ID', 'PLATFORM', 'LAYERS', 'SIZE', 'PULLED', 'CONTAINERS'], rows),
+  };
+};

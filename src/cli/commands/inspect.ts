@@ -1,0 +1,23 @@
+import { type Command, platformOption } from '../command.js';
+
+/** `larder inspect REF` */
+export const inspect: Command = async ({ larder, onEvent, signal }, [reference = ''], options) => {
+  const store = await larder();
+  await using image = await store.pull(reference, { onEvent, signal, ...platformOption(options) });
+  const { record, info, config } = image;
+  const data = {
+    reference: record.reference,
+    platform: record.platform,
+    digest: record.digest,
+    manifest: record.manifest,
+    imageId: record.config,
+    created: config.created,
+    author: config.author,
+    layers: record.layers.map((layer, i) => ({ ...layer, path: info.layers[i] })),
+    runtime: image.runtime,
+    config: config.config,
+    history: config.history,
+    configPath: info.config,
+  };
+  return { data, text: JSON.stringify(data, undefined, 2) };
+};

@@ -1,0 +1,21 @@
+import type { BackendName } from '../../backends/backend.js';
+import { type Command, platformOption, textOption } from '../command.js';
+
+/** `larder provision REF --id ID [--backend NAME]`: prints the root filesystem's path. */
+export const provision: Command = async ({ larder, onEvent, signal }, [reference = ''], options) => {
+  const store = await larder();
+  const backend = textOption(options, 'backend');
+  const info = await store.provision(reference, {
+    id: textOption(options, 'id') ?? '',
+    onEvent,
+    signal,
+    cached: options['refresh'] !== true,
+    ...(backend === undefined ? {} : { backend: backend as BackendName }),
+    nodev: options['dev'] !== true,
+    nosuid: options['nosuid'] === true,
+    noexec: options['noexec'] === true,
+    ...platformOption(options),
+  });
+  for (const message of info.warnings) onEvent({ type: 'warning', message });
+  return { data: info, text: info.rootfs };
+};

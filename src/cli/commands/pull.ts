@@ -1,0 +1,41 @@
+import type { PulledImage } from '../../pulled-image.js';
+import { type Command, platformOption } from '../command.js';
+import { formatBytes, shortDigest } from '../format.js';
+
+/** `larder pull REF…` */
+export const pull: Command = async ({ larder, onEvent, signal }, references, options) => {
+  const store = await larder();
+  const pulled = [];
+  for (const reference of references) {
+    const request = { onEvent, signal, cached: options['refresh'] !== true, ...platformOption(options) };
+    await using image = await store.pull(reference, request);
+    pulled.push(describe(image));
+  }
+  return {
+    data: pulled.length === 1 ? pulled[0] : pulled,
+    text: pulled.map((image) => `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${image.layers.length} layers, ${formatBytes(image.size)} compressed`).join('\n'),
+  };
+};
+
+interface PulledSummary {
+  readonly reference: string;
+  readonly platform: string;
+  readonly digest: string;
+  readonly manifest: string;
+  readonly imageId: string;
+  /** Bytes as transferred. */
+  readonly size: number;
+  readonly layers: readonly { readonly diffId: string; readonly digest: string; readonly size: number; readonly mediaType: string; readonly path: string }[];
+}
+
+function describe({ record, info }: PulledImage): PulledSummary {
+  return {
+    reference: record.reference,
+    platform: record.platform,
+    digest: record.digest,
+    manifest: record.manifest,
+    imageId: record.config,
+    size: record.layers.reduce((sum, layer) => sum + layer.size, 0),
+    layers: record.layers.map((layer, i) => ({ ...layer, path: info.layers[i] ?? '' })),
+  };
+}

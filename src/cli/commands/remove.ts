@@ -1,0 +1,37 @@
+import type { PruneReport } from '../../larder.js';
+import { type Command, listOption, platformOption } from '../command.js';
+import { formatBytes } from '../format.js';
+
+/** `larder remove REF…` */
+export const remove: Command = async ({ larder, onEvent, signal }, references, options) => {
+  const store = await larder();
+  const reports: PruneReport[] = [];
+  for (const reference of references) reports.push(await store.remove(reference, { onEvent, signal, ...platformOption(options) }));
+  const report = sum(reports);
+  return { data: report, text: sentence(report, false) };
+};
+
+/** `larder prune [--exclude REF]… [--dry-run]` */
+export const prune: Command = async ({ larder, onEvent, signal }, _args, options) => {
+  const dryRun = options['dryRun'] === true;
+  const report = await (await larder()).prune({ onEvent, signal, dryRun, exclude: listOption(options, 'exclude') });
+  const lines = dryRun ? [...report.images, ...report.layers] : report.images;
+  return { data: report, text: [...lines, sentence(report, dryRun)].join('\n') };
+};
+
+function sum(reports: readonly PruneReport[]): PruneReport {
+  return {
+    images: reports.flatMap((report) => report.images),
+    layers: reports.flatMap((report) => report.layers),
+    bytes: reports.reduce((total, report) => total + report.bytes, 0),
+  };
+}
+
+function sentence({ images, layers, bytes }: PruneReport, dryRun: boolean): string {
+  const what = `${count(images.length, 'image')}, ${count(layers.length, 'layer')}`;
+  return dryRun ? `would remove ${what}, ${formatBytes(bytes)}` : `removed ${what}, freed ${formatBytes(bytes)}`;
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}

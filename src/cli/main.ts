@@ -1,0 +1,191 @@
+/** From an argument list to an exit status. Each command's code is loaded when it runs. */
+import { readFileSync } from 'node:fs';
+import { Command as Program, CommanderError, Option } from 'commander';
+import { loadFlags, optionName, type RawFlags, SETTINGS, type SettingName } from '../config.js';
+import { isLarderError, LarderError } from '../errors.js';
+import type { Larder } from '../larder.js';
+import type { Command, CommandResult } from './command.js';
+import { eventRenderer, type LogLevel, renderError, renderResult } from './render.js';
+
+interface Described {
+  readonly name: string;
+  /** As commander writes arguments: `<reference>`, `[path]`, `<id...>`. */
+  readonly args: string;
+  readonly help: string;
+  readonly options?: readonly (readonly [flags: string, help: string])[];
+  /** Options end at the first argument: the rest belongs to the container's program. */
+  readonly passThrough?: boolean;
+  readonly load: () => Promise<Command>;
+}
+
+const REFRESH = ['--refresh', 'ask the registry even when the image is in the store'] as const;
+const BACKEND = ['--backend <name>', 'backend: erofs, overlay, copy or bind (default: the best that works here)'] as const;
+
+const COMMANDS: readonly Described[] = [
+  { name: 'pull', args: '<reference...>', help: 'fetch images into the store', options: [REFRESH], load: async () => (await import('./commands/pull.js')).pull },
+  { name: 'images', args: '', help: 'list the images in the store', load: async () => (await import('./commands/images.js')).images },
+  { name: 'inspect', args: '<reference>', help: 'show what an image is made of and how it asks to be run', load: async () => (await import('./commands/inspect.js')).inspect },
+  {
+    name: 'ls',
+    args: '<reference> [path]',
+    help: 'list files of an image, without mounting it',
+    options: [['-l, --long', 'with modes, owners, sizes and times'], ['-R, --recursive', 'with everything below']],
+    load: async () => (await import('./commands/ls.js')).ls,
+  },
+  { name: 'cat', args: '<reference> <path>', help: 'print a file of an image, without mounting it', load: async () => (await import('./commands/cat.js')).cat },
+  {
+    name: 'provision',
+    args: '<reference>',
+    help: "make an image a container's root filesystem and print its path",
+    options: [
+      ['--id <id>', 'name of the new container (required)'],
+      BACKEND,
+      REFRESH,
+      ['--dev', "let the image's device nodes work"],
+      ['--nosuid', 'ignore set-user-ID bits and file capabilities'],
+      ['--noexec', 'let nothing be executed'],
+    ],
+    load: async () => (await import('./commands/provision.js')).provision,
+  },
+  { name: 'containers', args: '', help: 'list the provisioned containers', load: async () => (await import('./commands/containers.js')).containers },
+  { name: 'destroy', args: '<id...>', help: "take containers' root filesystems down", load: async () => (await import('./commands/destroy.js')).destroy },
+  {
+    name: 'run',
+    args: '<reference> [command...]',
+    help: 'run a command in a new container of an image, then destroy it',
+    passThrough: true,
+    options: [
+      ['--id <id>', 'name of the container (default: a random one)'],
+      BACKEND,
+      REFRESH,
+      ['-e, --env <name=value>', 'set a variable; NAME alone takes it from here (repeatable)'],
+      ['-u, --user <user[:group]>', "run as this user instead of the image's"],
+      ['-w, --workdir <dir>', 'run in this directory'],
+      ['--entrypoint <program>', "run this program instead of the image's entrypoint"],
+      ['--read-only', 'mount the root filesystem read-only'],
+      ['--runtime <path>', 'OCI runtime to use (default: crun or runc)'],
+    ],
+    load: async () => (await import('./commands/run.js')).run,
+  },
+  { name: 'remove', args: '<reference...>', help: 'forget images and free what only they used', load: async () => (await import('./commands/remove.js')).remove },
+  {
+    name: 'prune',
+    args: '',
+    help: 'forget all images that no container uses, and free their space',
+    options: [['--exclude <reference>', 'keep this image (repeatable)'], ['--dry-run', 'only say what would go']],
+    load: async () => (await import('./commands/remove.js')).prune,
+  },
+  { name: 'check', args: '', help: 'verify the store', options: [['--deep', 'read every byte']], load: async () => (await import('./commands/check.js')).check },
+  { name: 'info', args: '', help: 'show the store and what this machine can do', load: async () => (await import('./commands/info.js')).info },
+];
+
+const REPEATABLE = new Set(['env', 'exclude']);
+/** `run` leaves the statuses of errors to the program. */
+const RUN_FAILED = 125;
+const USAGE = 2;
+
+/** Runs a command line (without `node` and the script) and answers its exit status. Never exits the process. */
+export async function main(argv: readonly string[]): Promise<number> {
+  let status = 0;
+  const program = build(async (described, args, options) => {
+    status = await execute(described, args, options);
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return status;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : usageStatus(argv);
+  }
+}
+
+type Run = (described: Described, args: readonly string[], options: Readonly<Record<string, unknown>>) => Promise<void>;
+
+function build(run: Run): Program {
+  const program = new Program('larder')
+    .description('Image store and root-filesystem provisioner: an image reference in, a verified root filesystem out.')
+    .version(version(), '-V, --version')
+    .enablePositionalOptions()
+    .showHelpAfterError('(`larder --help` lists commands and options)')
+    .exitOverride();
+  addGlobals(program, false);
+  for (const described of COMMANDS) {
+    const command = program.command(`${described.name} ${described.args}`.trim()).description(described.help).exitOverride();
+    if (described.passThrough === true) command.passThroughOptions();
+    for (const [flags, help] of described.options ?? []) command.addOption(optionOf(flags, help));
+    addGlobals(command, true);
+    command.action(async () => run(described, command.args, command.optsWithGlobals()));
+  }
+  return program;
+}
+
+/** Settings stand before or after the command's name; the help of each command lists only its own. */
+function addGlobals(command: Program, hidden: boolean): void {
+  const add = (option: Option): void => {
+    if (!command.options.some((known) => known.attributeName() === option.attributeName())) command.addOption(option.hideHelp(hidden));
+  };
+  for (const [name, setting] of Object.entries(SETTINGS)) add(new Option(`${optionName(name as SettingName)} <${setting.value}>`, setting.help));
+  add(new Option('--json', 'print results and errors as JSON'));
+  add(new Option('--debug', 'say more, and show where errors come from'));
+}
+
+function optionOf(flags: string, help: string): Option {
+  const option = new Option(flags, help);
+  return REPEATABLE.has(option.attributeName()) ? option.argParser((value: string, all: string[] = []) => [...all, value]) : option;
+}
+
+async function execute(described: Described, args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number> {
+  const json = options['json'] === true;
+  const level = logLevel(options['debug'] === true);
+  const renderer = eventRenderer(level, json);
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => stop.abort(signal);
+  if (described.name !== 'run') for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  let store: Promise<Larder> | undefined;
+  const larder = (): Promise<Larder> => {
+    store ??= openStore(options);
+    return store;
+  };
+  try {
+    const command = await described.load();
+    const result: CommandResult = await command({ larder, onEvent: renderer.onEvent, signal: stop.signal, quiet: renderer.stop }, args, options);
+    renderer.stop();
+    await renderResult(result, json);
+    return result.exitCode ?? 0;
+  } catch (error) {
+    renderer.stop();
+    await renderError(error, { json, debug: level === 'debug' });
+    return described.name === 'run' ? RUN_FAILED : isLarderError(error) ? error.exitCode : 70;
+  } finally {
+    // A store that could not be opened has been reported above.
+    await store?.then((opened) => opened.close(), () => undefined);
+  }
+}
+
+async function openStore(options: Readonly<Record<string, unknown>>): Promise<Larder> {
+  const given: Partial<Record<SettingName, unknown>> = {};
+  for (const name of Object.keys(SETTINGS) as SettingName[]) {
+    const value = options[name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    if (value !== undefined) given[name] = value;
+  }
+  const { openConfigured } = await import('../larder.js');
+  return openConfigured(loadFlags(given as RawFlags));
+}
+
+function logLevel(debug: boolean): LogLevel {
+  if (debug) return 'debug';
+  const wanted = process.env['LARDER_LOG'] ?? 'info';
+  const known: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
+  const level = known.find((name) => name === wanted);
+  if (level !== undefined) return level;
+  throw new LarderError('LARDER_FLAGS_INVALID', `LARDER_LOG: ${JSON.stringify(wanted)}: expected one of ${known.join(', ')}`);
+}
+
+function usageStatus(argv: readonly string[]): number {
+  return argv.find((arg) => !arg.startsWith('-')) === 'run' ? RUN_FAILED : USAGE;
+}
+
+function version(): string {
+  const path = new URL('../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,63 @@
+/** The only console: results on standard output, everything else on standard error. */
+import { once } from 'node:events';
+import { isLarderError, type LarderError, serializeError } from '../errors.js';
+import type { LarderEvent, OnEvent } from '../events.js';
+import type { CommandResult } from './command.js';
+import { Progress } from './progress.js';
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
+export async function renderResult(result: CommandResult, json: boolean): Promise<void> {
+  if (result.bytes !== undefined) {
+    for await (const piece of result.bytes) await write(process.stdout, piece);
+    return;
+  }
+  if (json && result.data !== undefined) await write(process.stdout, `${JSON.stringify(result.data, undefined, 2)}\n`);
+  else if (result.text !== undefined && result.text !== '') await write(result.exitCode === 126 || result.exitCode === 127 ? process.stderr : process.stdout, `${result.text}\n`);
+}
+
+/** One clear sentence and what to do; with `debug` the whole trail. */
+export async function renderError(error: unknown, { json, debug }: { readonly json: boolean; readonly debug: boolean }): Promise<void> {
+  if (json) {
+    const { stack, cause, ...shown } = serializeError(error);
+    const kind = isLarderError(error) ? error.kind : 'internal';
+    await write(process.stderr, `${JSON.stringify({ error: { kind, ...shown, ...(debug ? { stack, cause } : {}) } }, undefined, 2)}\n`);
+    return;
+  }
+  await write(process.stderr, `larder: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (isLarderError(error) && error.hint !== undefined) await write(process.stderr, `  ${error.hint}\n`);
+  const unexpected = !isLarderError(error) || isUnexplained(error);
+  if (debug || unexpected) await write(process.stderr, `${trail(error)}\n`);
+}
+
+/** Listens to the work: bars on a terminal, lines elsewhere, nothing with `--json` but warnings. */
+export function eventRenderer(level: LogLevel, json: boolean): { readonly onEvent: OnEvent; readonly stop: () => void } {
+  const progress = new Progress({
+    write: (text) => void process.stderr.write(text),
+    isTTY: process.stderr.isTTY === true && !json,
+    columns: process.stderr.columns ?? 80,
+  });
+  const shows = level === 'info' || level === 'debug';
+  const onEvent = (event: LarderEvent): void => {
+    if (event.type === 'warning' && level !== 'error') progress.onEvent(event);
+    else if (shows && !json) progress.onEvent(event);
+    if (level === 'debug' && event.type !== 'layer-progress') process.stderr.write(`debug: ${JSON.stringify(event)}\n`);
+  };
+  return { onEvent, stop: () => progress.stop() };
+}
+
+function isUnexplained(error: LarderError): boolean {
+  return error.code === 'LARDER_INTERNAL' && error.cause === undefined;
+}
+
+function trail(error: unknown): string {
+  const lines: string[] = [];
+  for (let current: unknown = error; current instanceof Error; current = current.cause) lines.push(current.stack ?? current.message);
+  return lines.join('\ncaused by: ');
+}
+
+/** Waits for a slow reader; a reader that went away ends the output, as with every filter. */
+async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
+  if (stream.destroyed) return;
+  if (!stream.write(data)) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+}

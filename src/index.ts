@@ -1,0 +1,34 @@
+/** larder's public API, by name. */
+import { createStores } from './assemble.js';
+import type { Store as StoreContract } from './store/store.js';
+
+export type { Backend, BackendName, ProvisionedRootfs, ProvisionOptions } from './backends/backend.js';
+export type { Finding } from './check.js';
+export type { Config, Flags, RawFlags, SettingName } from './config.js';
+export { type ErrorCode, type ErrorKind, ERROR_TABLE, isLarderError, KIND_TABLE, LarderError } from './errors.js';
+export { eventsOf, type LarderEvent, type OnEvent, type OperationOptions } from './events.js';
+export {
+  type ImageSummary,
+  type Larder,
+  openLarder,
+  type PruneImagesRequest,
+  type PruneReport,
+  type PullRequest,
+  type RemoveRequest,
+  type StoreInfo,
+} from './larder.js';
+export { type DroppedImage, MetadataManager } from './metadata/metadata-manager.js';
+export type { ClaimRecord, ImageLayer, ImageRecord } from './metadata/records.js';
+export { Provisioner, type ProvisionInfo, type ProvisionRequest } from './provisioner.js';
+export type { LazyImageFs, PulledImage } from './pulled-image.js';
+export type { AppcImage, DockerImage, Image, ImageType, Secret, SecretResolver } from './spec/image.js';
+export type { RuntimeConfig } from './spec/runtime.js';
+export { formatReference, parseReference, type Reference } from './spec/reference.js';
+export type { Puller, ResolvedImage } from './store/puller.js';
+export type { HeldImage, ImageInfo } from './store/store.js';
+export type { ImageEntry, ImageEntryType, ImageStat, WalkEntry } from './tree/image-fs.js';
+
+export type Store = StoreContract;
+
+/** `Store.create(flags, secretResolver)`: one store for each image type. */
+export const Store = { create: createStores } as const;

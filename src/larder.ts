@@ -1,0 +1,244 @@
+/**
+ * ▸ The library's face: one open store. Everything that the command does goes through here, so that a program can do
+ * it too.
+ *
+ *     await using larder = await openLarder({ root: '/var/lib/larder' });
+ *     await using image = await larder.pull('alpine:3.20');
+ *     const text = await image.fs.readFile('/etc/os-release');
+ *     const { rootfs } = await larder.provision('alpine:3.20', { id: 'c1' });
+ *     await larder.destroy('c1');
+ */
+import { Assembly, type BackendReport } from './assemble.js';
+import type { BackendName } from './backends/backend.js';
+import type { Finding } from './check.js';
+import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
+import { LarderError } from './errors.js';
+import type { OperationOptions } from './events.js';
+import type { ClaimRecord, ImageRecord } from './metadata/records.js';
+import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
+import { PulledImage } from './pulled-image.js';
+import type { Digest } from './spec/digest.js';
+import type { DockerImage, Image } from './spec/image.js';
+import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
+import { formatReference, parseReference } from './spec/reference.js';
+
+export interface PullRequest extends OperationOptions {
+  /** `os/arch[/variant]`; default: the setting, then this machine's. */
+  readonly platform?: string;
+  /** False asks the registry even when the image is here. Default true. */
+  readonly cached?: boolean;
+}
+
+/** An image in the store, for listings. */
+export interface ImageSummary extends ImageRecord {
+  /** Bytes of its layers' tars; layers that it shares with other images count here, too. */
+  readonly bytes: number;
+  readonly containers: readonly string[];
+}
+
+export interface PruneReport {
+  readonly images: readonly string[];
+  readonly layers: readonly string[];
+  readonly bytes: number;
+}
+
+export interface StoreInfo {
+  readonly root: string;
+  readonly images: number;
+  readonly layers: number;
+  readonly containers: number;
+  /** Bytes of all layers' tars. */
+  readonly layerBytes: number;
+  readonly backend: BackendName | undefined;
+  readonly backends: readonly BackendReport[];
+  readonly platform: string;
+  readonly decoders: Readonly<Record<string, string>>;
+}
+
+export interface RemoveRequest extends OperationOptions {
+  readonly platform?: string;
+}
+
+export interface PruneImagesRequest extends OperationOptions {
+  /** References of images that stay. */
+  readonly exclude?: readonly string[];
+  readonly dryRun?: boolean;
+}
+
+/**
+ * Opens the store, which is made when it is missing. Settings are those of `config.ts`; the library reads no
+ * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
+ * LARDER_METADATA_CORRUPT, LARDER_PERMISSION, LARDER_NO_SPACE.
+ */
+export async function openLarder(flags: RawFlags & { readonly root: string }): Promise<Larder> {
+  return new Larder(await Assembly.open(configOf(parseFlags(flags, 'openLarder'))));
+}
+
+/** The same with the settings of configuration files and variables, as the command has them. */
+export async function openConfigured(flags: Flags): Promise<Larder> {
+  return new Larder(await Assembly.open(configOf(flags)));
+}
+
+export class Larder implements AsyncDisposable {
+  readonly #assembly: Assembly;
+
+  constructor(assembly: Assembly) {
+    this.#assembly = assembly;
+  }
+
+  get root(): string {
+    return this.#assembly.config.root;
+  }
+
+  /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
+  async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
+    const docker = await this.#assembly.docker();
+    const image: DockerImage = {
+      type: 'docker',
+      name: reference,
+      ...(request.platform === undefined ? {} : { platform: request.platform }),
+      ...(request.cached === undefined ? {} : { cached: request.cached }),
+    };
+    return this.#assembly.pulledImage(await docker.acquire(image, await this.#assembly.pullBackend(), request));
+  }
+
+  /** An image that is here, without asking anybody. Rejects with LARDER_IMAGE_NOT_FOUND. */
+  async open(reference: string, request: Omit<PullRequest, 'cached'> = {}): Promise<PulledImage> {
+    const record = await this.find(reference, request.platform);
+    const docker = await this.#assembly.docker();
+    const image: DockerImage = { type: 'docker', name: record.reference, platform: record.platform };
+    return this.#assembly.pulledImage(await docker.acquire(image, 'copy', request));
+  }
+
+  /** The record of an image that is here. Rejects with LARDER_IMAGE_NOT_FOUND. */
+  async find(reference: string, platform?: string): Promise<ImageRecord> {
+    const name = formatReference(parseReference(reference));
+    const wanted = this.#platform(platform);
+    const record = this.#assembly.metadata.get(name, true, wanted);
+    if (record !== undefined) return record;
+    const others = [...this.#assembly.metadata.list()].filter((other) => other.reference === name);
+    throw new LarderError('LARDER_IMAGE_NOT_FOUND', `find ${name}: not in the store for ${wanted}`, {
+      hint:
+        others.length === 0
+          ? `fetch it with \`larder pull ${reference}\``
+          : `it is here for ${others.map((other) => other.platform).join(', ')}: choose with --platform`,
+    });
+  }
+
+  images(): ImageSummary[] {
+    const claims = this.#assembly.claims.list();
+    const sizes = new Map(this.#assembly.layerRecords.list().map((layer) => [layer.diffId, layer.tarSize]));
+    return [...this.#assembly.metadata.list()].map((record) => ({
+      ...record,
+      bytes: record.layers.reduce((sum, layer) => sum + (sizes.get(layer.diffId) ?? 0), 0),
+      containers: claims.filter((claim) => usesImage(claim, record)).map((claim) => claim.container),
+    }));
+  }
+
+  /** The image as the root filesystem of a new container, fetched when it is not here. */
+  async provision(reference: string | Image, request: ProvisionRequest & PullRequest & { readonly id: string }): Promise<ProvisionInfo> {
+    const { id, platform, cached, ...rest } = request;
+    const image: Image =
+      typeof reference !== 'string'
+        ? reference
+        : {
+            type: 'docker',
+            name: reference,
+            ...(platform === undefined ? {} : { platform }),
+            ...(cached === undefined ? {} : { cached }),
+          };
+    return (await this.#assembly.provisioner()).provision(id, image, rest);
+  }
+
+  /** Idempotent: false when there is no such container. */
+  async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
+    return (await this.#assembly.provisioner()).destroy(id, options);
+  }
+
+  containers(): readonly ClaimRecord[] {
+    return this.#assembly.claims.list();
+  }
+
+  /** Destroys this owner's containers that are not in `known`, and clears what died with its process. */
+  async recover(known: readonly string[], options: OperationOptions = {}): Promise<void> {
+    await (await this.#assembly.provisioner()).recover(known, options);
+  }
+
+  /** Forgets one image. Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_IMAGE_IN_USE. */
+  async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
+    const retention = await this.#assembly.retention();
+    const platform = request.platform === undefined ? undefined : formatPlatform(parsePlatform(request.platform));
+    return collect(request, async (options) => {
+      await retention.remove(formatReference(parseReference(reference)), platform, options);
+      await retention.sweep(options);
+    });
+  }
+
+  /** Forgets every image that no container uses and that is not excluded. */
+  async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
+    const provisioner = await this.#assembly.provisioner();
+    const excluded = (request.exclude ?? []).map((name): Image => ({ type: 'docker', name }));
+    return collect(request, (options) => provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }));
+  }
+
+  /** Every numbered invariant, read-only; `deep` reads every byte. */
+  check(options: { readonly deep?: boolean } & OperationOptions = {}): AsyncIterable<Finding> {
+    return this.#assembly.check(options);
+  }
+
+  async info(): Promise<StoreInfo> {
+    const layers = this.#assembly.layerRecords.list();
+    const { chosen, reports } = await this.#assembly.backendReports();
+    return {
+      root: this.root,
+      images: [...this.#assembly.metadata.list()].length,
+      layers: layers.length,
+      containers: this.#assembly.claims.list().length,
+      layerBytes: layers.reduce((sum, layer) => sum + layer.tarSize, 0),
+      backend: chosen,
+      backends: reports,
+      platform: this.#platform(undefined),
+      decoders: await this.#assembly.decoders(),
+    };
+  }
+
+  /** A document of an image as received. Rejects with LARDER_BLOB_NOT_FOUND, LARDER_DIGEST_MISMATCH. */
+  async document(digest: Digest): Promise<Uint8Array> {
+    return this.#assembly.content.read(digest);
+  }
+
+  async close(): Promise<void> {
+    await this.#assembly.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #platform(given: string | undefined): string {
+    const text = given ?? this.#assembly.config.platform;
+    return formatPlatform(text === undefined ? hostPlatform() : parsePlatform(text));
+  }
+}
+
+function usesImage(claim: ClaimRecord, record: ImageRecord): boolean {
+  return claim.images.some((image) => image.reference === record.reference && image.platform === record.platform);
+}
+
+/** Runs a removal and sums up its events, which still reach the caller's listener. */
+async function collect(request: OperationOptions, work: (options: OperationOptions) => Promise<void>): Promise<PruneReport> {
+  const images: string[] = [];
+  const layers: string[] = [];
+  let bytes = 0;
+  await work({
+    ...(request.signal === undefined ? {} : { signal: request.signal }),
+    onEvent: (event) => {
+      request.onEvent?.(event);
+      if (event.type !== 'removed') return;
+      bytes += event.bytes;
+      if (event.what === 'image') images.push(event.name);
+      if (event.what === 'layer') layers.push(event.name);
+    },
+  });
+  return { images, layers, bytes };
+}

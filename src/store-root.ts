@@ -1,0 +1,82 @@
+/**
+ * ▸ The store's root directory: made 0700, refused when it is not ours, when others can enter it, or when it is
+ * something else's. Its `format` file says which larder may use it.
+ */
+import { constants } from 'node:fs';
+import { chmod, lstat, mkdir, open, readdir, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf, LarderError, systemError } from './errors.js';
+import { STORE_FORMAT } from './layout.js';
+import { ensureDirectory, writeFileDurable } from './linux/durable.js';
+
+/** Longer is no version number. */
+const MAX_FORMAT_BYTES = 64;
+
+/**
+ * Answers the root's real path, by which the mount table knows it. Rejects with LARDER_STORE_UNSAFE,
+ * LARDER_FORMAT_VERSION, LARDER_PERMISSION, LARDER_NO_SPACE.
+ */
+export async function prepareRoot(path: string): Promise<string> {
+  const root = await makeRoot(path);
+  const version = await readFormat(join(root, 'format'));
+  if (version === undefined) await initialise(root);
+  else if (version !== String(STORE_FORMAT)) {
+    throw new LarderError('LARDER_FORMAT_VERSION', `open ${root}: the store's format is ${version}, this larder knows ${STORE_FORMAT}`, {
+      hint: 'use the larder that made this store, or a newer one',
+    });
+  }
+  await refuseUnsafe(root);
+  return root;
+}
+
+async function makeRoot(path: string): Promise<string> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await ensureDirectory(path, 0o700);
+    return await realpath(path);
+  } catch (error) {
+    throw systemError(`open the store ${path}`, error);
+  }
+}
+
+/** A directory that is empty, and ours, becomes a store; one with other things in it never does. */
+async function initialise(root: string): Promise<void> {
+  const strange = (await readdir(root)).filter((name) => name !== 'lost+found' && name !== 'format' && !/^\.?format\./.test(name));
+  if (strange.length > 0) {
+    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: not a larder store and not empty (it has ${strange.slice(0, 3).join(', ')})`, {
+      hint: 'name an empty directory with --root, or one that does not exist yet',
+    });
+  }
+  if ((await lstat(root)).uid === process.getuid?.()) await chmod(root, 0o700);
+  await writeFileDurable(join(root, 'format'), Buffer.from(`${STORE_FORMAT}\n`));
+}
+
+async function readFormat(path: string): Promise<string | undefined> {
+  try {
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { bytesRead, buffer } = await file.read(Buffer.alloc(MAX_FORMAT_BYTES), 0, MAX_FORMAT_BYTES, 0);
+      return buffer.toString('latin1', 0, bytesRead).trim();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw systemError(`open ${path}`, error);
+  }
+}
+
+async function refuseUnsafe(root: string): Promise<void> {
+  const { mode, uid } = await lstat(root);
+  const own = process.getuid?.() ?? uid;
+  if (uid !== own && uid !== 0) {
+    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: it belongs to user ${uid}, who could change what is in it`, {
+      hint: 'use a store of your own with --root',
+    });
+  }
+  if ((mode & 0o077) !== 0) {
+    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: other users can enter it (mode ${(mode & 0o777).toString(8)})`, {
+      hint: `run: chmod 700 ${root}`,
+    });
+  }
+}

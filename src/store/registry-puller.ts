@@ -1,0 +1,92 @@
+/** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
+import { LarderError } from '../errors.js';
+import type { ImageLayer } from '../metadata/records.js';
+import type { RegistryClient, RequestOptions } from '../registry/registry-client.js';
+import { checkDiffIds, type ImageConfig, parseImageConfig, platformOfConfig } from '../spec/image-config.js';
+import type { ImageManifest } from '../spec/manifest.js';
+import { formatPlatform, type Platform, parsePlatform, platformMatches, selectPlatform } from '../spec/platform.js';
+import { familiarReference, type Reference } from '../spec/reference.js';
+import type { FetchedDocument, LayerOrigin, Puller, PullOptions, ResolvedImage } from './puller.js';
+
+/** An image index may name an image index; three levels are more than anyone has a use for. */
+const MAX_NESTING = 3;
+
+export class RegistryPuller implements Puller {
+  readonly #client: RegistryClient;
+
+  constructor(client: RegistryClient) {
+    this.#client = client;
+  }
+
+  async resolve(reference: Reference, options: PullOptions): Promise<ResolvedImage> {
+    const doing = `resolve ${familiarReference(reference)}`;
+    const wanted = parsePlatform(options.platform);
+    const request = requestOptions(options);
+    const { documents, manifest } = await this.#walk(reference, wanted, doing, request);
+    const bytes = await this.#client.fetchSmallBlob(reference, manifest.config, request);
+    const image = parseImageConfig(bytes, doing);
+    checkDiffIds(manifest, image, doing);
+    const [first] = documents;
+    const last = documents.at(-1);
+    if (first === undefined || last === undefined) throw new LarderError('LARDER_INTERNAL', `${doing}: no manifest`);
+    return {
+      digest: first.digest,
+      documents: [...documents, { digest: manifest.config.digest, bytes }],
+      manifest: last.digest,
+      config: manifest.config.digest,
+      imageConfig: image,
+      platform: formatPlatform(platformOf(image, wanted, doing)),
+      layers: layersOf(manifest, image),
+    };
+  }
+
+  layerOrigin(reference: Reference, _layer: ImageLayer, options: PullOptions): LayerOrigin {
+    const broker = this.#client.broker(reference, requestOptions(options));
+    return { kind: 'registry', ask: (request) => broker.ask(request) };
+  }
+
+  /** From what the reference names down to the manifest of the wanted platform. */
+  async #walk(
+    reference: Reference,
+    wanted: Platform,
+    doing: string,
+    request: RequestOptions,
+  ): Promise<{ documents: FetchedDocument[]; manifest: ImageManifest }> {
+    const top = await this.#client.resolve(reference, request);
+    const documents: FetchedDocument[] = [{ digest: top.digest, bytes: top.bytes }];
+    let current = top.manifest;
+    for (let depth = 0; current.kind === 'index'; depth++) {
+      if (depth === MAX_NESTING) {
+        throw new LarderError('LARDER_MANIFEST_INVALID', `${doing}: image indexes are nested more than ${MAX_NESTING} deep`);
+      }
+      const entry = selectPlatform(current.manifests, wanted, doing);
+      const next = await this.#client.fetchManifest(reference, entry, request);
+      documents.push({ digest: entry.digest, bytes: next.bytes });
+      current = next.manifest;
+    }
+    return { documents, manifest: current };
+  }
+}
+
+/** The platform that the image says it is for; one that says nothing is taken at the index's word. */
+function platformOf(image: ImageConfig, wanted: Platform, doing: string): Platform {
+  const offered = platformOfConfig(image);
+  if (offered === undefined) return wanted;
+  if (platformMatches(offered, wanted)) return offered;
+  throw new LarderError('LARDER_PLATFORM_NOT_FOUND', `${doing}: the image is for ${formatPlatform(offered)}, not for ${formatPlatform(wanted)}`, {
+    hint: `choose with --platform ${formatPlatform(offered)}`,
+    details: { wanted: formatPlatform(wanted), there: formatPlatform(offered) },
+  });
+}
+
+function layersOf(manifest: ImageManifest, image: ImageConfig): ImageLayer[] {
+  return manifest.layers.map((layer, i) => {
+    const diffId = image.diffIds[i];
+    if (diffId === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${layer.digest}: no DiffID`);
+    return { diffId, digest: layer.digest, size: layer.size, mediaType: layer.mediaType };
+  });
+}
+
+function requestOptions({ signal }: PullOptions): RequestOptions {
+  return signal === undefined ? {} : { signal };
+}

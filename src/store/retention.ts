@@ -1,0 +1,190 @@
+/**
+ * ▸ What stays and what goes: the one place that removes images, layers, documents and derived files.
+ *
+ * prune -> retire -> sweep: records are forgotten first, then what nothing holds is renamed into `gc/`, both under the
+ * exclusive store lock, which is why nothing can be claimed, leased-and-found or committed in between (I5, I8); deleting
+ * comes after the lock. A crash anywhere leaves garbage, never a record without its bytes (I3): what was forgotten but
+ * not yet renamed is found by the next prune, because it looks at what is on disk, not at what it forgot.
+ */
+import type { ContentStore } from '../content/content-store.js';
+import { LarderError } from '../errors.js';
+import type { OnEvent, OperationOptions } from '../events.js';
+import type { LayerStore } from '../layers/layer-store.js';
+import type { Layout } from '../layout.js';
+import type { StoreLock } from '../linux/store-lock.js';
+import type { Claims } from '../metadata/claims.js';
+import type { Leases } from '../metadata/leases.js';
+import type { MetadataManager } from '../metadata/metadata-manager.js';
+import type { ImageRecord } from '../metadata/records.js';
+import { chainIdOf, type Digest, type DiffId, hexOf } from '../spec/digest.js';
+import { mergedKeyOf } from '../tree/merged-key.js';
+import type { PruneOptions } from './store.js';
+
+export interface RetentionParts {
+  readonly layout: Layout;
+  readonly lock: StoreLock;
+  readonly metadata: MetadataManager;
+  readonly claims: Claims;
+  readonly leases: Leases;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  /** EROFS images, by merged key. */
+  readonly merged: DerivedFiles;
+  /** Overlay directories made from layers, by ChainID. */
+  readonly chains: DerivedFiles;
+  /** The records of all image types: layers are shared between them. */
+  readonly allImages: () => Iterable<ImageRecord>;
+}
+
+/** Something derived, by key. */
+export interface DerivedFiles {
+  list(): Promise<readonly { readonly key: string; readonly size: number }[]>;
+  /** Under the exclusive lock: the record goes, the file is renamed into gc/. */
+  retire(key: string): Promise<boolean>;
+}
+
+export interface Excluded {
+  readonly reference: string;
+  readonly platform?: string;
+}
+
+export class Retention {
+  readonly #parts: RetentionParts;
+
+  constructor(parts: RetentionParts) {
+    this.#parts = parts;
+  }
+
+  /** Drops and reports image records whose layers, manifest or config are gone. */
+  async recover({ onEvent }: OperationOptions = {}): Promise<void> {
+    const { metadata, layers, content, leases } = this.#parts;
+    await leases.recover();
+    const dropped = await metadata.recover({
+      layerExists: (diffId) => layers.has(diffId),
+      blobExists: (digest) => content.has(digest),
+    });
+    for (const { reference, platform, missing } of dropped) {
+      onEvent?.({ type: 'warning', message: `${reference} (${platform}) is forgotten: ${missing.join(', ')} is not on disk` });
+    }
+  }
+
+  /** The caller holds the store lock exclusively. */
+  async prune(excluded: readonly Excluded[], activeLayerPaths: ReadonlySet<string>, options: PruneOptions): Promise<void> {
+    const doomed = [...this.#parts.metadata.list()].filter((record) => !this.#isKept(record, excluded));
+    await this.#forget(doomed, options);
+    await this.#retireUnheld(doomed, activeLayerPaths, options);
+  }
+
+  /**
+   * Forgets the images of one reference (all platforms unless one is given) and what only they used. Takes the lock
+   * itself. Rejects with LARDER_IMAGE_NOT_FOUND, or LARDER_IMAGE_IN_USE naming who uses it.
+   */
+  async remove(reference: string, platform: string | undefined, options: PruneOptions = {}): Promise<void> {
+    const { lock, metadata } = this.#parts;
+    using _exclusive = await lock.exclusive(options.signal === undefined ? {} : { signal: options.signal });
+    const doomed = [...metadata.list()].filter(
+      (record) => record.reference === reference && (platform === undefined || record.platform === platform),
+    );
+    if (doomed.length === 0) {
+      throw new LarderError('LARDER_IMAGE_NOT_FOUND', `remove ${reference}: there is no such image in the store`, {
+        hint: '`larder images` lists what there is',
+      });
+    }
+    for (const record of doomed) this.#refuseUsed(record);
+    await this.#forget(doomed, options);
+    await this.#retireUnheld(doomed, new Set(), options);
+  }
+
+  /** Deletes what was renamed away and downloads that nobody goes on with. Holds no lock. */
+  async sweep({ onEvent }: OperationOptions = {}): Promise<void> {
+    const { layers, content } = this.#parts;
+    for await (const leftover of content.listIngests()) {
+      if (leftover.busy || !(await content.removeIngest(leftover.digest))) continue;
+      onEvent?.({ type: 'removed', what: 'blob', name: leftover.digest, bytes: leftover.size });
+    }
+    const { failures } = await layers.sweep();
+    for (const failure of failures) onEvent?.({ type: 'warning', message: failure.message });
+  }
+
+  /** Excluded by name, or in the hands of a pull that has not been disposed. */
+  #isKept(record: ImageRecord, excluded: readonly Excluded[]): boolean {
+    const named = excluded.some(
+      ({ reference, platform }) => reference === record.reference && (platform === undefined || platform === record.platform),
+    );
+    return named || this.#parts.leases.listLive().some((lease) => lease.blobs.includes(record.config));
+  }
+
+  #refuseUsed(record: ImageRecord): void {
+    const users = this.#parts.claims
+      .list()
+      .filter((claim) => claim.images.some((image) => image.reference === record.reference && image.platform === record.platform))
+      .map((claim) => `container ${claim.container}`);
+    const pulls = this.#parts.leases.listLive().filter((lease) => lease.blobs.includes(record.config)).map(() => 'a running pull');
+    const [user] = [...users, ...pulls];
+    if (user === undefined) return;
+    throw new LarderError('LARDER_IMAGE_IN_USE', `remove ${record.reference}: ${user} uses it`, {
+      hint: users.length > 0 ? `destroy ${users.join(', ')} first` : 'wait until it is done',
+    });
+  }
+
+  async #forget(doomed: readonly ImageRecord[], { dryRun, onEvent }: PruneOptions): Promise<void> {
+    for (const record of doomed) {
+      if (dryRun !== true) await this.#parts.metadata.remove(record.reference, record.platform);
+      onEvent?.({ type: 'removed', what: 'image', name: `${record.reference} ${record.platform}`, bytes: 0 });
+    }
+  }
+
+  async #retireUnheld(doomed: readonly ImageRecord[], activeLayerPaths: ReadonlySet<string>, options: PruneOptions): Promise<void> {
+    const { dryRun = false, onEvent } = options;
+    const keep = this.#keep(doomed);
+    for await (const { diffId, record } of this.#parts.layers.list()) {
+      if (keep.layers.has(diffId) || activeLayerPaths.has(this.#parts.layout.layer(diffId))) continue;
+      if (!dryRun) await this.#parts.layers.retire(diffId);
+      onEvent?.({ type: 'removed', what: 'layer', name: diffId, bytes: record?.tarSize ?? 0 });
+    }
+    for await (const { digest, size } of this.#parts.content.list()) {
+      if (keep.blobs.has(digest)) continue;
+      if (!dryRun) await this.#parts.content.remove(digest);
+      onEvent?.({ type: 'removed', what: 'blob', name: digest, bytes: size });
+    }
+    await retireAll(this.#parts.merged, keep.mergedKeys, dryRun, onEvent);
+    await retireAll(this.#parts.chains, keep.chains, dryRun, onEvent);
+  }
+
+  /** What records, claims and live leases name (I5), and the keys of what is derived from those stacks of layers. */
+  #keep(forgotten: readonly ImageRecord[]): Keep {
+    const records = [...this.#parts.allImages()].filter((record) => !forgotten.some((other) => isSame(record, other)));
+    const claims = this.#parts.claims.list();
+    const leases = this.#parts.leases.listLive();
+    const stacks = [...records.map((record) => record.layers.map((layer) => layer.diffId)), ...claims.map((claim) => claim.layers)];
+    return {
+      layers: new Set([...stacks.flat(), ...leases.flatMap((lease) => lease.layers)]),
+      blobs: new Set([...records.flatMap(documentsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
+      mergedKeys: new Set(stacks.map(mergedKeyOf)),
+      chains: new Set(stacks.flatMap((stack) => stack.map((_, i) => hexOf(chainIdOf(stack.slice(0, i + 1)))))),
+    };
+  }
+}
+
+interface Keep {
+  readonly layers: ReadonlySet<DiffId>;
+  readonly blobs: ReadonlySet<Digest>;
+  readonly mergedKeys: ReadonlySet<string>;
+  readonly chains: ReadonlySet<string>;
+}
+
+function isSame(a: ImageRecord, b: ImageRecord): boolean {
+  return a.type === b.type && a.reference === b.reference && a.platform === b.platform;
+}
+
+function documentsOf(record: ImageRecord): Digest[] {
+  return [record.digest, record.manifest, record.config];
+}
+
+async function retireAll(files: DerivedFiles, keep: ReadonlySet<string>, dryRun: boolean, onEvent: OnEvent | undefined): Promise<void> {
+  for (const { key, size } of await files.list()) {
+    if (keep.has(key)) continue;
+    if (!dryRun) await files.retire(key);
+    onEvent?.({ type: 'removed', what: 'derived', name: key, bytes: size });
+  }
+}
