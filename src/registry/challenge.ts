@@ -28,8 +28,10 @@ export function parseChallenges(header: string): readonly Challenge[] {
       continue;
     }
     const value = match(VALUE);
-    if (value === null) challenges.push({ scheme: token, parameters: Object.create(null) });
-    else {
+    if (value === null) {
+      // `Negotiate abc==`: the blob after a scheme is not the next scheme.
+      if (text[position] !== '=') challenges.push({ scheme: token, parameters: Object.create(null) });
+    } else {
       const last = challenges[challenges.length - 1];
       if (last !== undefined) last.parameters[token] = value[1]?.replace(/\\(.)/g, '$1') ?? value[2] ?? '';
     }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { parseJson } from '../spec/json.js';
-import { assertShape } from '../spec/shape.js';
+import { assertShape, mapOf } from '../spec/shape.js';
 
 /** A name and a password for one registry. */
 export interface Credential {
@@ -69,9 +69,9 @@ export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Pr
 const text = v.nullish(v.string(), '');
 const ENTRY = v.object({ auth: text, username: text, password: text });
 const CONFIG = v.object({
-  auths: v.nullish(v.record(v.string(), ENTRY), {}),
+  auths: mapOf(ENTRY),
   credsStore: text,
-  credHelpers: v.nullish(v.record(v.string(), v.string()), {}),
+  credHelpers: mapOf(v.string()),
 });
 
 /** Only keys that mean a whole registry: podman's `quay.io/team` must not open the rest of quay.io. */

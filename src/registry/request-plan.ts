@@ -88,14 +88,10 @@ export class RequestPlan {
     const { doing } = this.#target;
     const { auth, name } = this.#host;
     if (this.#unproven) {
-      throw new LarderError(
-        'LARDER_REGISTRY_UNAUTHENTICATED',
-        `${doing}: ${name} refuses the token that was just issued`,
-        {
-          hint: 'check the name, and what this login may read',
-          details: { host: name },
-        },
-      );
+      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${doing}: ${name} refused the login`, {
+        hint: 'check the name, and what this login may read',
+        details: { host: name },
+      });
     }
     await auth.answer(challenge, this.#scope(), this.#sent, doing, signal);
     this.#unproven = true;

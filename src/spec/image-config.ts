@@ -4,7 +4,7 @@ import { type DiffId, parseDiffId } from './digest.js';
 import { parseJson } from './json.js';
 import type { ImageManifest } from './manifest.js';
 import { normalizePlatform, type Platform } from './platform.js';
-import { assertShape, listOf, optionalText } from './shape.js';
+import { assertShape, listOf, mapOf, optionalText } from './shape.js';
 
 /** OCI image-spec `config.md` and Docker's image JSON, as far as larder hands it on. Data for the caller: nothing here is obeyed. */
 export interface ImageConfig {
@@ -86,7 +86,7 @@ export function platformOfConfig(image: ImageConfig): Platform | undefined {
 
 /** Docker took a single string for a list once; such images are still around. */
 const commandLine = v.nullish(v.union([v.array(v.string()), v.string()]));
-const map = v.nullish(v.record(v.string(), v.unknown()), {});
+const map = mapOf(v.unknown());
 const integer = v.nullish(v.pipe(v.number(), v.safeInteger()), 0);
 
 const HEALTHCHECK = v.object({
@@ -107,7 +107,7 @@ const CONFIG = v.object({
   Cmd: commandLine,
   ExposedPorts: map,
   Volumes: map,
-  Labels: v.nullish(v.record(v.string(), v.string()), {}),
+  Labels: mapOf(v.string()),
   Healthcheck: v.nullish(HEALTHCHECK),
 });
 

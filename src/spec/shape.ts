@@ -8,6 +8,8 @@ export function assertShape<S extends v.GenericSchema>(
   doing: string,
   code: ErrorCode,
 ): v.InferOutput<S> {
+  // To valibot a list is an object like any other.
+  if (Array.isArray(value)) throw new LarderError(code, `${doing}: a list instead of an object`);
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
@@ -19,6 +21,12 @@ export function assertShape<S extends v.GenericSchema>(
 /** An array that may be missing or null, as Go writes empty ones. */
 export function listOf<const S extends v.GenericSchema>(item: S) {
   return v.nullish(v.array(item), []);
+}
+
+/** An object used as a map, that may be missing or null. */
+export function mapOf<const S extends v.GenericSchema>(item: S) {
+  const notAList = v.check((value: unknown) => !Array.isArray(value), 'a list instead of an object');
+  return v.nullish(v.pipe(v.unknown(), notAList, v.record(v.string(), item)), {});
 }
 
 /** A text that may be missing or null. */

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { LarderEvent } from '../../src/events.js';
+import { Authenticator, type AuthSettings } from '../../src/registry/auth.js';
+import { parseChallenges } from '../../src/registry/challenge.js';
+import { type Credentials, NO_CREDENTIALS } from '../../src/registry/credentials.js';
+import { sharesCredentials } from '../../src/registry/realm.js';
+import { startRegistry } from '../../src/testing/fake-registry.js';
+import { clientWith, download, IMAGE, LAYER, referenceTo } from './fixtures.js';
+
+const user = { username: 'user', password: 'pass' };
+const credentials: Credentials = { ...NO_CREDENTIALS, find: () => user };
+const BASIC = `Basic ${Buffer.from('user:pass').toString('base64')}`;
+
+describe('a challenge', () => {
+  it('is read with quotes, escapes, several schemes and odd spacing', () => {
+    const header =
+      'Negotiate abc==, Basic realm="a \\"b\\", c=d",Bearer  realm = "https://x/t" , scope="repository:a/b:pull,push",service=x';
+    const [negotiate, basic, bearer] = parseChallenges(header);
+    assert.equal(negotiate?.scheme, 'negotiate');
+    assert.equal(basic?.parameters['realm'], 'a "b", c=d');
+    assert.deepEqual(
+      { ...bearer?.parameters },
+      { realm: 'https://x/t', scope: 'repository:a/b:pull,push', service: 'x' },
+    );
+  });
+  it('of garbage is none, in linear time', () => {
+    for (const text of ['', '"', '=,=', '"'.repeat(100_000), 'a="'.repeat(50_000), '\\'.repeat(9000)]) {
+      assert.ok(parseChallenges(text).every(({ parameters }) => parameters['realm'] === undefined));
+    }
+  });
+});
+
+describe('credentials may go to a token server', () => {
+  const yes = [
+    ['registry-1.docker.io', 'auth.docker.io'],
+    ['registry.gitlab.com', 'gitlab.com'],
+    ['ghcr.io', 'ghcr.io'],
+    ['example.com', 'auth.example.com'],
+    ['r.team.co.uk', 'auth.team.co.uk'],
+  ] as const;
+  const no = [
+    ['registry-1.docker.io', 'auth.docker.io.evil.example'],
+    ['registry-1.docker.io', 'evildocker.io'],
+    ['registry-1.docker.io', 'io'],
+    ['team.co.uk', 'evil.co.uk'],
+    ['mine.azurecr.io', 'evil.azurecr.io'],
+    ['1.dkr.ecr.eu-west-1.amazonaws.com', '2.dkr.ecr.eu-west-1.amazonaws.com'],
+    ['ghcr.io', 'quay.io'],
+    ['10.0.0.1', '11.0.0.1'],
+    ['localhost', '127.0.0.1'],
+    ['registry', 'auth'],
+  ] as const;
+  for (const [registry, realm] of yes)
+    it(`${realm} of ${registry}`, () => assert.ok(sharesCredentials(registry, realm)));
+  for (const [registry, realm] of no)
+    it(`but not ${realm} of ${registry}`, () => assert.ok(!sharesCredentials(registry, realm)));
+});
+
+describe('the token server that a registry names', () => {
+  const ask = async (registry: string, realm: string, tokenHosts: readonly string[] = []) => {
+    const events: LarderEvent[] = [];
+    const sent: { readonly url: string; readonly authorization: string | undefined }[] = [];
+    const get: AuthSettings['get'] = async (url, headers) => {
+      sent.push({ url: url.href, authorization: headers['authorization'] });
+      return Buffer.from('{"token":"t"}');
+    };
+    const onEvent = (event: LarderEvent): number => events.push(event);
+    const settings = {
+      name: 'r',
+      url: new URL(registry),
+      credential: user,
+      helper: undefined,
+      tokenHosts,
+      onEvent,
+      get,
+    };
+    await new Authenticator(settings).answer(
+      `Bearer realm="${realm}",service="s"`,
+      'repository:a:pull',
+      undefined,
+      'test',
+    );
+    return { sent, events };
+  };
+
+  it('gets the credentials in the same domain', async () => {
+    const { sent } = await ask('https://registry-1.docker.io/', 'https://auth.docker.io/token');
+    assert.deepEqual(sent, [
+      { url: 'https://auth.docker.io/token?service=s&scope=repository%3Aa%3Apull', authorization: BASIC },
+    ]);
+  });
+  it('gets none in another domain, and that is said', async () => {
+    const { sent, events } = await ask('https://r.example/', 'https://evil.test/token');
+    assert.equal(sent[0]?.authorization, undefined);
+    assert.equal(events[0]?.type, 'warning');
+  });
+  it('gets them in another domain where the user says so', async () => {
+    const { sent } = await ask('https://r.example/', 'https://sso.test/token', ['sso.test']);
+    assert.equal(sent[0]?.authorization, BASIC);
+  });
+  const refused = [
+    ['https://r.example/', 'http://r.example/token'],
+    ['https://r.example/', 'http://169.254.169.254/token'],
+    ['https://r.example/', 'https://u:p@r.example/token'],
+    ['https://r.example/', 'file:///etc/passwd'],
+    ['https://r.example/', 'not a url'],
+    ['http://10.0.0.1:5000/', 'http://other.example/token'],
+    ['http://127.0.0.1:5000/', 'http://10.0.0.1/token'],
+  ] as const;
+  for (const [registry, realm] of refused) {
+    it(`is refused as ${realm} of ${registry}`, async () => {
+      await assert.rejects(ask(registry, realm), { code: 'LARDER_POLICY_DENIED' });
+    });
+  }
+});
+
+describe('logging in', () => {
+  it('with Basic happens when asked, not before', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'basic', ...user } });
+    const { client } = clientWith({ credentials });
+    await client.resolve(referenceTo(registry));
+    await client.resolve(referenceTo(registry));
+    assert.deepEqual(
+      registry.requests.map(({ headers }) => headers.authorization),
+      [undefined, undefined, BASIC, BASIC],
+    );
+  });
+
+  it('with a wrong password ends after one try', async () => {
+    await using registry = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'basic', username: 'user', password: 'other' },
+    });
+    const { client } = clientWith({ credentials });
+    await assert.rejects(client.resolve(referenceTo(registry)), {
+      code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+      message: /refused the login/,
+    });
+    assert.equal(registry.requests.filter(({ headers }) => headers.authorization !== undefined).length, 1);
+  });
+
+  it('without credentials says what to do', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'basic', ...user } });
+    await assert.rejects(clientWith().client.resolve(referenceTo(registry)), {
+      code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+      hint: /docker login/,
+    });
+  });
+
+  it('tells of a credential helper that is not run yet', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'basic', ...user } });
+    const { client, events } = clientWith({ credentials: { ...NO_CREDENTIALS, helperFor: () => 'desktop' } });
+    await assert.rejects(client.resolve(referenceTo(registry)), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
+    assert.match(JSON.stringify(events), /docker-credential-desktop is not supported yet/);
+  });
+
+  for (const field of ['token', 'access_token'] as const) {
+    it(`with a token (${field}) needs one for everything in a repository`, async () => {
+      await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer', ...user, field } });
+      const { client } = clientWith({ credentials });
+      await client.resolve(referenceTo(registry));
+      assert.deepEqual(await download(client, referenceTo(registry)), LAYER);
+      const tokens = registry.requests.filter(({ url }) => url.startsWith('/token'));
+      assert.equal(tokens.length, 1);
+      assert.equal(tokens[0]?.url, '/token?service=fake&scope=repository%3Ateam%2Fapp%3Apull');
+      assert.equal(tokens[0]?.headers.authorization, BASIC);
+    });
+  }
+
+  it('sends the password to the token server only', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer', ...user } });
+    const { client } = clientWith({ credentials });
+    await client.resolve(referenceTo(registry));
+    const withPassword = registry.requests.filter(({ headers }) => headers.authorization === BASIC);
+    assert.ok(withPassword.every(({ url }) => url.startsWith('/token')));
+  });
+
+  it('ten times at once asks for one token', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+    const { client } = clientWith();
+    await Promise.all(Array.from({ length: 10 }, () => client.resolve(referenceTo(registry))));
+    assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 1);
+  });
+
+  it('again follows when the token is refused in the middle of a pull', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+    const { client } = clientWith();
+    await client.resolve(referenceTo(registry));
+    registry.expireTokens();
+    assert.deepEqual(await download(client, referenceTo(registry)), LAYER);
+    assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
+  });
+
+  it('again follows before a token is too old', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer', expiresInSeconds: 1 } });
+    const { client } = clientWith();
+    await client.resolve(referenceTo(registry));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    await client.resolve(referenceTo(registry));
+    assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
+    assert.equal(registry.requests.filter(({ url }) => url.includes('/manifests/')).length, 3);
+  });
+
+  it('ends when a new token is refused, too', async () => {
+    const refuse = {
+      kind: 'status',
+      status: 401,
+      headers: { 'www-authenticate': 'Basic realm="x", Bearer realm="REALM",service="fake"' },
+    } as const;
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+    const headers = {
+      'www-authenticate': refuse.headers['www-authenticate'].replace('REALM', `${registry.url}/token`),
+    };
+    registry.setFault(({ url }) => (url.includes('/manifests/') ? { ...refuse, headers } : undefined));
+    await assert.rejects(clientWith().client.resolve(referenceTo(registry)), {
+      code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+    });
+    assert.equal(registry.requests.filter(({ url }) => url.includes('/manifests/')).length, 2);
+  });
+
+  it('ends when the token server refuses the password', async () => {
+    await using registry = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'bearer', username: 'user', password: 'other' },
+    });
+    await assert.rejects(clientWith({ credentials }).client.resolve(referenceTo(registry)), {
+      code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+    });
+  });
+
+  it('does not follow a token server that redirects', async () => {
+    await using other = await startRegistry();
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer', ...user } });
+    registry.setFault(({ url }) =>
+      url.startsWith('/token') ? { kind: 'redirect', location: `${other.url}/token` } : undefined,
+    );
+    await assert.rejects(clientWith({ credentials }).client.resolve(referenceTo(registry)));
+    assert.equal(other.requests.length, 0);
+  });
+
+  for (const body of ['{}', '{"token":""}', '{"token":"a\\r\\nX: y"}', '{"token":"s3cret', 'x'.repeat(2 << 20)]) {
+    it(`ends, quoting nothing, when the token server answers ${JSON.stringify(body.slice(0, 20))}`, async () => {
+      await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+      registry.setFault(({ url }) => (url.startsWith('/token') ? { kind: 'status', status: 200, body } : undefined));
+      await assert.rejects(clientWith().client.resolve(referenceTo(registry)), (error: Error) => {
+        assert.match(error.message, /^log in: /);
+        assert.doesNotMatch(`${error.message}${String(error.cause)}`, /s3cret/);
+        return true;
+      });
+    });
+  }
+});

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isLoopbackHost, rangeOf } from '../../src/registry/addresses.js';
+import { NO_CREDENTIALS } from '../../src/registry/credentials.js';
+import { sendRequest } from '../../src/registry/transport.js';
+import { startRegistry } from '../../src/testing/fake-registry.js';
+import { clientWith, download, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from './fixtures.js';
+
+const credentials = { ...NO_CREDENTIALS, find: () => ({ username: 'user', password: 'pass' }) };
+const BLOB = `/v2/team/app/blobs/${LAYER_DIGEST}`;
+
+describe('a redirect', () => {
+  for (const type of ['basic', 'bearer'] as const) {
+    it(`to another host takes no ${type} credential and no header of ours along`, async () => {
+      await using storage = await startRegistry({ images: [IMAGE] });
+      await using registry = await startRegistry({
+        images: [IMAGE],
+        auth: { type, username: 'user', password: 'pass' },
+      });
+      registry.setFault(({ url, headers }) =>
+        url === BLOB && headers.authorization !== undefined
+          ? { kind: 'redirect', location: `${storage.url}${BLOB}?X-Signature=1` }
+          : undefined,
+      );
+      assert.deepEqual(await download(clientWith({ credentials }).client, referenceTo(registry)), LAYER);
+      assert.equal(storage.requests.length, 1);
+      const { host: _, ...headers } = storage.requests[0]?.headers ?? {};
+      assert.deepEqual(headers, { 'accept-encoding': 'identity', 'user-agent': 'larder', connection: 'keep-alive' });
+    });
+  }
+
+  it('within the registry keeps the login', async () => {
+    await using registry = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'basic', username: 'user', password: 'pass' },
+    });
+    registry.setFault(({ url }) => (url === BLOB ? { kind: 'redirect', location: `${BLOB}?again` } : undefined));
+    assert.deepEqual(await download(clientWith({ credentials }).client, referenceTo(registry)), LAYER);
+  });
+
+  it('away and back again has lost the login for good', async () => {
+    await using away = await startRegistry();
+    await using registry = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'basic', username: 'user', password: 'pass' },
+    });
+    away.setFault(() => ({ kind: 'redirect', location: `${registry.url}${BLOB}?back` }));
+    registry.setFault(({ url, headers }) =>
+      url === BLOB && headers.authorization ? { kind: 'redirect', location: `${away.url}/x` } : undefined,
+    );
+    await assert.rejects(download(clientWith({ credentials }).client, referenceTo(registry)));
+    assert.ok(
+      registry.requests
+        .filter(({ url }) => url.endsWith('?back'))
+        .every(({ headers }) => headers.authorization === undefined),
+    );
+  });
+
+  it('whose host asks for a login gets nothing', async () => {
+    await using storage = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'basic', username: 'user', password: 'pass' },
+    });
+    await using registry = await startRegistry({ images: [IMAGE] });
+    registry.setFault(({ url }) =>
+      url === BLOB ? { kind: 'redirect', location: `${storage.url}${BLOB}` } : undefined,
+    );
+    await assert.rejects(download(clientWith({ credentials }).client, referenceTo(registry)), {
+      code: 'LARDER_REGISTRY_UNAVAILABLE',
+      message: /storage server answered 401/,
+    });
+    assert.ok(storage.requests.every(({ headers }) => headers.authorization === undefined));
+  });
+
+  it('is asked for anew when the storage breaks, since signatures expire', async () => {
+    await using storage = await startRegistry({ images: [IMAGE] });
+    await using registry = await startRegistry({ images: [IMAGE] });
+    registry.setFault(({ url, nth }) =>
+      url === BLOB ? { kind: 'redirect', location: `${storage.url}${BLOB}?sig=${nth}` } : undefined,
+    );
+    storage.setFault(({ url }) => (url.endsWith('sig=0') ? { kind: 'reset', after: 100_000 } : undefined));
+    assert.deepEqual(await download(clientWith().client, referenceTo(registry)), LAYER);
+    assert.deepEqual(
+      storage.requests.map(({ url }) => url.slice(-5)),
+      ['sig=0', 'sig=1'],
+    );
+    assert.match(storage.requests[1]?.headers.range ?? '', /^bytes=\d+-$/);
+  });
+
+  for (const length of [5, 6]) {
+    it(`in a chain of ${length} is ${length === 5 ? 'followed' : 'refused'}`, async () => {
+      await using registry = await startRegistry({ images: [IMAGE] });
+      registry.setFault(({ url }) => {
+        const hop = Number(/\?(\d+)$/.exec(url)?.[1] ?? 0);
+        return url.startsWith(BLOB) && hop < length ? { kind: 'redirect', location: `?${hop + 1}` } : undefined;
+      });
+      const work = download(clientWith().client, referenceTo(registry));
+      if (length === 5) assert.deepEqual(await work, LAYER);
+      else await assert.rejects(work, { code: 'LARDER_REGISTRY_UNAVAILABLE', message: /more than 5 times/ });
+    });
+  }
+
+  for (const location of [
+    'file:///etc/passwd',
+    'gopher://x/',
+    'http://169.254.169.254/latest',
+    'http://u:p@127.0.0.1/',
+  ]) {
+    it(`to ${location} is refused`, async () => {
+      await using registry = await startRegistry({
+        images: [IMAGE],
+        fault: ({ url }) => (url === BLOB ? { kind: 'redirect', location } : undefined),
+      });
+      await assert.rejects(download(clientWith().client, referenceTo(registry)), { code: 'LARDER_POLICY_DENIED' });
+    });
+  }
+
+  it('never shows a signature in a message', async () => {
+    await using registry = await startRegistry({ images: [IMAGE] });
+    const location = 'http://127.0.0.1:1/blob?X-Amz-Signature=s3cret';
+    registry.setFault(({ url }) => (url === BLOB ? { kind: 'redirect', location } : undefined));
+    const { client, events } = clientWith();
+    await assert.rejects(
+      download(client, referenceTo(registry)),
+      (error: Error) => !JSON.stringify([error.message, error, events]).includes('s3cret'),
+    );
+  });
+});
+
+describe('addresses', () => {
+  const ranges = {
+    '127.0.0.1': 'loopback',
+    '[::1]': 'loopback',
+    '::ffff:127.0.0.1': 'loopback',
+    '0.0.0.0': 'loopback',
+    '169.254.169.254': 'link-local',
+    'fe80::1': 'link-local',
+    '10.1.2.3': 'private',
+    '172.31.0.1': 'private',
+    'fd00::1': 'private',
+    '8.8.8.8': undefined,
+    '172.32.0.1': undefined,
+    'example.com': undefined,
+  } as const;
+  for (const [address, range] of Object.entries(ranges)) {
+    it(`${address} is ${range ?? 'public'}`, () => assert.equal(rangeOf(address), range));
+  }
+  it('of this machine are known by name', () => {
+    assert.ok(isLoopbackHost('localhost') && isLoopbackHost('127.9.9.9') && isLoopbackHost('[::1]'));
+    assert.ok(!isLoopbackHost('localhost.evil.example') && !isLoopbackHost('10.0.0.1'));
+  });
+
+  for (const host of ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]']) {
+    it(`that are refused are not connected to, by number or by name (${host})`, async () => {
+      await using registry = await startRegistry();
+      const url = `http://${host}:${registry.host.split(':')[1]}/v2/`;
+      const request = { url, headers: {}, connectTimeoutMs: 500, stallTimeoutMs: 500 };
+      await assert.rejects(sendRequest({ ...request, refuseAddresses: ['loopback'] }), {
+        code: 'LARDER_POLICY_DENIED',
+      });
+      assert.equal(registry.requests.length, 0);
+    });
+  }
+});
