@@ -12,11 +12,14 @@ import { CHECKOUT } from './checkout.js';
 const FLOORS: Readonly<Record<string, number>> = {
   index: 8,
   cli: 8,
+  larder: 7,
   assemble: 7,
   daemon: 7,
   provisioner: 6,
+  'pulled-image': 6,
   store: 5,
   check: 5,
+  'store-root': 5,
   backends: 4,
   layers: 4,
   content: 4,
@@ -42,13 +45,13 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   linux: ['*'],
   store: ['*'],
   tar: ['entry', 'reader', 'compression'],
-  tree: ['types', 'index-builder', 'layer-index', 'merge', 'merged-key', 'image-fs', 'layer-diff'],
-  erofs: ['erofs-writer'],
-  workers: ['pool', 'serve'],
+  tree: ['types', 'index-builder', 'layer-index', 'merge', 'merged-key', 'derived-format', 'image-fs', 'layer-diff'],
+  erofs: ['write-erofs', 'verify', 'constants'],
+  workers: ['pool', 'serve', 'protocol'],
   registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials'],
   content: ['content-store', 'ingest'],
   layers: ['layer-store', 'layer-task', 'merged-images'],
-  metadata: ['metadata-manager', 'records', 'database', 'claims', 'leases'],
+  metadata: ['metadata-manager', 'records', 'database', 'claims', 'leases', 'layers', 'derived', 'handles', 'history'],
   backends: ['backend'],
   daemon: ['server', 'client'],
 };
@@ -61,7 +64,7 @@ const SHARED_CONTRACTS = ['metadata/records', 'backends/backend'];
 const CONFINED: Readonly<Record<string, readonly string[]>> = {
   koffi: ['linux', 'tar'],
   zstddec: ['tar'],
-  valibot: ['spec'],
+  valibot: ['spec', 'registry'],
   commander: ['cli'],
   '@photostructure/sqlite': ['metadata'],
   'node:sqlite': ['metadata'],
@@ -262,7 +265,10 @@ test('a dynamic import counts like any other', () => {
 });
 
 test('a package in the wrong folder is found', () => {
-  assert.match(seeded({ 'tree/merge': "import * as v from 'valibot';" }).join(), /valibot, which belongs to spec/);
+  assert.match(
+    seeded({ 'tree/merge': "import * as v from 'valibot';" }).join(),
+    /valibot, which belongs to spec, registry/,
+  );
   assert.match(seeded({ 'tree/merge': "import left from 'left-pad';" }).join(), /left-pad, which no folder may/);
   assert.match(seeded({ 'metadata/database': "import x from '@photostructure/sqlite/deep';" }).join(), /^$/);
 });
