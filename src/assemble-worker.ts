@@ -9,8 +9,11 @@ serve({
   layer: async (data, context) => (await import('./layers/layer-task.js')).layerTask(data, context),
   index: async (data, context) => (await import('./layers/index-task.js')).indexTask(data, context),
   merge: async (data, context) => (await import('./layers/merge-task.js')).mergeTask(data, context),
-  materialise: async (data, context) => (await import('./backends/tasks.js')).backendTasks.materialise(data as MaterialiseData, context),
-  buildChains: async (data, context) => (await import('./backends/tasks.js')).backendTasks.buildChains(data as BuildChainsData, context),
-  removeTree: async (data) => (await import('./backends/tasks.js')).backendTasks.removeTree(data as { path: string }, {}),
+  materialise: async (data, context) =>
+    (await import('./backends/tasks.js')).backendTasks.materialise(data as MaterialiseData, context),
+  buildChains: async (data, context) =>
+    (await import('./backends/tasks.js')).backendTasks.buildChains(data as BuildChainsData, context),
+  removeTree: async (data) =>
+    (await import('./backends/tasks.js')).backendTasks.removeTree(data as { path: string }, {}),
   verify: async (data, context) => (await import('./layers/verify-task.js')).verifyTask(data, context),
 });

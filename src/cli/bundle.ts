@@ -76,7 +76,6 @@ function processOf(process: ProcessSpec): Record<string, unknown> {
     env: process.env,
     cwd: process.cwd,
     capabilities: Object.fromEntries(sets),
-    rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 1048576 }],
     noNewPrivileges: false,
   };
 }

@@ -114,9 +114,14 @@ function build(run: Run): Program {
     if (described.passThrough === true) command.passThroughOptions();
     for (const [flags, help] of described.options ?? []) command.addOption(optionOf(flags, help));
     addGlobals(command, true);
-    command.action(async () => run(described, command.args, command.optsWithGlobals()));
+    command.action(async () => run(described, withoutSeparator(command.args), command.optsWithGlobals()));
   }
   return program;
+}
+
+/** With options that end at the first argument, commander hands on the `--` after it. */
+function withoutSeparator([first, second, ...rest]: readonly string[]): readonly string[] {
+  return [first, ...(second === '--' ? [] : [second]), ...rest].filter((arg) => arg !== undefined);
 }
 
 /** Settings stand before or after the command's name; the help of each command lists only its own. */

@@ -83,7 +83,7 @@ export class Progress {
   #sentence(event: LarderEvent): string | undefined {
     switch (event.type) {
       case 'resolved':
-        return `${event.reference}: ${event.cached ? 'in the store' : 'resolved to'} ${event.digest} (${event.platform})`;
+        return event.cached ? undefined : `${event.reference}: resolved to ${event.digest} (${event.platform})`;
       case 'plan': {
         const missing = event.layers.filter((layer) => layer.state === 'fetch');
         const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);

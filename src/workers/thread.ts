@@ -54,6 +54,8 @@ export class PoolThread {
     // What the host program was started with (loaders, --input-type, …) is not meant for our threads.
     const worker = new Worker(this.#options.entry, {
       execArgv: [],
+      // Tasks open directories through system calls that Node does not see, and close all they open.
+      trackUnmanagedFds: false,
       ...(limits === undefined ? {} : { resourceLimits: limits }),
     });
     worker.on('message', (message: FromWorker) => this.#receive(message));

@@ -151,7 +151,7 @@ async function refuseRuntimeFailure(runtime: string, log: string): Promise<void>
   const errors = (await readLog(log)).filter((line) => line.level === 'error');
   const last = errors.at(-1);
   if (last === undefined) return;
-  throw new LarderError('LARDER_INTERNAL', `run: ${runtime}: ${last.msg ?? 'it failed'}`, {
+  throw new LarderError('LARDER_BACKEND_UNAVAILABLE', `run: ${runtime}: ${last.msg ?? 'it failed'}`, {
     hint: 'try another runtime with --runtime',
   });
 }
