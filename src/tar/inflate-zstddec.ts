@@ -122,6 +122,8 @@ async function load(): Promise<Exports | undefined> {
     let captured: Exports | undefined;
     const capturing = class extends ZSTDDecoder {
       override _init(result: { readonly instance: { readonly exports: unknown } }): void {
+        // Its own state is needed too: the module calls back when its memory grows.
+        super._init(result);
         captured = result.instance.exports as Exports;
       }
     };
