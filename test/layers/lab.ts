@@ -1,6 +1,6 @@
 /** A store's layers for tests: a temporary root, records in memory, real threads, and a server for blobs. */
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -99,7 +99,7 @@ export class Lab implements AsyncDisposable {
   async add(tar: Uint8Array): Promise<DiffId> {
     await using staging = await this.layers.stage();
     const path = join(staging.path, 'source.tar');
-    await (await import('node:fs/promises')).writeFile(path, tar);
+    await writeFile(path, tar);
     const { ingestData: _, ...job } = this.job(tar, PLAIN, staging.outDir(digestOf(tar)));
     const result = await this.write({ ...job, source: { kind: 'file', path, offset: 0 } });
     await this.layers.adopt([result]);
