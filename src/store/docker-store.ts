@@ -10,6 +10,7 @@
  * everything that was made is garbage that the next prune takes. On the way out the record goes first. The lease is
  * durable before anything is looked for, so what was found cannot be pruned before it is recorded or claimed (I5).
  */
+import { setMaxListeners } from 'node:events';
 import { Semaphore, SingleFlight, type SharedWork } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { isLarderError, LarderError } from '../errors.js';
@@ -281,6 +282,8 @@ async function allOrNone<T>(
 ): Promise<void> {
   const stop = new AbortController();
   const signal = AbortSignal.any([shared.signal, stop.signal]);
+  // Each layer listens several times, and an image may have hundreds.
+  setMaxListeners(0, signal);
   const outcomes = await Promise.allSettled(
     items.map(async (item) => {
       try {
