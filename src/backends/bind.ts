@@ -12,7 +12,7 @@ import { mountFlags } from './container-overlay.js';
 import { ImageMounts } from './image-mounts.js';
 import type { LayerAccess } from './layer-access.js';
 import { type Probed, probeErofs, probeOverlay } from './probe.js';
-import { destroyRootfs, makePrivateDirectory, requireMounting, type Step } from './rootfs-files.js';
+import { destroyRootfs, makeRootfs, requireMounting, type Step } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
 
 export interface BindBackendOptions {
@@ -26,6 +26,11 @@ export interface BindBackendOptions {
   readonly step?: Step;
   /** What the layers are shown from. Default: found out by the first use. */
   readonly from?: 'erofs' | 'directories';
+}
+
+interface Place {
+  readonly rootfs: string;
+  readonly backendDir: string;
 }
 
 export class BindBackend implements Backend {
@@ -60,14 +65,14 @@ export class BindBackend implements Backend {
   async provision(
     layers: readonly string[],
     rootfs: string,
-    _backendDir: string,
+    backendDir: string,
     options: ProvisionOptions = {},
   ): Promise<ProvisionedRootfs> {
     requireMounting(this.name);
     if (this.#source() === 'erofs') {
-      await this.#images.use(layers, options, (image) => this.#bind(image, rootfs, options));
+      await this.#images.use(layers, options, (image) => this.#bind(image, { rootfs, backendDir }, options));
     } else {
-      this.#show(await this.#options.chains.prepare(layers, options), rootfs, options);
+      this.#show(await this.#options.chains.prepare(layers, options), { rootfs, backendDir }, options);
     }
     return { ephemeral: [], warnings: [] };
   }
@@ -85,16 +90,16 @@ export class BindBackend implements Backend {
     return this.#from;
   }
 
-  #show(directories: readonly string[], rootfs: string, options: ProvisionOptions): void {
+  #show(directories: readonly string[], place: Place, options: ProvisionOptions): void {
     const [only, ...more] = directories;
     if (only !== undefined && more.length === 0) {
-      this.#bind(only, rootfs, options);
+      this.#bind(only, place, options);
       return;
     }
-    this.#place(rootfs, () => {
+    this.#place(place, () => {
       mountOverlay({
         lower: directories,
-        target: rootfs,
+        target: place.rootfs,
         readOnly: true,
         options: { xino: 'auto' },
         ...mountFlags(options),
@@ -102,13 +107,12 @@ export class BindBackend implements Backend {
     });
   }
 
-  #bind(source: string, rootfs: string, options: ProvisionOptions): void {
-    this.#place(rootfs, () => bindMount({ source, target: rootfs, readOnly: true, ...mountFlags(options) }));
+  #bind(source: string, place: Place, options: ProvisionOptions): void {
+    this.#place(place, () => bindMount({ source, target: place.rootfs, readOnly: true, ...mountFlags(options) }));
   }
 
-  #place(rootfs: string, mount: () => void): void {
-    this.#step('make rootfs');
-    makePrivateDirectory(rootfs);
+  #place({ rootfs, backendDir }: Place, mount: () => void): void {
+    makeRootfs(rootfs, backendDir, this.#step);
     this.#step('mount');
     try {
       mount();

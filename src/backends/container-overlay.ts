@@ -18,7 +18,7 @@ import { mountOverlay } from '../linux/overlay-mount.js';
 import { check, cString, kernel } from '../linux/syscalls.js';
 import { getXattr, listXattrs, setXattr } from '../linux/xattr.js';
 import type { ProvisionedRootfs, ProvisionOptions } from './backend.js';
-import { makePrivateDirectory, type Step, upperOf, workOf } from './rootfs-files.js';
+import { makePrivateDirectory, makeRootfs, type Step, upperOf, workOf } from './rootfs-files.js';
 
 const OPTIONS = { xino: 'auto', redirect_dir: 'on', metacopy: 'on', index: 'on' } as const;
 
@@ -40,12 +40,11 @@ export function mountContainerOverlay({
   step,
 }: ContainerOverlay): ProvisionedRootfs {
   const [upper, work] = [upperOf(backendDir), workOf(backendDir)];
+  makeRootfs(rootfs, backendDir, step);
   step('make upper');
   makePrivateDirectory(upper);
   step('make work');
   makePrivateDirectory(work);
-  step('make rootfs');
-  makePrivateDirectory(rootfs);
   try {
     step('copy attributes of the root');
     copyRootAttributes(lower.at(-1) ?? '', upper);

@@ -6,7 +6,7 @@ import { mayOwnAnything } from '../linux/capabilities.js';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
 import type { LayerAccess, LayerFiles } from './layer-access.js';
 import { type Probed, probeCopy } from './probe.js';
-import { destroyRootfs, makePrivateDirectory, type Step } from './rootfs-files.js';
+import { destroyRootfs, makeRootfs, type Step } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
 
 export interface CopyBackendOptions {
@@ -34,14 +34,13 @@ export class CopyBackend implements Backend {
   async provision(
     layers: readonly string[],
     rootfs: string,
-    _backendDir: string,
+    backendDir: string,
     options: ProvisionOptions = {},
   ): Promise<ProvisionedRootfs> {
     const { access, run } = this.#options;
     const files: LayerFiles[] = [];
     for (const layer of layers) files.push(await access.layerFiles(layer, options));
-    this.#step('make rootfs');
-    makePrivateDirectory(rootfs);
+    makeRootfs(rootfs, backendDir, this.#step);
     this.#step('write files');
     const data = { layers: files, directory: rootfs, privileged: mayOwnAnything() };
     const { warnings } = await run('materialise', data, options);

@@ -2,12 +2,14 @@
  * What all backends put beside a container's root filesystem, and how it goes away again, also half of it:
  *
  *     <rootfs>/            mount point or copied tree; made by the backend
+ *     <backendDir>/made    which directory that was (`device:inode`): without it nothing is unmounted or emptied
  *     <backendDir>/upper/  what the container writes (erofs, overlay)
  *     <backendDir>/work/   overlayfs's own
  *
- * One `backendDir` serves one root filesystem.
+ * One `backendDir` serves one root filesystem. A `rootfs` that was there before is refused, and a later destroy leaves
+ * it alone: it may be anything of the caller's.
  */
-import { mkdirSync, realpathSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, realpathSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
@@ -20,6 +22,7 @@ export type Step = (name: string) => void;
 
 export const upperOf = (backendDir: string): string => join(backendDir, 'upper');
 export const workOf = (backendDir: string): string => join(backendDir, 'work');
+const madeOf = (backendDir: string): string => join(backendDir, 'made');
 
 /** Rejects with LARDER_PERMISSION where this process may not mount. */
 export function requireMounting(backend: string): void {
@@ -52,15 +55,61 @@ export function canonical(path: string): string | undefined {
   }
 }
 
+/** 1. The directory, if nothing is there. 2. The note that it is ours. Only then anything is mounted or written there. */
+export function makeRootfs(rootfs: string, backendDir: string, step: Step): void {
+  step('make rootfs');
+  makePrivateDirectory(rootfs);
+  step('note rootfs');
+  try {
+    writeFileSync(madeOf(backendDir), identityOf(rootfs) ?? '', { mode: 0o600 });
+  } catch (error) {
+    throw systemError(`provision ${rootfs}: write ${madeOf(backendDir)}`, error);
+  }
+}
+
 /** Undoes a provision of any backend. False when there was nothing. */
 export async function destroyRootfs(rootfs: string, backendDir: string, run: RunTask, step: Step): Promise<boolean> {
-  step('unmount');
-  let found = unmountAll(rootfs);
-  for (const path of [rootfs, upperOf(backendDir), workOf(backendDir)]) {
+  const made = readMade(backendDir);
+  let found = made !== undefined;
+  if (made === undefined) {
+    found = removeIfEmpty(rootfs);
+  } else {
+    step('unmount');
+    unmountAll(rootfs);
+    step('remove rootfs');
+    if (identityOf(rootfs) === made) await removeUnmounted(rootfs, run);
+  }
+  for (const path of [upperOf(backendDir), workOf(backendDir), madeOf(backendDir)]) {
     step(`remove ${basename(path)}`);
     if (await removeUnmounted(path, run)) found = true;
   }
   return found;
+}
+
+function readMade(backendDir: string): string | undefined {
+  try {
+    return readFileSync(madeOf(backendDir), 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw systemError(`destroy: read ${madeOf(backendDir)}`, error);
+  }
+}
+
+/** Undefined when there is nothing. */
+function identityOf(path: string): string | undefined {
+  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+}
+
+/** Killed between the two steps of {@link makeRootfs}: the directory is empty. One that is not is somebody else's. */
+function removeIfEmpty(rootfs: string): boolean {
+  try {
+    rmdirSync(rootfs);
+    return true;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EBUSY'].includes(errnoOf(error) ?? '')) return false;
+    throw systemError(`destroy: remove ${rootfs}`, error);
+  }
 }
 
 /** Everything mounted at `path` and below it, the last first; lazily what is busy. */

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { systemError, throwIfAborted } from '../errors.js';
+import { abortedError, systemError, throwIfAborted } from '../errors.js';
 import { openDirectory, syncFileSystem } from '../linux/at-calls.js';
 import { removeTree } from '../linux/remove-tree.js';
 import { overlayDiff } from '../tree/layer-diff.js';
@@ -165,15 +165,12 @@ async function writeInto(
 
 /** Runs the steps; between two of them the thread hears whether it was told to give up. */
 async function drive<T>(steps: Generator<void, T, void>, { signal }: TaskControl, doing: string): Promise<T> {
+  throwIfAborted(signal, doing);
   for (let step = steps.next(); ; step = steps.next()) {
     if (step.done === true) return step.value;
     await setImmediate();
-    try {
-      throwIfAborted(signal, doing);
-    } catch (aborted) {
-      // Runs the finally blocks of the steps and comes back as what was thrown.
-      steps.throw(aborted);
-    }
+    // Throwing into the steps runs their finally blocks, and comes back as what was thrown.
+    if (signal?.aborted === true) steps.throw(abortedError(doing, signal));
   }
 }
 
