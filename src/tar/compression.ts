@@ -3,7 +3,8 @@
  * layer pipeline calls it, in the thread that owns the layer.
  *
  * Several decoders exist for each compression; the fastest that works here is taken: libraries of the host through
- * koffi (ISA-L, libzstd), then Node's own, then WebAssembly. All give the same bytes and refuse the same inputs (one
+ * koffi (ISA-L, libzstd), then Node's own zlib, and WebAssembly for zstd (Node's own zstd exists in few versions and
+ * stops after the first frame). All give the same bytes and refuse the same inputs (one
  * difference is told at {@link openIsal}); the tests run every decoder over the same inputs.
  *
  * Accepted: gzip of several members, followed by zeros; zstd of several frames, skippable ones among them, whose
@@ -13,14 +14,14 @@
 import { LarderError } from '../errors.js';
 import { openIsal } from './inflate-isal.js';
 import { openLibzstd } from './inflate-libzstd.js';
-import { openNodeZstd, openZlib } from './inflate-node.js';
+import { openZlib } from './inflate-zlib.js';
 import { openZstddec } from './inflate-zstddec.js';
 import type { Inflater, InflaterOut } from './inflater.js';
 
 export type { Inflater, InflaterOut } from './inflater.js';
 
 export type Compression = 'gzip' | 'zstd' | 'none';
-export type DecoderName = 'isa-l' | 'zlib' | 'libzstd' | 'node-zstd' | 'zstddec' | 'none';
+export type DecoderName = 'isa-l' | 'zlib' | 'libzstd' | 'zstddec' | 'none';
 
 /** What the first bytes of a blob look like; the last ones only so that messages can name them. */
 export type SniffedCompression = Compression | 'xz' | 'bzip2' | 'lz4' | 'zip';
@@ -42,7 +43,6 @@ const DECODERS: { readonly [C in Compression]: readonly (readonly [DecoderName, 
   ],
   zstd: [
     ['libzstd', openLibzstd],
-    ['node-zstd', openNodeZstd],
     ['zstddec', openZstddec],
   ],
   none: [['none', () => new Uncompressed()]],

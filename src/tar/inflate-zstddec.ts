@@ -1,5 +1,5 @@
 /**
- * zstd through WebAssembly (zstddec), where neither libzstd nor Node's own is there.
+ * zstd through WebAssembly (zstddec), where libzstd is not there.
  *
  * zstddec's own streaming loop does not look at errors, and runs for ever on damaged input. So only its module is
  * taken, and driven here as zstd's manual says. Its window limit is zstd's default, which is 2^27.

@@ -1,0 +1,84 @@
+/** gzip through node:zlib, which is always there: a stream, driven one chunk at a time. */
+import { createGunzip } from 'node:zlib';
+import { damagedStream, type Inflater, type InflaterOut, isZero, OUT_BYTES } from './inflater.js';
+
+export function openZlib(layer: string): Inflater {
+  return new ZlibInflater(layer);
+}
+
+class ZlibInflater implements Inflater {
+  readonly name = 'zlib';
+  readonly #layer: string;
+  readonly #stream = createGunzip({ chunkSize: OUT_BYTES });
+  #started = false;
+  /** Compressed bytes given. */
+  #given = 0;
+  #ended = false;
+  #failure: unknown;
+  /** Of the call under way. */
+  #out: InflaterOut | undefined;
+  #settle: (() => void) | undefined;
+
+  constructor(layer: string) {
+    this.#layer = layer;
+  }
+
+  async write(chunk: Uint8Array, out: InflaterOut): Promise<void> {
+    if (chunk.length === 0) return;
+    if (!this.#started) this.#listen();
+    const start = this.#given;
+    this.#given += chunk.length;
+    if (!this.#ended) await this.#during(out, (settle) => this.#stream.write(chunk, settle));
+    // The stream goes on to a further member by itself, and ends before a zero byte. It counts the bytes it took.
+    if (this.#ended && !isZero(chunk, Math.max(0, this.#stream.bytesWritten - start))) {
+      throw damagedStream(this.#layer, 'gzip', 'other bytes follow its end');
+    }
+  }
+
+  async end(out: InflaterOut): Promise<void> {
+    if (!this.#started) throw damagedStream(this.#layer, 'gzip', 'it is empty');
+    if (!this.#ended) await this.#during(out, () => this.#stream.end());
+  }
+
+  close(): void {
+    this.#stream.destroy();
+  }
+
+  /** Runs until the stream has taken what it was given, has ended, or has failed. */
+  async #during(out: InflaterOut, start: (settle: () => void) => void): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#out = out;
+      this.#settle = resolve;
+      start(() => this.#settle?.());
+    });
+    this.#out = undefined;
+    this.#settle = undefined;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #listen(): void {
+    this.#started = true;
+    this.#stream.on('data', (bytes: Uint8Array) => this.#deliver(bytes));
+    this.#stream.on('end', () => {
+      this.#ended = true;
+      this.#settle?.();
+    });
+    this.#stream.on('error', (error: NodeJS.ErrnoException) => {
+      const what = error.code === 'Z_BUF_ERROR' ? 'it is cut off' : error.message;
+      this.#failure ??= damagedStream(this.#layer, 'gzip', what, error);
+      this.#settle?.();
+    });
+  }
+
+  /** A throw here would reach nobody: it is kept for the call under way. */
+  #deliver(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#out?.(bytes);
+    } catch (error) {
+      this.#failure = error;
+      this.#stream.destroy();
+      this.#settle?.();
+    }
+  }
+}
