@@ -3,7 +3,7 @@ import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
-import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
+import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface BlobRetry {
   readonly reason: string;
@@ -34,6 +34,7 @@ export async function* fetchBlob(
   options: FetchBlobOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
   const { signal } = options;
+  expectManyListeners(signal);
   const doing = `fetch a blob: ${blob.digest}`;
   let position = offset;
   let ranges = true;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { abortedError, LarderError } from '../errors.js';
+import { abortedError, type ErrorCode, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
 import type { RequestPlan } from './request-plan.js';
 import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
@@ -7,6 +7,8 @@ import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 export interface GetWholeOptions {
   readonly method?: 'GET' | 'HEAD';
   readonly maxBytes: number;
+  /** The code to reject with when the answer is longer. */
+  readonly tooLong: ErrorCode;
   readonly doing: string;
   readonly signal?: AbortSignal | undefined;
 }
@@ -16,7 +18,7 @@ export interface WholeAnswer {
   readonly bytes: Buffer;
 }
 
-/** Follows a plan to its end for something small. Rejects with what the plan rejects with, or LARDER_MANIFEST_INVALID for too many bytes. */
+/** Follows a plan to its end for something small. Rejects with what the plan rejects with, or with `tooLong`. */
 export async function getWhole(plan: RequestPlan, options: GetWholeOptions): Promise<WholeAnswer> {
   let previous: BlobOutcome | undefined;
   for (;;) {
@@ -54,10 +56,12 @@ export function refuseEncoding(answer: HttpAnswer, doing: string): void {
   );
 }
 
-async function readAll(answer: HttpAnswer, { method, maxBytes, doing }: GetWholeOptions): Promise<Buffer> {
+async function readAll(
+  answer: HttpAnswer,
+  { method, maxBytes, tooLong: code, doing }: GetWholeOptions,
+): Promise<Buffer> {
   refuseEncoding(answer, doing);
-  const tooLong = (): LarderError =>
-    new LarderError('LARDER_MANIFEST_INVALID', `${doing}: the answer is longer than ${maxBytes} bytes`);
+  const tooLong = (): LarderError => new LarderError(code, `${doing}: the answer is longer than ${maxBytes} bytes`);
   if (method !== 'HEAD' && Number(answer.header('content-length') ?? 0) > maxBytes) {
     answer.discard();
     throw tooLong();

@@ -22,6 +22,7 @@ import { type Credentials, NO_CREDENTIALS } from './credentials.js';
 import { getWhole, type WholeAnswer } from './get-whole.js';
 import { openHost, type RegistryHost } from './registry-host.js';
 import { RequestPlan } from './request-plan.js';
+import { expectManyListeners } from './transport.js';
 
 export interface RegistryTimeouts {
   /** Until a connection stands, TLS included. */
@@ -121,7 +122,12 @@ export class RegistryClient {
     }
     const plan = new RequestPlan(await this.#host(reference, options.signal), target);
     const { doing } = target;
-    const { bytes } = await getWhole(plan, { maxBytes: MAX_CONFIG_BYTES, doing, signal: options.signal });
+    const { bytes } = await getWhole(plan, {
+      maxBytes: descriptor.size,
+      tooLong: 'LARDER_SIZE_MISMATCH',
+      doing,
+      signal: options.signal,
+    });
     verifyBytes(descriptor, bytes, doing);
     return bytes;
   }
@@ -146,10 +152,11 @@ export class RegistryClient {
       accept: ACCEPTED_MANIFESTS.join(', '),
       notFound: 'LARDER_IMAGE_NOT_FOUND',
     });
-    return getWhole(plan, { method, maxBytes: MAX_MANIFEST_BYTES, doing, signal });
+    return getWhole(plan, { method, maxBytes: MAX_MANIFEST_BYTES, tooLong: 'LARDER_MANIFEST_INVALID', doing, signal });
   }
 
   async #host(reference: Reference, signal: AbortSignal | undefined): Promise<RegistryHost> {
+    expectManyListeners(signal);
     const name = registryHostOf(reference);
     const known = this.#hosts.get(name);
     if (known !== undefined) return known;

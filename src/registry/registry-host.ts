@@ -77,7 +77,7 @@ export class RegistryHost {
       doing,
       notFound: 'LARDER_REGISTRY_UNAUTHENTICATED',
     });
-    return (await getWhole(plan, { maxBytes, doing, signal })).bytes;
+    return (await getWhole(plan, { maxBytes, tooLong: 'LARDER_REGISTRY_UNAUTHENTICATED', doing, signal })).bytes;
   }
 
   /** A registry on the Internet has no business naming addresses of the network that we stand in. */

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
+import { setMaxListeners } from 'node:events';
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import type { LookupFunction } from 'node:net';
@@ -145,6 +146,11 @@ export function failureOutcome(url: string, error: unknown, received: number): B
   const errno = typeof code === 'string' ? { errno: code } : {};
   const message = code === 'ECONNRESET' ? 'the connection was cut' : first.message;
   return { kind: 'error', url, message, received, ...errno };
+}
+
+/** One signal cancels many requests at once: that is no leak of listeners, and Node shall not warn of one. */
+export function expectManyListeners(signal: AbortSignal | undefined): void {
+  if (signal !== undefined) setMaxListeners(0, signal);
 }
 
 /** For messages: queries hold signatures and tokens, user information holds passwords. */

@@ -243,4 +243,17 @@ describe('cancelling', () => {
       assert.ok(performance.now() - started < 1000);
     }
   });
+
+  it('may be asked of thirty requests at once without a warning', async () => {
+    await using registry = await startRegistry({ images: [IMAGE] });
+    const warnings: Error[] = [];
+    const listener = (warning: Error): number => warnings.push(warning);
+    process.on('warning', listener);
+    const { client } = clientWith();
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 30 }, () => client.resolve(referenceTo(registry), { signal })));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', listener);
+    assert.deepEqual(warnings, []);
+  });
 });
