@@ -67,7 +67,8 @@ export class Backends {
    */
   async choose(name?: BackendName): Promise<Backend> {
     if (name !== undefined) this.get(name);
-    if (name !== undefined && name !== this.#parts.wanted) return (await chooseBackend([...this.#all.values()], name)).backend;
+    if (name !== undefined && name !== this.#parts.wanted)
+      return (await chooseBackend([...this.#all.values()], name)).backend;
     this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted);
     return (await this.#choice).backend;
   }
@@ -95,7 +96,8 @@ export function derivedFiles(
   retire: (key: string) => Promise<boolean>,
 ): DerivedFiles {
   const directory = join(layout.derived, kind);
-  const sizes = (): Map<string, number> => new Map(derived.list(kind === 'merged' ? 'merged' : 'chain').map(({ key, size }) => [key, size]));
+  const sizes = (): Map<string, number> =>
+    new Map(derived.list(kind === 'merged' ? 'merged' : 'chain').map(({ key, size }) => [key, size]));
   return {
     retire,
     list: async () => {
@@ -128,7 +130,10 @@ function layerAccess({ layout, layers, merged, derived, claims }: BackendParts):
     mergedKeyOf: (paths) => mergedKeyOf(diffIdsOf(paths)),
     // `ensure` compares the checksum at each call, so what is damaged has been made again: `rebuild` asks for no more.
     mergedImage: (paths, { signal, onEvent } = {}) =>
-      merged.ensure(diffIdsOf(paths), { ...(signal === undefined ? {} : { signal }), ...(onEvent === undefined ? {} : { onEvent }) }),
+      merged.ensure(diffIdsOf(paths), {
+        ...(signal === undefined ? {} : { signal }),
+        ...(onEvent === undefined ? {} : { onEvent }),
+      }),
     recordChain: async ({ key, layers: diffIds, size }) => {
       if (size === undefined && derived.get('chain', key) !== undefined) return;
       await derived.put({ kind: 'chain', key, sha256: '', size: size ?? 0, layers: diffIds });

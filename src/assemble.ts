@@ -5,8 +5,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackendName } from './backends/backend.js';
 import { type BackendReport, Backends, derivedFiles } from './assemble-backends.js';
+import type { BackendName } from './backends/backend.js';
 import { type CheckOptions, type CheckParts, checkStore, type Finding } from './check.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
@@ -158,14 +158,17 @@ export class Assembly {
     const diffIds = held.record.layers.map((layer) => layer.diffId);
     const diffIdAt = (i: number): DiffId => {
       const diffId = diffIds[i];
-      if (diffId === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${i} of ${held.record.reference}: there is none`);
+      if (diffId === undefined)
+        throw new LarderError('LARDER_INTERNAL', `layer ${i} of ${held.record.reference}: there is none`);
       return diffId;
     };
     const openFs = async (): Promise<ImageFs> =>
       new ImageFs(await merged.tree(diffIds), {
         openData: async (layer, source) => {
-          const file = source === 'tar' ? await layers.openTar(diffIdAt(layer)) : await layers.openExtra(diffIdAt(layer));
-          if (file === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${diffIdAt(layer)}: it has no layer.extra`);
+          const file =
+            source === 'tar' ? await layers.openTar(diffIdAt(layer)) : await layers.openExtra(diffIdAt(layer));
+          if (file === undefined)
+            throw new LarderError('LARDER_INTERNAL', `layer ${diffIdAt(layer)}: it has no layer.extra`);
           return file;
         },
       });
@@ -201,13 +204,21 @@ export class Assembly {
       pool,
       handle: handle.id,
       limits: this.limits,
-      records: { get: (id) => layerRecords.get(id), put: (record) => layerRecords.put(record), delete: async (id) => void (await layerRecords.delete(id)) },
+      records: {
+        get: (id) => layerRecords.get(id),
+        put: (record) => layerRecords.put(record),
+        delete: async (id) => void (await layerRecords.delete(id)),
+      },
     });
     const merged = new MergedImages({
       layout,
       layers,
       pool,
-      records: { get: (kind, key) => derived.get(kind, key), put: (record) => derived.put(record), delete: async (kind, key) => void (await derived.delete(kind, key)) },
+      records: {
+        get: (kind, key) => derived.get(kind, key),
+        put: (record) => derived.put(record),
+        delete: async (kind, key) => void (await derived.delete(kind, key)),
+      },
     });
     await leases.recover();
     await layers.recover(async (id) => isHandleAlive(layout, id));
@@ -255,7 +266,10 @@ export class Assembly {
   async #makeClient(): Promise<RegistryClient> {
     const { dockerConfig, insecureRegistries, registryCaFiles, stallTimeoutMs } = this.config;
     return new RegistryClient({
-      credentials: dockerConfig === undefined ? await loadDockerConfig() : parseDockerConfig(await readConfig(dockerConfig), dockerConfig),
+      credentials:
+        dockerConfig === undefined
+          ? await loadDockerConfig()
+          : parseDockerConfig(await readConfig(dockerConfig), dockerConfig),
       insecureRegistries,
       caFiles: registryCaFiles,
       timeouts: { stallMs: stallTimeoutMs },

@@ -50,7 +50,16 @@ export interface CheckOptions extends OperationOptions {
 }
 
 export async function* checkStore(parts: CheckParts, options: CheckOptions = {}): AsyncGenerator<Finding, void, void> {
-  for (const check of [checkDatabase, checkBlobs, checkLayers, checkImages, checkClaims, checkDerived, checkLeftovers, checkMounts]) {
+  for (const check of [
+    checkDatabase,
+    checkBlobs,
+    checkLayers,
+    checkImages,
+    checkClaims,
+    checkDerived,
+    checkLeftovers,
+    checkMounts,
+  ]) {
     throwIfAborted(options.signal, 'check');
     yield* check(parts, options);
   }
@@ -95,7 +104,8 @@ async function* checkLayer({ layout }: CheckParts, { diffId, tarSize }: LayerRec
   const found = await statOf(layout.layerTar(diffId));
   if (found === undefined) yield fault('I2', diffId, 'there is no layer.tar');
   else if (found.size !== tarSize) yield fault('I2', diffId, `layer.tar has ${found.size} bytes instead of ${tarSize}`);
-  else if ((found.mode & 0o777) !== 0o400) yield fault('I11', diffId, `layer.tar has mode ${(found.mode & 0o777).toString(8)} instead of 400`);
+  else if ((found.mode & 0o777) !== 0o400)
+    yield fault('I11', diffId, `layer.tar has mode ${(found.mode & 0o777).toString(8)} instead of 400`);
   const others = (await namesIn(layout.layer(diffId))).filter((name) => name !== 'layer.tar');
   if (others.length > 0) yield fault('I2', diffId, `its directory has ${others.join(', ')} beside layer.tar`);
 }
@@ -107,7 +117,8 @@ async function* checkImages(parts: CheckParts): AsyncGenerator<Finding> {
       if (!(await parts.layers.has(diffId))) yield fault('I3', subject, `layer ${diffId} is not in the store`);
     }
     yield* missingBlobs(parts, subject, [record.manifest, record.config], 'I3');
-    if (new Set(record.layers.map((layer) => layer.diffId)).size < record.layers.length) yield fault('I7', subject, 'a layer is listed twice');
+    if (new Set(record.layers.map((layer) => layer.diffId)).size < record.layers.length)
+      yield fault('I7', subject, 'a layer is listed twice');
   }
 }
 
@@ -125,12 +136,19 @@ async function* checkClaims(parts: CheckParts): AsyncGenerator<Finding> {
   }
   const known = new Set<string>(claims.map((claim) => claim.container));
   for (const name of await namesIn(parts.layout.containers)) {
-    if (!name.endsWith('.lock') && !known.has(name)) yield fault('I4', `container ${name}`, 'a directory without a claim');
+    if (!name.endsWith('.lock') && !known.has(name))
+      yield fault('I4', `container ${name}`, 'a directory without a claim');
   }
 }
 
-async function* missingBlobs({ content }: CheckParts, subject: string, digests: readonly Digest[], invariant: string): AsyncGenerator<Finding> {
-  for (const digest of digests) if (!(await content.has(digest))) yield fault(invariant, subject, `blob ${digest} is not in the store`);
+async function* missingBlobs(
+  { content }: CheckParts,
+  subject: string,
+  digests: readonly Digest[],
+  invariant: string,
+): AsyncGenerator<Finding> {
+  for (const digest of digests)
+    if (!(await content.has(digest))) yield fault(invariant, subject, `blob ${digest} is not in the store`);
 }
 
 async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGenerator<Finding> {
@@ -139,9 +157,19 @@ async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGe
   for (const record of parts.layerRecords.list()) {
     if (record.derivedFormat !== DERIVED_FORMAT) continue;
     const { diffId, indexSize, indexSha256, extraSize, extraSha256 } = record;
-    expected.push({ subject: `index of ${diffId}`, path: layout.layerIndex(diffId), size: indexSize, sha256: indexSha256 });
+    expected.push({
+      subject: `index of ${diffId}`,
+      path: layout.layerIndex(diffId),
+      size: indexSize,
+      sha256: indexSha256,
+    });
     if (extraSha256 === undefined) continue;
-    expected.push({ subject: `layer.extra of ${diffId}`, path: layout.layerExtra(diffId), size: extraSize, sha256: extraSha256 });
+    expected.push({
+      subject: `layer.extra of ${diffId}`,
+      path: layout.layerExtra(diffId),
+      size: extraSize,
+      sha256: extraSha256,
+    });
   }
   for (const { key, size, sha256 } of parts.derived.list('merged')) {
     expected.push({ subject: `merged image ${key}`, path: layout.merged(key), size, sha256 });
@@ -159,7 +187,8 @@ async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGe
 async function* checkLeftovers({ layout, leases, content }: CheckParts): AsyncGenerator<Finding> {
   const alive = new Set(leases.listLive().map((lease) => lease.handle));
   for (const name of await namesIn(layout.staging)) {
-    if (![...alive].some((handle) => name.startsWith(handle))) yield garbage('I6', `staging/${name}`, 'nobody works on it');
+    if (![...alive].some((handle) => name.startsWith(handle)))
+      yield garbage('I6', `staging/${name}`, 'nobody works on it');
   }
   for (const name of await namesIn(layout.gc)) yield garbage('I6', `gc/${name}`, 'waits to be deleted');
   for await (const { digest, size, busy } of content.listIngests()) {

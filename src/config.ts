@@ -22,22 +22,68 @@ interface Setting {
 }
 
 export const SETTINGS = {
-  root: { kind: 'text', value: 'DIR', help: "the store's place (default: /var/lib/larder, or the user's data directory when not root)" },
-  image_provisioner_backend: { kind: 'backend', value: 'NAME', help: `backend to use instead of the automatic choice: ${BACKEND_NAMES.join(', ')}` },
-  platform: { kind: 'text', value: 'OS/ARCH[/VARIANT]', help: "platform to take from multi-platform images (default: this machine's)" },
-  docker_config: { kind: 'text', value: 'FILE', help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)' },
-  insecure_registries: { kind: 'list', value: 'HOST[:PORT],…', help: 'registries that may be spoken to in plain HTTP; loopback always may' },
-  registry_ca_files: { kind: 'list', value: 'FILE,…', help: "PEM files of certificate authorities trusted beside the system's" },
-  fetcher_stall_timeout: { kind: 'seconds', value: 'SECONDS', help: 'give a request up when no byte arrives for this long (default: 60)' },
-  max_parallel_layers: { kind: 'count', value: 'N', help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)' },
-  max_layer_bytes: { kind: 'count', value: 'BYTES', help: 'refuse a layer whose uncompressed tar is larger (default: 256 GiB)' },
+  root: {
+    kind: 'text',
+    value: 'DIR',
+    help: "the store's place (default: /var/lib/larder, or the user's data directory when not root)",
+  },
+  image_provisioner_backend: {
+    kind: 'backend',
+    value: 'NAME',
+    help: `backend to use instead of the automatic choice: ${BACKEND_NAMES.join(', ')}`,
+  },
+  platform: {
+    kind: 'text',
+    value: 'OS/ARCH[/VARIANT]',
+    help: "platform to take from multi-platform images (default: this machine's)",
+  },
+  docker_config: {
+    kind: 'text',
+    value: 'FILE',
+    help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)',
+  },
+  insecure_registries: {
+    kind: 'list',
+    value: 'HOST[:PORT],…',
+    help: 'registries that may be spoken to in plain HTTP; loopback always may',
+  },
+  registry_ca_files: {
+    kind: 'list',
+    value: 'FILE,…',
+    help: "PEM files of certificate authorities trusted beside the system's",
+  },
+  fetcher_stall_timeout: {
+    kind: 'seconds',
+    value: 'SECONDS',
+    help: 'give a request up when no byte arrives for this long (default: 60)',
+  },
+  max_parallel_layers: {
+    kind: 'count',
+    value: 'N',
+    help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
+  },
+  max_layer_bytes: {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'refuse a layer whose uncompressed tar is larger (default: 256 GiB)',
+  },
   max_layer_entries: { kind: 'count', value: 'N', help: 'refuse a layer with more entries (default: 2000000)' },
-  owner: { kind: 'text', value: 'NAME', help: 'whose containers this is: recover touches only its own (default: default)' },
+  owner: {
+    kind: 'text',
+    value: 'NAME',
+    help: 'whose containers this is: recover touches only its own (default: default)',
+  },
 } as const satisfies Record<string, Setting>;
 
 export type SettingName = keyof typeof SETTINGS;
 
-type ValueOf<K extends Kind> = K extends 'list' ? readonly string[] : K extends 'count' | 'seconds' ? number : K extends 'backend' ? BackendName : string;
+type ValueOf<K extends Kind> = K extends 'list'
+  ? readonly string[]
+  : K extends 'count' | 'seconds'
+    ? number
+    : K extends 'backend'
+      ? BackendName
+      : string;
 
 /** Settings that were given, checked; those left out have their default. */
 export type Flags = { readonly [N in SettingName]?: ValueOf<(typeof SETTINGS)[N]['kind']> };
@@ -158,7 +204,10 @@ function envFlags(env: NodeJS.ProcessEnv): Flags {
 
 function parseValue(name: SettingName, value: unknown, where: string): unknown {
   const bad = (expected: string): LarderError =>
-    new LarderError('LARDER_FLAGS_INVALID', `setting ${name} (${where}): ${JSON.stringify(value)}: expected ${expected}`);
+    new LarderError(
+      'LARDER_FLAGS_INVALID',
+      `setting ${name} (${where}): ${JSON.stringify(value)}: expected ${expected}`,
+    );
   switch (SETTINGS[name].kind) {
     case 'text':
       if (typeof value !== 'string' || value === '') throw bad('a non-empty text');

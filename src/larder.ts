@@ -16,7 +16,7 @@ import { LarderError } from './errors.js';
 import type { OperationOptions } from './events.js';
 import type { ClaimRecord, ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
-import { PulledImage } from './pulled-image.js';
+import type { PulledImage } from './pulled-image.js';
 import type { Digest } from './spec/digest.js';
 import type { DockerImage, Image } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
@@ -136,7 +136,10 @@ export class Larder implements AsyncDisposable {
   }
 
   /** The image as the root filesystem of a new container, fetched when it is not here. */
-  async provision(reference: string | Image, request: ProvisionRequest & PullRequest & { readonly id: string }): Promise<ProvisionInfo> {
+  async provision(
+    reference: string | Image,
+    request: ProvisionRequest & PullRequest & { readonly id: string },
+  ): Promise<ProvisionInfo> {
     const { id, platform, cached, ...rest } = request;
     const image: Image =
       typeof reference !== 'string'
@@ -178,7 +181,9 @@ export class Larder implements AsyncDisposable {
   async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
     const provisioner = await this.#assembly.provisioner();
     const excluded = (request.exclude ?? []).map((name): Image => ({ type: 'docker', name }));
-    return collect(request, (options) => provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }));
+    return collect(request, (options) =>
+      provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }),
+    );
   }
 
   /** Every numbered invariant, read-only; `deep` reads every byte. */
@@ -226,7 +231,10 @@ function usesImage(claim: ClaimRecord, record: ImageRecord): boolean {
 }
 
 /** Runs a removal and sums up its events, which still reach the caller's listener. */
-async function collect(request: OperationOptions, work: (options: OperationOptions) => Promise<void>): Promise<PruneReport> {
+async function collect(
+  request: OperationOptions,
+  work: (options: OperationOptions) => Promise<void>,
+): Promise<PruneReport> {
   const images: string[] = [];
   const layers: string[] = [];
   let bytes = 0;

@@ -136,7 +136,9 @@ export class Provisioner {
   claimOf(id: string): ClaimRecord {
     const claim = this.#parts.claims.get(parseContainerId(id));
     if (claim !== undefined) return claim;
-    throw new LarderError('LARDER_CONTAINER_NOT_FOUND', `container ${id}: there is no such container`, { hint: '`larder containers` lists them' });
+    throw new LarderError('LARDER_CONTAINER_NOT_FOUND', `container ${id}: there is no such container`, {
+      hint: '`larder containers` lists them',
+    });
   }
 
   /**
@@ -185,7 +187,12 @@ export class Provisioner {
     };
   }
 
-  async #make(claim: ClaimRecord, backend: Backend, layers: readonly string[], request: ProvisionRequest): Promise<ProvisionedRootfs> {
+  async #make(
+    claim: ClaimRecord,
+    backend: Backend,
+    layers: readonly string[],
+    request: ProvisionRequest,
+  ): Promise<ProvisionedRootfs> {
     const directory = this.#parts.layout.container(claim.container);
     try {
       await mkdir(directory, { mode: 0o700 });
@@ -218,9 +225,13 @@ export class Provisioner {
   async #removeDirectory(container: ContainerId, directory: string): Promise<void> {
     const mounts = await mountsUnder(directory);
     if (mounts.length > 0) {
-      throw new LarderError('LARDER_ROOTFS_BUSY', `destroy ${container}: ${mounts[0]?.mountPoint ?? directory}: still mounted`, {
-        hint: 'unmount what was mounted below the root filesystem, then destroy it again',
-      });
+      throw new LarderError(
+        'LARDER_ROOTFS_BUSY',
+        `destroy ${container}: ${mounts[0]?.mountPoint ?? directory}: still mounted`,
+        {
+          hint: 'unmount what was mounted below the root filesystem, then destroy it again',
+        },
+      );
     }
     try {
       await rm(directory, { recursive: true, force: true });

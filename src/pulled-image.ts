@@ -3,8 +3,8 @@ import type { ImageRecord } from './metadata/records.js';
 import type { ImageConfig } from './spec/image-config.js';
 import { type RuntimeConfig, runtimeConfigOf } from './spec/runtime.js';
 import type { HeldImage, ImageInfo } from './store/store.js';
-import type { ImageEntry, ImageFs, ImagePath, ImageStat, ReadOptions, WalkEntry } from './tree/image-fs.js';
 import type { Xattr } from './tar/entry.js';
+import type { ImageEntry, ImageFs, ImagePath, ImageStat, ReadOptions, WalkEntry } from './tree/image-fs.js';
 
 /** The files of an image without mounting it; its tree is read from the store when it is first asked. */
 export class LazyImageFs implements AsyncDisposable {

@@ -21,9 +21,13 @@ export async function prepareRoot(path: string): Promise<string> {
   const version = await readFormat(join(root, 'format'));
   if (version === undefined) await initialise(root);
   else if (version !== String(STORE_FORMAT)) {
-    throw new LarderError('LARDER_FORMAT_VERSION', `open ${root}: the store's format is ${version}, this larder knows ${STORE_FORMAT}`, {
-      hint: 'use the larder that made this store, or a newer one',
-    });
+    throw new LarderError(
+      'LARDER_FORMAT_VERSION',
+      `open ${root}: the store's format is ${version}, this larder knows ${STORE_FORMAT}`,
+      {
+        hint: 'use the larder that made this store, or a newer one',
+      },
+    );
   }
   await refuseUnsafe(root);
   return root;
@@ -41,11 +45,17 @@ async function makeRoot(path: string): Promise<string> {
 
 /** A directory that is empty, and ours, becomes a store; one with other things in it never does. */
 async function initialise(root: string): Promise<void> {
-  const strange = (await readdir(root)).filter((name) => name !== 'lost+found' && name !== 'format' && !/^\.?format\./.test(name));
+  const strange = (await readdir(root)).filter(
+    (name) => name !== 'lost+found' && name !== 'format' && !/^\.?format\./.test(name),
+  );
   if (strange.length > 0) {
-    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: not a larder store and not empty (it has ${strange.slice(0, 3).join(', ')})`, {
-      hint: 'name an empty directory with --root, or one that does not exist yet',
-    });
+    throw new LarderError(
+      'LARDER_STORE_UNSAFE',
+      `open ${root}: not a larder store and not empty (it has ${strange.slice(0, 3).join(', ')})`,
+      {
+        hint: 'name an empty directory with --root, or one that does not exist yet',
+      },
+    );
   }
   if ((await lstat(root)).uid === process.getuid?.()) await chmod(root, 0o700);
   await writeFileDurable(join(root, 'format'), Buffer.from(`${STORE_FORMAT}\n`));
@@ -70,13 +80,21 @@ async function refuseUnsafe(root: string): Promise<void> {
   const { mode, uid } = await lstat(root);
   const own = process.getuid?.() ?? uid;
   if (uid !== own && uid !== 0) {
-    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: it belongs to user ${uid}, who could change what is in it`, {
-      hint: 'use a store of your own with --root',
-    });
+    throw new LarderError(
+      'LARDER_STORE_UNSAFE',
+      `open ${root}: it belongs to user ${uid}, who could change what is in it`,
+      {
+        hint: 'use a store of your own with --root',
+      },
+    );
   }
   if ((mode & 0o077) !== 0) {
-    throw new LarderError('LARDER_STORE_UNSAFE', `open ${root}: other users can enter it (mode ${(mode & 0o777).toString(8)})`, {
-      hint: `run: chmod 700 ${root}`,
-    });
+    throw new LarderError(
+      'LARDER_STORE_UNSAFE',
+      `open ${root}: other users can enter it (mode ${(mode & 0o777).toString(8)})`,
+      {
+        hint: `run: chmod 700 ${root}`,
+      },
+    );
   }
 }

@@ -94,7 +94,9 @@ function mountsOf(spec: BundleSpec): Record<string, unknown>[] {
     mount('/dev/shm', 'tmpfs', 'shm', 'nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'),
     mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
     mount('/sys', 'sysfs', 'sysfs', 'nosuid', 'noexec', 'nodev', 'ro'),
-    ...(spec.cgroup2 ? [mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', 'ro')] : []),
+    ...(spec.cgroup2
+      ? [mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', 'ro')]
+      : []),
     ...spec.hostFiles.map((path) => mount(path, 'bind', path, 'rbind', 'ro', 'nosuid', 'nodev', 'noexec')),
   ];
 }

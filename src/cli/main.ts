@@ -1,6 +1,6 @@
 /** From an argument list to an exit status. Each command's code is loaded when it runs. */
 import { readFileSync } from 'node:fs';
-import { Command as Program, CommanderError, Option } from 'commander';
+import { CommanderError, Option, Command as Program } from 'commander';
 import { loadFlags, optionName, type RawFlags, SETTINGS, type SettingName } from '../config.js';
 import { isLarderError, LarderError } from '../errors.js';
 import type { Larder } from '../larder.js';
@@ -19,20 +19,47 @@ interface Described {
 }
 
 const REFRESH = ['--refresh', 'ask the registry even when the image is in the store'] as const;
-const BACKEND = ['--backend <name>', 'backend: erofs, overlay, copy or bind (default: the best that works here)'] as const;
+const BACKEND = [
+  '--backend <name>',
+  'backend: erofs, overlay, copy or bind (default: the best that works here)',
+] as const;
 
 const COMMANDS: readonly Described[] = [
-  { name: 'pull', args: '<reference...>', help: 'fetch images into the store', options: [REFRESH], load: async () => (await import('./commands/pull.js')).pull },
-  { name: 'images', args: '', help: 'list the images in the store', load: async () => (await import('./commands/images.js')).images },
-  { name: 'inspect', args: '<reference>', help: 'show what an image is made of and how it asks to be run', load: async () => (await import('./commands/inspect.js')).inspect },
+  {
+    name: 'pull',
+    args: '<reference...>',
+    help: 'fetch images into the store',
+    options: [REFRESH],
+    load: async () => (await import('./commands/pull.js')).pull,
+  },
+  {
+    name: 'images',
+    args: '',
+    help: 'list the images in the store',
+    load: async () => (await import('./commands/images.js')).images,
+  },
+  {
+    name: 'inspect',
+    args: '<reference>',
+    help: 'show what an image is made of and how it asks to be run',
+    load: async () => (await import('./commands/inspect.js')).inspect,
+  },
   {
     name: 'ls',
     args: '<reference> [path]',
     help: 'list files of an image, without mounting it',
-    options: [['-l, --long', 'with modes, owners, sizes and times'], ['-R, --recursive', 'with everything below']],
+    options: [
+      ['-l, --long', 'with modes, owners, sizes and times'],
+      ['-R, --recursive', 'with everything below'],
+    ],
     load: async () => (await import('./commands/ls.js')).ls,
   },
-  { name: 'cat', args: '<reference> <path>', help: 'print a file of an image, without mounting it', load: async () => (await import('./commands/cat.js')).cat },
+  {
+    name: 'cat',
+    args: '<reference> <path>',
+    help: 'print a file of an image, without mounting it',
+    load: async () => (await import('./commands/cat.js')).cat,
+  },
   {
     name: 'provision',
     args: '<reference>',
@@ -47,8 +74,18 @@ const COMMANDS: readonly Described[] = [
     ],
     load: async () => (await import('./commands/provision.js')).provision,
   },
-  { name: 'containers', args: '', help: 'list the provisioned containers', load: async () => (await import('./commands/containers.js')).containers },
-  { name: 'destroy', args: '<id...>', help: "take containers' root filesystems down", load: async () => (await import('./commands/destroy.js')).destroy },
+  {
+    name: 'containers',
+    args: '',
+    help: 'list the provisioned containers',
+    load: async () => (await import('./commands/containers.js')).containers,
+  },
+  {
+    name: 'destroy',
+    args: '<id...>',
+    help: "take containers' root filesystems down",
+    load: async () => (await import('./commands/destroy.js')).destroy,
+  },
   {
     name: 'run',
     args: '<reference> [command...]',
@@ -67,16 +104,35 @@ const COMMANDS: readonly Described[] = [
     ],
     load: async () => (await import('./commands/run.js')).run,
   },
-  { name: 'remove', args: '<reference...>', help: 'forget images and free what only they used', load: async () => (await import('./commands/remove.js')).remove },
+  {
+    name: 'remove',
+    args: '<reference...>',
+    help: 'forget images and free what only they used',
+    load: async () => (await import('./commands/remove.js')).remove,
+  },
   {
     name: 'prune',
     args: '',
     help: 'forget all images that no container uses, and free their space',
-    options: [['--exclude <reference>', 'keep this image (repeatable)'], ['--dry-run', 'only say what would go']],
+    options: [
+      ['--exclude <reference>', 'keep this image (repeatable)'],
+      ['--dry-run', 'only say what would go'],
+    ],
     load: async () => (await import('./commands/remove.js')).prune,
   },
-  { name: 'check', args: '', help: 'verify the store', options: [['--deep', 'read every byte']], load: async () => (await import('./commands/check.js')).check },
-  { name: 'info', args: '', help: 'show the store and what this machine can do', load: async () => (await import('./commands/info.js')).info },
+  {
+    name: 'check',
+    args: '',
+    help: 'verify the store',
+    options: [['--deep', 'read every byte']],
+    load: async () => (await import('./commands/check.js')).check,
+  },
+  {
+    name: 'info',
+    args: '',
+    help: 'show the store and what this machine can do',
+    load: async () => (await import('./commands/info.js')).info,
+  },
 ];
 
 const REPEATABLE = new Set(['env', 'exclude']);
@@ -110,7 +166,10 @@ function build(run: Run): Program {
     .exitOverride();
   addGlobals(program, false);
   for (const described of COMMANDS) {
-    const command = program.command(`${described.name} ${described.args}`.trim()).description(described.help).exitOverride();
+    const command = program
+      .command(`${described.name} ${described.args}`.trim())
+      .description(described.help)
+      .exitOverride();
     if (described.passThrough === true) command.passThroughOptions();
     for (const [flags, help] of described.options ?? []) command.addOption(optionOf(flags, help));
     addGlobals(command, true);
@@ -127,19 +186,27 @@ function withoutSeparator([first, second, ...rest]: readonly string[]): readonly
 /** Settings stand before or after the command's name; the help of each command lists only its own. */
 function addGlobals(command: Program, hidden: boolean): void {
   const add = (option: Option): void => {
-    if (!command.options.some((known) => known.attributeName() === option.attributeName())) command.addOption(option.hideHelp(hidden));
+    if (!command.options.some((known) => known.attributeName() === option.attributeName()))
+      command.addOption(option.hideHelp(hidden));
   };
-  for (const [name, setting] of Object.entries(SETTINGS)) add(new Option(`${optionName(name as SettingName)} <${setting.value}>`, setting.help));
+  for (const [name, setting] of Object.entries(SETTINGS))
+    add(new Option(`${optionName(name as SettingName)} <${setting.value}>`, setting.help));
   add(new Option('--json', 'print results and errors as JSON'));
   add(new Option('--debug', 'say more, and show where errors come from'));
 }
 
 function optionOf(flags: string, help: string): Option {
   const option = new Option(flags, help);
-  return REPEATABLE.has(option.attributeName()) ? option.argParser((value: string, all: string[] = []) => [...all, value]) : option;
+  return REPEATABLE.has(option.attributeName())
+    ? option.argParser((value: string, all: string[] = []) => [...all, value])
+    : option;
 }
 
-async function execute(described: Described, args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number> {
+async function execute(
+  described: Described,
+  args: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+): Promise<number> {
   const json = options['json'] === true;
   const level = logLevel(options['debug'] === true);
   const renderer = eventRenderer(level, json);
@@ -153,7 +220,11 @@ async function execute(described: Described, args: readonly string[], options: R
   };
   try {
     const command = await described.load();
-    const result: CommandResult = await command({ larder, onEvent: renderer.onEvent, signal: stop.signal, quiet: renderer.stop }, args, options);
+    const result: CommandResult = await command(
+      { larder, onEvent: renderer.onEvent, signal: stop.signal, quiet: renderer.stop },
+      args,
+      options,
+    );
     renderer.stop();
     await renderResult(result, json);
     return result.exitCode ?? 0;
@@ -163,7 +234,10 @@ async function execute(described: Described, args: readonly string[], options: R
     return described.name === 'run' ? RUN_FAILED : isLarderError(error) ? error.exitCode : 70;
   } finally {
     // A store that could not be opened has been reported above.
-    await store?.then((opened) => opened.close(), () => undefined);
+    await store?.then(
+      (opened) => opened.close(),
+      () => undefined,
+    );
   }
 }
 
@@ -183,7 +257,10 @@ function logLevel(debug: boolean): LogLevel {
   const known: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
   const level = known.find((name) => name === wanted);
   if (level !== undefined) return level;
-  throw new LarderError('LARDER_FLAGS_INVALID', `LARDER_LOG: ${JSON.stringify(wanted)}: expected one of ${known.join(', ')}`);
+  throw new LarderError(
+    'LARDER_FLAGS_INVALID',
+    `LARDER_LOG: ${JSON.stringify(wanted)}: expected one of ${known.join(', ')}`,
+  );
 }
 
 function usageStatus(argv: readonly string[]): number {

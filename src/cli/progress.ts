@@ -54,12 +54,18 @@ export class Progress {
     switch (event.type) {
       case 'plan':
         for (const { layer, size, state } of event.layers) {
-          if (state === 'fetch') this.#layers.set(layer, { digest: layer, size, received: 0, written: 0, startedAtMs: 0, state: 'waiting' });
+          if (state === 'fetch')
+            this.#layers.set(layer, { digest: layer, size, received: 0, written: 0, startedAtMs: 0, state: 'waiting' });
         }
         return;
       case 'layer-start':
         this.#resumed += event.resumedFrom;
-        this.#update(event.layer, { size: event.size, received: event.resumedFrom, startedAtMs: this.#now(), state: 'fetching' });
+        this.#update(event.layer, {
+          size: event.size,
+          received: event.resumedFrom,
+          startedAtMs: this.#now(),
+          state: 'fetching',
+        });
         return;
       case 'layer-progress':
         this.#update(event.layer, { received: event.received, written: event.written });
@@ -68,7 +74,11 @@ export class Progress {
         this.#update(event.layer, { state: event.reason === 'another-process' ? 'other' : 'waiting' });
         return;
       case 'layer-done':
-        this.#update(event.layer, { received: this.#layers.get(event.layer)?.size ?? 0, written: event.written, state: 'done' });
+        this.#update(event.layer, {
+          received: this.#layers.get(event.layer)?.size ?? 0,
+          written: event.written,
+          state: 'done',
+        });
         return;
       default:
     }
@@ -90,9 +100,13 @@ export class Progress {
         return `${event.layers.length} layers, ${missing.length} to fetch, ${formatBytes(bytes)}`;
       }
       case 'layer-start':
-        return event.resumedFrom > 0 ? `layer ${shortDigest(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}` : undefined;
+        return event.resumedFrom > 0
+          ? `layer ${shortDigest(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}`
+          : undefined;
       case 'layer-wait':
-        return event.reason === 'another-process' ? `layer ${shortDigest(event.layer)}: another process is fetching it, waiting` : undefined;
+        return event.reason === 'another-process'
+          ? `layer ${shortDigest(event.layer)}: another process is fetching it, waiting`
+          : undefined;
       case 'layer-done':
         return `layer ${shortDigest(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
       case 'retry':
@@ -123,7 +137,9 @@ export class Progress {
       this.#erase();
       return;
     }
-    const lines = [...busy.map((layer) => this.#bar(layer, now)), this.#total(now)].map((line) => line.slice(0, this.#out.columns - 1));
+    const lines = [...busy.map((layer) => this.#bar(layer, now)), this.#total(now)].map((line) =>
+      line.slice(0, this.#out.columns - 1),
+    );
     const back = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : '';
     this.#out.write(`${back}${lines.map((line) => `${line}\u001b[K\n`).join('')}\u001b[0J`);
     this.#drawn = lines.length;

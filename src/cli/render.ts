@@ -13,15 +13,25 @@ export async function renderResult(result: CommandResult, json: boolean): Promis
     return;
   }
   if (json && result.data !== undefined) await write(process.stdout, `${JSON.stringify(result.data, undefined, 2)}\n`);
-  else if (result.text !== undefined && result.text !== '') await write(result.exitCode === 126 || result.exitCode === 127 ? process.stderr : process.stdout, `${result.text}\n`);
+  else if (result.text !== undefined && result.text !== '')
+    await write(
+      result.exitCode === 126 || result.exitCode === 127 ? process.stderr : process.stdout,
+      `${result.text}\n`,
+    );
 }
 
 /** One clear sentence and what to do; with `debug` the whole trail. */
-export async function renderError(error: unknown, { json, debug }: { readonly json: boolean; readonly debug: boolean }): Promise<void> {
+export async function renderError(
+  error: unknown,
+  { json, debug }: { readonly json: boolean; readonly debug: boolean },
+): Promise<void> {
   if (json) {
     const { stack, cause, ...shown } = serializeError(error);
     const kind = isLarderError(error) ? error.kind : 'internal';
-    await write(process.stderr, `${JSON.stringify({ error: { kind, ...shown, ...(debug ? { stack, cause } : {}) } }, undefined, 2)}\n`);
+    await write(
+      process.stderr,
+      `${JSON.stringify({ error: { kind, ...shown, ...(debug ? { stack, cause } : {}) } }, undefined, 2)}\n`,
+    );
     return;
   }
   await write(process.stderr, `larder: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -31,7 +41,10 @@ export async function renderError(error: unknown, { json, debug }: { readonly js
 }
 
 /** Listens to the work: bars on a terminal, lines elsewhere, nothing with `--json` but warnings. */
-export function eventRenderer(level: LogLevel, json: boolean): { readonly onEvent: OnEvent; readonly stop: () => void } {
+export function eventRenderer(
+  level: LogLevel,
+  json: boolean,
+): { readonly onEvent: OnEvent; readonly stop: () => void } {
   const progress = new Progress({
     write: (text) => void process.stderr.write(text),
     isTTY: process.stderr.isTTY === true && !json,
@@ -52,7 +65,8 @@ function isUnexplained(error: LarderError): boolean {
 
 function trail(error: unknown): string {
   const lines: string[] = [];
-  for (let current: unknown = error; current instanceof Error; current = current.cause) lines.push(current.stack ?? current.message);
+  for (let current: unknown = error; current instanceof Error; current = current.cause)
+    lines.push(current.stack ?? current.message);
   return lines.join('\ncaused by: ');
 }
 

@@ -24,14 +24,22 @@ interface Group {
 }
 
 /** Rejects with LARDER_CONFIG_INVALID for a name that the image does not have. */
-export async function resolveUser(wanted: RuntimeUser, fs: LazyImageFs): Promise<ResolvedUser & { readonly home: string }> {
+export async function resolveUser(
+  wanted: RuntimeUser,
+  fs: LazyImageFs,
+): Promise<ResolvedUser & { readonly home: string }> {
   const accounts = await readLines(fs, '/etc/passwd', parseAccount);
   const groups = await readLines(fs, '/etc/group', parseGroup);
-  const account = accounts.find(({ name, uid }) => (typeof wanted.user === 'string' ? name === wanted.user : uid === wanted.user));
+  const account = accounts.find(({ name, uid }) =>
+    typeof wanted.user === 'string' ? name === wanted.user : uid === wanted.user,
+  );
   if (account === undefined && typeof wanted.user === 'string') throw unknown('user', wanted.user);
   const gid = wanted.group === undefined ? (account?.gid ?? 0) : groupId(wanted.group, groups);
   // Who names a group gets that group alone, as with Docker.
-  const additional = wanted.group === undefined ? groups.filter((group) => account !== undefined && group.members.includes(account.name)) : [];
+  const additional =
+    wanted.group === undefined
+      ? groups.filter((group) => account !== undefined && group.members.includes(account.name))
+      : [];
   return {
     uid: account?.uid ?? Number(wanted.user),
     gid,
@@ -47,7 +55,11 @@ function groupId(wanted: number | string, groups: readonly Group[]): number {
   return group.gid;
 }
 
-async function readLines<T>(fs: LazyImageFs, path: string, parse: (fields: readonly string[]) => T | undefined): Promise<T[]> {
+async function readLines<T>(
+  fs: LazyImageFs,
+  path: string,
+  parse: (fields: readonly string[]) => T | undefined,
+): Promise<T[]> {
   if (!(await fs.exists(path)) || (await fs.stat(path)).type !== 'file') return [];
   const text = (await fs.readFile(path, { maxBytes: MAX_BYTES })).toString('utf8');
   return text

@@ -11,12 +11,12 @@
  * durable before anything is looked for, so what was found cannot be pruned before it is recorded or claimed (I5).
  */
 import { setMaxListeners } from 'node:events';
-import { Semaphore, SingleFlight, type SharedWork } from '../concurrency.js';
+import { Semaphore, type SharedWork, SingleFlight } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { isLarderError, LarderError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
-import type { LayerStore } from '../layers/layer-store.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-job.js';
+import type { LayerStore } from '../layers/layer-store.js';
 import type { MergedImages } from '../layers/merged-images.js';
 import type { Layout } from '../layout.js';
 import type { StoreLock } from '../linux/store-lock.js';
@@ -91,7 +91,11 @@ export class DockerStore implements Store {
     }
   }
 
-  async prune(excludedImages: readonly Image[], activeLayerPaths: ReadonlySet<string>, options: PruneOptions = {}): Promise<void> {
+  async prune(
+    excludedImages: readonly Image[],
+    activeLayerPaths: ReadonlySet<string>,
+    options: PruneOptions = {},
+  ): Promise<void> {
     // Without a platform the name protects the image on every platform.
     const excluded = excludedImages.map(dockerImage).map(({ name, platform }) => ({
       reference: formatReference(parseReference(name)),
@@ -122,7 +126,8 @@ export class DockerStore implements Store {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const known = this.#parts.metadata.get(name, !ask, platform);
       if (known !== undefined && (await this.#leased(lease, known))) {
-        if (cached) options.onEvent?.({ type: 'resolved', reference: name, digest: known.digest, platform, cached: true });
+        if (cached)
+          options.onEvent?.({ type: 'resolved', reference: name, digest: known.digest, platform, cached: true });
         await this.#parts.metadata.touch({ reference: name, platform });
         return known;
       }
@@ -149,9 +154,18 @@ export class DockerStore implements Store {
     try {
       onEvent({ type: 'resolve', reference: name });
       const resolved = await puller.resolve(reference, { ...shared, platform });
-      onEvent({ type: 'resolved', reference: name, digest: resolved.digest, platform: resolved.platform, cached: false });
+      onEvent({
+        type: 'resolved',
+        reference: name,
+        digest: resolved.digest,
+        platform: resolved.platform,
+        cached: false,
+      });
       const layers = withoutRepeats(resolved.layers);
-      await lease.add({ layers: layers.map((layer) => layer.diffId), blobs: resolved.documents.map((document) => document.digest) });
+      await lease.add({
+        layers: layers.map((layer) => layer.diffId),
+        blobs: resolved.documents.map((document) => document.digest),
+      });
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
       await this.#fetchMissing(reference, layers, { ...shared, platform });
       const record = recordOf(name, platform, resolved, layers);
@@ -178,7 +192,11 @@ export class DockerStore implements Store {
     await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
   }
 
-  async #fetchMissing(reference: Reference, layers: readonly ImageLayer[], shared: SharedWork & { platform: string }): Promise<void> {
+  async #fetchMissing(
+    reference: Reference,
+    layers: readonly ImageLayer[],
+    shared: SharedWork & { platform: string },
+  ): Promise<void> {
     const missing: ImageLayer[] = [];
     for (const layer of layers) if (!(await this.#parts.layers.has(layer.diffId))) missing.push(layer);
     const states = layers.map((layer) => ({
@@ -199,7 +217,15 @@ export class DockerStore implements Store {
     const onWait = (): void => onEvent({ type: 'layer-wait', layer: layer.digest, reason: 'another-process' });
     await using ingest = await content.openIngest(layer.digest, { signal, onWait });
     if (await layers.has(layer.diffId)) {
-      onEvent({ type: 'layer-done', layer: layer.digest, diffId: layer.diffId, received: 0, written: 0, entries: 0, ms: 0 });
+      onEvent({
+        type: 'layer-done',
+        layer: layer.digest,
+        diffId: layer.diffId,
+        received: 0,
+        written: 0,
+        entries: 0,
+        ms: 0,
+      });
       return;
     }
     await using staging = await layers.stage();
@@ -246,7 +272,10 @@ export function blobsOf(record: ImageRecord): ImageRecord['digest'][] {
 
 function dockerImage(image: Image): DockerImage {
   if (image.type === 'docker') return image;
-  throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `docker store: an image of type ${image.type} is not in this store`);
+  throw new LarderError(
+    'LARDER_IMAGE_TYPE_UNSUPPORTED',
+    `docker store: an image of type ${image.type} is not in this store`,
+  );
 }
 
 /**
@@ -258,10 +287,25 @@ function withoutRepeats(layers: readonly ImageLayer[]): ImageLayer[] {
   return layers.filter((layer, i) => last.get(layer.diffId) === i);
 }
 
-function recordOf(reference: string, platform: string, resolved: ResolvedImage, layers: readonly ImageLayer[]): ImageRecord {
+function recordOf(
+  reference: string,
+  platform: string,
+  resolved: ResolvedImage,
+  layers: readonly ImageLayer[],
+): ImageRecord {
   const nowMs = Date.now();
   const { digest, manifest, config } = resolved;
-  return { type: 'docker', reference, platform, digest, manifest, config, layers, createdAtMs: nowMs, lastUsedAtMs: nowMs };
+  return {
+    type: 'docker',
+    reference,
+    platform,
+    digest,
+    manifest,
+    config,
+    layers,
+    createdAtMs: nowMs,
+    lastUsedAtMs: nowMs,
+  };
 }
 
 function progressOf(layer: ImageLayer, onEvent: OnEvent): (message: unknown) => void {

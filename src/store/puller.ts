@@ -3,10 +3,10 @@
  * (`layerSource`); it writes nothing. The store verifies, writes and records.
  */
 import type { OperationOptions } from '../events.js';
+import type { ImageLayer } from '../metadata/records.js';
 import type { AskGrant } from '../registry/blob.js';
 import type { Digest } from '../spec/digest.js';
 import type { ImageConfig } from '../spec/image-config.js';
-import type { ImageLayer } from '../metadata/records.js';
 import type { Reference } from '../spec/reference.js';
 
 /** Bytes as received, verified against their digest. */

@@ -57,7 +57,10 @@ export class RegistryPuller implements Puller {
     let current = top.manifest;
     for (let depth = 0; current.kind === 'index'; depth++) {
       if (depth === MAX_NESTING) {
-        throw new LarderError('LARDER_MANIFEST_INVALID', `${doing}: image indexes are nested more than ${MAX_NESTING} deep`);
+        throw new LarderError(
+          'LARDER_MANIFEST_INVALID',
+          `${doing}: image indexes are nested more than ${MAX_NESTING} deep`,
+        );
       }
       const entry = selectPlatform(current.manifests, wanted, doing);
       const next = await this.#client.fetchManifest(reference, entry, request);
@@ -73,10 +76,14 @@ function platformOf(image: ImageConfig, wanted: Platform, doing: string): Platfo
   const offered = platformOfConfig(image);
   if (offered === undefined) return wanted;
   if (platformMatches(offered, wanted)) return offered;
-  throw new LarderError('LARDER_PLATFORM_NOT_FOUND', `${doing}: the image is for ${formatPlatform(offered)}, not for ${formatPlatform(wanted)}`, {
-    hint: `choose with --platform ${formatPlatform(offered)}`,
-    details: { wanted: formatPlatform(wanted), there: formatPlatform(offered) },
-  });
+  throw new LarderError(
+    'LARDER_PLATFORM_NOT_FOUND',
+    `${doing}: the image is for ${formatPlatform(offered)}, not for ${formatPlatform(wanted)}`,
+    {
+      hint: `choose with --platform ${formatPlatform(offered)}`,
+      details: { wanted: formatPlatform(wanted), there: formatPlatform(offered) },
+    },
+  );
 }
 
 function layersOf(manifest: ImageManifest, image: ImageConfig): ImageLayer[] {

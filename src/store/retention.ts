@@ -16,7 +16,7 @@ import type { Claims } from '../metadata/claims.js';
 import type { Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import type { ImageRecord } from '../metadata/records.js';
-import { chainIdOf, type Digest, type DiffId, hexOf } from '../spec/digest.js';
+import { chainIdOf, type DiffId, type Digest, hexOf } from '../spec/digest.js';
 import { mergedKeyOf } from '../tree/merged-key.js';
 import type { PruneOptions } from './store.js';
 
@@ -64,12 +64,19 @@ export class Retention {
       blobExists: (digest) => content.has(digest),
     });
     for (const { reference, platform, missing } of dropped) {
-      onEvent?.({ type: 'warning', message: `${reference} (${platform}) is forgotten: ${missing.join(', ')} is not on disk` });
+      onEvent?.({
+        type: 'warning',
+        message: `${reference} (${platform}) is forgotten: ${missing.join(', ')} is not on disk`,
+      });
     }
   }
 
   /** The caller holds the store lock exclusively. */
-  async prune(excluded: readonly Excluded[], activeLayerPaths: ReadonlySet<string>, options: PruneOptions): Promise<void> {
+  async prune(
+    excluded: readonly Excluded[],
+    activeLayerPaths: ReadonlySet<string>,
+    options: PruneOptions,
+  ): Promise<void> {
     const doomed = [...this.#parts.metadata.list()].filter((record) => !this.#isKept(record, excluded));
     await this.#forget(doomed, options);
     await this.#retireUnheld(doomed, activeLayerPaths, options);
@@ -109,7 +116,8 @@ export class Retention {
   /** Excluded by name, or in the hands of a pull that has not been disposed. */
   #isKept(record: ImageRecord, excluded: readonly Excluded[]): boolean {
     const named = excluded.some(
-      ({ reference, platform }) => reference === record.reference && (platform === undefined || platform === record.platform),
+      ({ reference, platform }) =>
+        reference === record.reference && (platform === undefined || platform === record.platform),
     );
     return named || this.#parts.leases.listLive().some((lease) => lease.blobs.includes(record.config));
   }
@@ -117,9 +125,14 @@ export class Retention {
   #refuseUsed(record: ImageRecord): void {
     const users = this.#parts.claims
       .list()
-      .filter((claim) => claim.images.some((image) => image.reference === record.reference && image.platform === record.platform))
+      .filter((claim) =>
+        claim.images.some((image) => image.reference === record.reference && image.platform === record.platform),
+      )
       .map((claim) => `container ${claim.container}`);
-    const pulls = this.#parts.leases.listLive().filter((lease) => lease.blobs.includes(record.config)).map(() => 'a running pull');
+    const pulls = this.#parts.leases
+      .listLive()
+      .filter((lease) => lease.blobs.includes(record.config))
+      .map(() => 'a running pull');
     const [user] = [...users, ...pulls];
     if (user === undefined) return;
     throw new LarderError('LARDER_IMAGE_IN_USE', `remove ${record.reference}: ${user} uses it`, {
@@ -134,7 +147,11 @@ export class Retention {
     }
   }
 
-  async #retireUnheld(doomed: readonly ImageRecord[], activeLayerPaths: ReadonlySet<string>, options: PruneOptions): Promise<void> {
+  async #retireUnheld(
+    doomed: readonly ImageRecord[],
+    activeLayerPaths: ReadonlySet<string>,
+    options: PruneOptions,
+  ): Promise<void> {
     const { dryRun = false, onEvent } = options;
     const keep = this.#keep(doomed);
     for await (const { diffId, record } of this.#parts.layers.list()) {
@@ -156,7 +173,10 @@ export class Retention {
     const records = [...this.#parts.allImages()].filter((record) => !forgotten.some((other) => isSame(record, other)));
     const claims = this.#parts.claims.list();
     const leases = this.#parts.leases.listLive();
-    const stacks = [...records.map((record) => record.layers.map((layer) => layer.diffId)), ...claims.map((claim) => claim.layers)];
+    const stacks = [
+      ...records.map((record) => record.layers.map((layer) => layer.diffId)),
+      ...claims.map((claim) => claim.layers),
+    ];
     return {
       layers: new Set([...stacks.flat(), ...leases.flatMap((lease) => lease.layers)]),
       blobs: new Set([...records.flatMap(documentsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
@@ -181,7 +201,12 @@ function documentsOf(record: ImageRecord): Digest[] {
   return [record.digest, record.manifest, record.config];
 }
 
-async function retireAll(files: DerivedFiles, keep: ReadonlySet<string>, dryRun: boolean, onEvent: OnEvent | undefined): Promise<void> {
+async function retireAll(
+  files: DerivedFiles,
+  keep: ReadonlySet<string>,
+  dryRun: boolean,
+  onEvent: OnEvent | undefined,
+): Promise<void> {
   for (const { key, size } of await files.list()) {
     if (keep.has(key)) continue;
     if (!dryRun) await files.retire(key);

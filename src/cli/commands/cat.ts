@@ -18,7 +18,10 @@ export const cat: Command = async ({ larder, onEvent, signal, quiet }, [referenc
   }
 };
 
-async function* stream(bytes: AsyncIterable<Uint8Array>, done: () => Promise<void>): AsyncGenerator<Uint8Array, void, void> {
+async function* stream(
+  bytes: AsyncIterable<Uint8Array>,
+  done: () => Promise<void>,
+): AsyncGenerator<Uint8Array, void, void> {
   try {
     yield* bytes;
   } finally {

@@ -15,6 +15,9 @@ export const containers: Command = async ({ larder }) => {
   ]);
   return {
     data: claims,
-    text: claims.length === 0 ? 'no containers' : formatTable(['CONTAINER', 'IMAGE', 'BACKEND', 'MADE', 'ROOT FILESYSTEM'], rows),
+    text:
+      claims.length === 0
+        ? 'no containers'
+        : formatTable(['CONTAINER', 'IMAGE', 'BACKEND', 'MADE', 'ROOT FILESYSTEM'], rows),
   };
 };

@@ -1,6 +1,6 @@
+import { familiarReference, parseReference } from '../../spec/reference.js';
 import type { Command } from '../command.js';
 import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
-import { familiarReference, parseReference } from '../../spec/reference.js';
 
 /** `larder images` */
 export const images: Command = async ({ larder }) => {
@@ -17,6 +17,9 @@ export const images: Command = async ({ larder }) => {
   ]);
   return {
     data: list,
-    text: list.length === 0 ? 'no images' : formatTable(['IMAGE', 'ID', 'PLATFORM', 'LAYERS', 'SIZE', 'PULLED', 'CONTAINERS'], rows),
+    text:
+      list.length === 0
+        ? 'no images'
+        : formatTable(['IMAGE', 'ID', 'PLATFORM', 'LAYERS', 'SIZE', 'PULLED', 'CONTAINERS'], rows),
   };
 };

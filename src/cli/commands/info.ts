@@ -11,9 +11,17 @@ export const info: Command = async ({ larder }) => {
     ['layers', `${facts.layers}, ${formatBytes(facts.layerBytes)}`],
     ['containers', String(facts.containers)],
     ['platform', facts.platform],
-    ['decoders', Object.entries(facts.decoders).map(([name, decoder]) => `${name}: ${decoder}`).join(', ')],
+    [
+      'decoders',
+      Object.entries(facts.decoders)
+        .map(([name, decoder]) => `${name}: ${decoder}`)
+        .join(', '),
+    ],
     ['backend', chosen],
-    ...facts.backends.map(({ name, usable, reason }) => [`  ${name}`, `${usable ? 'usable' : 'not usable'}: ${reason}`]),
+    ...facts.backends.map(({ name, usable, reason }) => [
+      `  ${name}`,
+      `${usable ? 'usable' : 'not usable'}: ${reason}`,
+    ]),
   ];
   return { data: facts, text: lines.map(([name = '', value = '']) => `${name.padEnd(12)} ${value}`).join('\n') };
 };

@@ -38,7 +38,8 @@ async function list(fs: LazyImageFs, path: string, recursive: boolean): Promise<
     return entries;
   }
   const base = Buffer.from(path.endsWith('/') ? path : `${path}/`);
-  for (const entry of await fs.readdir(path)) entries.push(await listed(fs, Buffer.concat([base, entry.bytes]), entry.name));
+  for (const entry of await fs.readdir(path))
+    entries.push(await listed(fs, Buffer.concat([base, entry.bytes]), entry.name));
   return entries;
 }
 
@@ -48,9 +49,16 @@ async function listed(fs: LazyImageFs, path: string | Uint8Array, shown: string)
 }
 
 function longLine({ path, stat, target }: Listed): string {
-  const size = stat.type === 'character' || stat.type === 'block' ? `${stat.devMajor}, ${stat.devMinor}` : String(stat.size);
+  const size =
+    stat.type === 'character' || stat.type === 'block' ? `${stat.devMajor}, ${stat.devMinor}` : String(stat.size);
   const time = timeOf(stat.mtime);
-  const columns = [modeText(stat), String(stat.nlink).padStart(3), `${stat.uid}:${stat.gid}`.padEnd(11), size.padStart(11), time];
+  const columns = [
+    modeText(stat),
+    String(stat.nlink).padStart(3),
+    `${stat.uid}:${stat.gid}`.padEnd(11),
+    size.padStart(11),
+    time,
+  ];
   return `${columns.join(' ')} ${path}${target === undefined ? '' : ` -> ${target}`}`;
 }
 
@@ -60,7 +68,9 @@ function timeOf(seconds: number): string {
 }
 
 function modeText({ type, mode }: ImageStat): string {
-  const bits = [0o400, 0o200, 0o100, 0o40, 0o20, 0o10, 4, 2, 1].map((bit, i) => ((mode & bit) === 0 ? '-' : 'rwx'.charAt(i % 3)));
+  const bits = [0o400, 0o200, 0o100, 0o40, 0o20, 0o10, 4, 2, 1].map((bit, i) =>
+    (mode & bit) === 0 ? '-' : 'rwx'.charAt(i % 3),
+  );
   const special = (bit: number, place: number, letter: string): void => {
     if ((mode & bit) !== 0) bits[place] = bits[place] === 'x' ? letter : letter.toUpperCase();
   };

@@ -13,7 +13,12 @@ export const pull: Command = async ({ larder, onEvent, signal }, references, opt
   }
   return {
     data: pulled.length === 1 ? pulled[0] : pulled,
-    text: pulled.map((image) => `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${image.layers.length} layers, ${formatBytes(image.size)} compressed`).join('\n'),
+    text: pulled
+      .map(
+        (image) =>
+          `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${image.layers.length} layers, ${formatBytes(image.size)} compressed`,
+      )
+      .join('\n'),
   };
 };
 
@@ -25,7 +30,13 @@ interface PulledSummary {
   readonly imageId: string;
   /** Bytes as transferred. */
   readonly size: number;
-  readonly layers: readonly { readonly diffId: string; readonly digest: string; readonly size: number; readonly mediaType: string; readonly path: string }[];
+  readonly layers: readonly {
+    readonly diffId: string;
+    readonly digest: string;
+    readonly size: number;
+    readonly mediaType: string;
+    readonly path: string;
+  }[];
 }
 
 function describe({ record, info }: PulledImage): PulledSummary {

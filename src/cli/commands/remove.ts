@@ -6,7 +6,8 @@ import { formatBytes } from '../format.js';
 export const remove: Command = async ({ larder, onEvent, signal }, references, options) => {
   const store = await larder();
   const reports: PruneReport[] = [];
-  for (const reference of references) reports.push(await store.remove(reference, { onEvent, signal, ...platformOption(options) }));
+  for (const reference of references)
+    reports.push(await store.remove(reference, { onEvent, signal, ...platformOption(options) }));
   const report = sum(reports);
   return { data: report, text: sentence(report, false) };
 };

@@ -60,16 +60,30 @@ async function processOf(image: PulledImage, command: readonly string[], options
   const tail = command.length > 0 ? command : entrypoint === undefined ? runtime.cmd : [];
   const args = [...head, ...tail];
   if (args.length === 0) {
-    throw new LarderError('LARDER_REQUEST_INVALID', `run ${image.reference}: the image names no command`, { hint: 'give one after --' });
+    throw new LarderError('LARDER_REQUEST_INVALID', `run ${image.reference}: the image names no command`, {
+      hint: 'give one after --',
+    });
   }
   const user = textOption(options, 'user');
-  const { home, ...ids } = await resolveUser(user === undefined ? runtime.user : parseRuntimeUser(user, () => badUser(user)), image.fs);
+  const { home, ...ids } = await resolveUser(
+    user === undefined ? runtime.user : parseRuntimeUser(user, () => badUser(user)),
+    image.fs,
+  );
   const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  return { args, env: environment(runtime.env, listOption(options, 'env'), home, terminal), cwd: textOption(options, 'workdir') ?? runtime.cwd, user: ids, terminal };
+  return {
+    args,
+    env: environment(runtime.env, listOption(options, 'env'), home, terminal),
+    cwd: textOption(options, 'workdir') ?? runtime.cwd,
+    user: ids,
+    terminal,
+  };
 }
 
 function badUser(user: string): LarderError {
-  return new LarderError('LARDER_REQUEST_INVALID', `run: --user ${JSON.stringify(user)}: not user[:group], names or ids`);
+  return new LarderError(
+    'LARDER_REQUEST_INVALID',
+    `run: --user ${JSON.stringify(user)}: not user[:group], names or ids`,
+  );
 }
 
 /** The image's variables, then the caller's; `NAME` alone takes the host's value. */
@@ -88,9 +102,14 @@ function environment(image: readonly string[], given: readonly string[], home: s
 }
 
 /** Looks the program up in the image first: runtimes say less clearly that it is not there. */
-async function findProgram(fs: LazyImageFs, { args: [program = ''], env, cwd }: ProcessSpec): Promise<{ exitCode: number; text: string } | undefined> {
+async function findProgram(
+  fs: LazyImageFs,
+  { args: [program = ''], env, cwd }: ProcessSpec,
+): Promise<{ exitCode: number; text: string } | undefined> {
   const path = env.find((entry) => entry.startsWith('PATH='))?.slice(5) ?? DEFAULT_PATH;
-  const places = program.includes('/') ? [join(cwd, program)] : path.split(delimiter).map((directory) => join(directory, program));
+  const places = program.includes('/')
+    ? [join(cwd, program)]
+    : path.split(delimiter).map((directory) => join(directory, program));
   let found: string | undefined;
   for (const place of program.startsWith('/') ? [program] : places) {
     if (!(await fs.exists(place))) continue;
@@ -98,11 +117,18 @@ async function findProgram(fs: LazyImageFs, { args: [program = ''], env, cwd }: 
     if (stat.type === 'file' && (stat.mode & 0o111) !== 0) return undefined;
     found ??= place;
   }
-  if (found !== undefined) return { exitCode: NOT_EXECUTABLE, text: `larder: run: ${found}: not an executable file in the image` };
+  if (found !== undefined)
+    return { exitCode: NOT_EXECUTABLE, text: `larder: run: ${found}: not an executable file in the image` };
   return { exitCode: NOT_FOUND, text: `larder: run: ${program}: not found in the image` };
 }
 
-async function runBundle(runtime: string, id: string, rootfs: string, process: ProcessSpec, options: Options): Promise<number> {
+async function runBundle(
+  runtime: string,
+  id: string,
+  rootfs: string,
+  process: ProcessSpec,
+  options: Options,
+): Promise<number> {
   const directory = dirname(rootfs);
   const bundle = join(directory, 'bundle');
   await mkdir(bundle, { mode: 0o700 });
@@ -117,7 +143,15 @@ async function runBundle(runtime: string, id: string, rootfs: string, process: P
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
   const log = join(bundle, 'log');
   // A state directory of its own: no other container of the host can have the same name.
-  const globals = ['--root', join(directory, 'runtime'), '--log', log, '--log-format', 'json', ...withoutCgroups(runtime)];
+  const globals = [
+    '--root',
+    join(directory, 'runtime'),
+    '--log',
+    log,
+    '--log-format',
+    'json',
+    ...withoutCgroups(runtime),
+  ];
   const status = await foreground(runtime, [...globals, 'run', '--bundle', bundle, id]);
   await foreground(runtime, [...globals, 'delete', '--force', id], 'ignore');
   if (status !== 0) await refuseRuntimeFailure(runtime, log);
@@ -125,7 +159,11 @@ async function runBundle(runtime: string, id: string, rootfs: string, process: P
 }
 
 /** The program's standard streams are ours; signals that reach us go on to it. */
-async function foreground(runtime: string, args: readonly string[], stdio: 'inherit' | 'ignore' = 'inherit'): Promise<number> {
+async function foreground(
+  runtime: string,
+  args: readonly string[],
+  stdio: 'inherit' | 'ignore' = 'inherit',
+): Promise<number> {
   const child = spawn(runtime, args, { stdio });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
   const forward = (signal: NodeJS.Signals): void => forwardSignal(child, signal);
@@ -173,13 +211,19 @@ async function readLog(path: string): Promise<{ level?: string; msg?: string }[]
 function findRuntime(wanted: string | undefined): string {
   const candidates = wanted !== undefined ? [wanted] : isCgroup2() ? ['crun', 'runc'] : ['runc', 'crun'];
   for (const name of candidates) {
-    const places = name.includes('/') ? [name] : (process.env['PATH'] ?? DEFAULT_PATH).split(delimiter).map((d) => join(d, name));
+    const places = name.includes('/')
+      ? [name]
+      : (process.env['PATH'] ?? DEFAULT_PATH).split(delimiter).map((d) => join(d, name));
     const found = places.find(isExecutable);
     if (found !== undefined) return found;
   }
-  throw new LarderError('LARDER_BACKEND_UNAVAILABLE', `run: found neither ${candidates.join(' nor ')} on this machine`, {
-    hint: 'install runc or crun, or name a runtime with --runtime',
-  });
+  throw new LarderError(
+    'LARDER_BACKEND_UNAVAILABLE',
+    `run: found neither ${candidates.join(' nor ')} on this machine`,
+    {
+      hint: 'install runc or crun, or name a runtime with --runtime',
+    },
+  );
 }
 
 function isExecutable(path: string): boolean {
