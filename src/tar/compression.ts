@@ -4,8 +4,8 @@
  *
  * Several decoders exist for each compression; the fastest that works here is taken: libraries of the host through
  * koffi (ISA-L, libzstd), then Node's own zlib, and WebAssembly for zstd (Node's own zstd exists in few versions and
- * stops after the first frame). All give the same bytes and refuse the same inputs (one
- * difference is told at {@link openIsal}); the tests run every decoder over the same inputs.
+ * stops after the first frame). All give the same bytes and refuse the same inputs; the tests run every decoder over
+ * the same inputs.
  *
  * Accepted: gzip of several members, followed by zeros; zstd of several frames, skippable ones among them, whose
  * window is at most 128 MiB. Refused as LARDER_LAYER_CORRUPT: everything else, an empty stream and a cut one included.

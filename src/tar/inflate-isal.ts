@@ -24,13 +24,13 @@ const CRC_FLAG = 21_172 / 4;
 const BLOCK_FINISH = 5;
 const ISAL_GZIP = 1;
 
+/** RFC 1952, 2.3.1: the fourth byte of a member; its upper bits must be zero, at which ISA-L does not look. */
+const FLAGS_AT = 3;
+const RESERVED_FLAGS = 0xe0;
+
 let library: Promise<Library | undefined> | undefined;
 
-/**
- * Undefined where libisal.so.2 or koffi is missing, or the library does not pass its self-test.
- *
- * The one known difference to zlib: ISA-L does not look at the reserved flag bits of a member's header.
- */
+/** Undefined where libisal.so.2 or koffi is missing, or the library does not pass its self-test. */
 export async function openIsal(layer: string): Promise<Inflater | undefined> {
   library ??= load();
   const isal = await library;
@@ -46,6 +46,8 @@ class IsalInflater implements Inflater {
   readonly #pointers = new BigUint64Array(this.#state.buffer);
   readonly #out = new Uint8Array(OUT_BYTES);
   #outAddress = 0n;
+  /** How many bytes into the next chunk a member's flags are; negative when they have been seen. */
+  #flagsAt = FLAGS_AT;
   #phase: 'start' | 'member' | 'between' | 'zeros' = 'start';
 
   constructor(isal: Library, layer: string) {
@@ -57,6 +59,7 @@ class IsalInflater implements Inflater {
     if (this.#phase === 'start' && chunk.length > 0) this.#begin();
     if (this.#phase === 'zeros') this.#checkZeros(chunk, 0);
     if (chunk.length === 0 || this.#phase === 'zeros') return;
+    this.#checkFlags(chunk, 0);
     this.#pointers[NEXT_IN] = this.#isal.address(chunk);
     this.#words[AVAIL_IN] = chunk.length;
     while (this.#inflateSome(chunk, out));
@@ -81,6 +84,8 @@ class IsalInflater implements Inflater {
       }
       this.#isal.reset(this.#state);
       words[CRC_FLAG] = ISAL_GZIP;
+      this.#flagsAt = FLAGS_AT;
+      this.#checkFlags(chunk, chunk.length - left);
     }
     this.#phase = 'member';
     this.#pointers[NEXT_OUT] = this.#outAddress;
@@ -101,6 +106,16 @@ class IsalInflater implements Inflater {
     this.#words[CRC_FLAG] = ISAL_GZIP;
     this.#outAddress = this.#isal.address(this.#out);
     this.#phase = 'member';
+  }
+
+  /** `from` is where the member, or what is left of its start, begins. */
+  #checkFlags(chunk: Uint8Array, from: number): void {
+    if (this.#flagsAt < 0) return;
+    const i = from + this.#flagsAt;
+    this.#flagsAt = i - chunk.length;
+    if (i < chunk.length && (at(chunk, i) & RESERVED_FLAGS) !== 0) {
+      throw damagedStream(this.#layer, 'gzip', 'a header has unknown flags');
+    }
   }
 
   #checkZeros(chunk: Uint8Array, from: number): void {
