@@ -40,7 +40,6 @@ export class Larder implements Tool {
 
   remove(reference: string): void {
     this.#run('remove', reference);
-    this.#run('prune');
   }
 
   #run(...args: readonly string[]): string {
