@@ -85,9 +85,12 @@ class Diff {
     if (gone.length > 0) this.#hide(above, gone, shared);
   }
 
-  /** Hiding everything at once is the same when nothing in this directory is to show through. */
+  /**
+   * Hiding everything at once is the same when nothing in this directory is to show through; but not for the root: the
+   * kernel merges the roots of all layers, whatever marks they have.
+   */
   #hide(directory: number, names: readonly Uint8Array[], shared: number): void {
-    if (shared === 0) this.#opaque[directory] = 1;
+    if (shared === 0 && directory !== 0) this.#opaque[directory] = 1;
     else this.#whiteouts.set(directory, names);
   }
 
