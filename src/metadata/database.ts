@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KeyedMutex } from '../concurrency.js';
 import { LarderError } from '../errors.js';
 import { ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
@@ -122,6 +123,8 @@ export class Database {
       return this.#bracket('BEGIN IMMEDIATE', () => work(writer));
     } finally {
       lock.release();
+      // All of the above may have run without a pause: who writes in a loop still leaves room for everybody else.
+      await nextTurn();
     }
   }
 

@@ -47,6 +47,11 @@ export interface References {
   readonly blobs: ReadonlySet<Digest>;
 }
 
+interface StoredRecord {
+  readonly id: number;
+  readonly record: ImageRecord;
+}
+
 /** Times of use closer together than this are one. */
 const TOUCH_GRANULARITY_MS = 60_000;
 
@@ -79,20 +84,19 @@ export class MetadataManager {
    * something is missing. Records that change meanwhile are left alone. Durable.
    */
   async recover(presence: Presence): Promise<readonly DroppedImage[]> {
-    const missing = await this.#missing(presence);
-    if (missing.size === 0) return [];
-    const broken = [...this.#records()]
+    // 1. The records, before looking: one that is put again from here on has a new id.
+    const records = [...this.#records()];
+    // 2. What the disk lacks.
+    const missing = await missingOf(records, presence);
+    const broken = records
       .map(({ id, record }) => ({ id, record, lacks: needsOf(record).filter((name) => missing.has(name)) }))
       .filter(({ lacks }) => lacks.length > 0);
-    await this.#database.transaction((writer) => {
-      // By id: a record that was put again meanwhile has a new one.
-      for (const { id } of broken) writer.run('DELETE FROM images WHERE id = ?', id);
-    });
-    return broken.map(({ record, lacks }) => ({
-      reference: record.reference,
-      platform: record.platform,
-      missing: lacks,
-    }));
+    if (broken.length === 0) return [];
+    // 3. By id, so that only what was looked at goes.
+    const dropped = await this.#database.transaction((writer) =>
+      broken.filter(({ id }) => writer.run('DELETE FROM images WHERE id = ?', id) > 0),
+    );
+    return dropped.map(({ record: { reference, platform }, lacks }) => ({ reference, platform, missing: lacks }));
   }
 
   /**
@@ -136,7 +140,7 @@ export class MetadataManager {
         const keep = references.has(reference) || exact.has(`${reference} ${platform}`);
         if (!keep) writer.run('DELETE FROM images WHERE id = ?', id);
       }
-      return { layers: new Set(this.#layers()), blobs: new Set(this.#blobs(['digest', 'manifest', 'config'])) };
+      return { layers: new Set(this.#layers()), blobs: new Set(this.#blobs()) };
     });
   }
 
@@ -193,12 +197,12 @@ export class MetadataManager {
     );
   }
 
-  #records(): IterableIterator<{ readonly id: number; readonly record: ImageRecord }> {
+  #records(): IterableIterator<StoredRecord> {
     return this.#collect(this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type));
   }
 
   /** Rows of one image after the other, each with one of its layers. */
-  *#collect(rows: readonly Row[]): IterableIterator<{ readonly id: number; readonly record: ImageRecord }> {
+  *#collect(rows: readonly Row[]): IterableIterator<StoredRecord> {
     for (let i = 0; i < rows.length; ) {
       const first = new RowReader(this.#database, rows[i] ?? {});
       const id = first.count('id');
@@ -228,21 +232,21 @@ export class MetadataManager {
     );
   }
 
-  #blobs(columns: readonly ('digest' | 'manifest' | 'config')[]): Digest[] {
-    const selects = columns.map((name) => `SELECT ${name} AS blob FROM images WHERE type = ?`);
-    const types = columns.map(() => this.#type);
+  #blobs(): Digest[] {
+    const selects = ['digest', 'manifest', 'config'].map((name) => `SELECT ${name} AS blob FROM images WHERE type = ?`);
+    const types = selects.map(() => this.#type);
     return column(this.#database, (row) => row.digest('blob'), selects.join(' UNION '), ...types);
   }
+}
 
-  /** Asks for each layer and blob once, however many images share it. */
-  async #missing(presence: Presence): Promise<Set<string>> {
-    const missing = new Set<string>();
-    for (const diffId of this.#layers()) if (!(await presence.layerExists(diffId))) missing.add(diffId);
-    for (const digest of this.#blobs(['manifest', 'config'])) {
-      if (!(await presence.blobExists(digest))) missing.add(digest);
-    }
-    return missing;
-  }
+/** Asks for each layer and blob once, however many images share it. */
+async function missingOf(records: readonly StoredRecord[], presence: Presence): Promise<Set<string>> {
+  const missing = new Set<string>();
+  const diffIds = new Set(records.flatMap(({ record }) => record.layers.map((layer) => layer.diffId)));
+  const digests = new Set(records.flatMap(({ record }) => [record.manifest, record.config]));
+  for (const diffId of diffIds) if (!(await presence.layerExists(diffId))) missing.add(diffId);
+  for (const digest of digests) if (!(await presence.blobExists(digest))) missing.add(digest);
+  return missing;
 }
 
 function needsOf(record: ImageRecord): readonly string[] {
