@@ -1,5 +1,4 @@
 /** The composition of backends: what they need of the store, and which of them works here. */
-import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BACKEND_NAMES, type Backend, type BackendName } from './backends/backend.js';
 import { BindBackend } from './backends/bind.js';
@@ -10,14 +9,13 @@ import { ErofsBackend } from './backends/erofs.js';
 import type { LayerAccess } from './backends/layer-access.js';
 import { OverlayBackend } from './backends/overlay.js';
 import type { RunTask } from './backends/tasks.js';
-import { errnoOf, LarderError, systemError } from './errors.js';
+import { LarderError } from './errors.js';
 import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
 import type { Layout } from './layout.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import { type DiffId, parseDiffId } from './spec/digest.js';
-import type { DerivedFiles } from './store/retention.js';
 import { mergedKeyOf } from './tree/merged-key.js';
 import type { WorkerPool } from './workers/pool.js';
 
@@ -89,29 +87,6 @@ export class Backends {
   }
 }
 
-/** What is under derived/<format>/`kind`/, recorded or not. */
-export function derivedFiles(
-  { layout, derived }: { readonly layout: Layout; readonly derived: Derived },
-  kind: 'merged' | 'chains',
-  retire: (key: string) => Promise<boolean>,
-): DerivedFiles {
-  const directory = join(layout.derived, kind);
-  const sizes = (): Map<string, number> =>
-    new Map(derived.list(kind === 'merged' ? 'merged' : 'chain').map(({ key, size }) => [key, size]));
-  return {
-    retire,
-    list: async () => {
-      const recorded = sizes();
-      const found = [];
-      for (const name of await namesIn(directory)) {
-        const key = /^([0-9a-f]{64})(?:\.erofs)?$/.exec(name)?.[1];
-        if (key !== undefined) found.push({ key, size: recorded.get(key) ?? (await stat(join(directory, name))).size });
-      }
-      return found;
-    },
-  };
-}
-
 function layerAccess({ layout, layers, merged, derived, claims }: BackendParts): LayerAccess {
   const diffIdsOf = (paths: readonly string[]): DiffId[] => paths.map(diffIdOf);
   return {
@@ -145,13 +120,4 @@ function layerAccess({ layout, layers, merged, derived, claims }: BackendParts):
 /** A layer path's last component is the DiffID's hex: the one place where a path is read back. */
 function diffIdOf(layerPath: string): DiffId {
   return parseDiffId(`sha256:${basename(layerPath)}`);
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
-  }
 }

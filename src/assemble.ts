@@ -5,16 +5,16 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BackendReport, Backends, derivedFiles } from './assemble-backends.js';
+import type { BackendReport, Backends } from './assemble-backends.js';
 import type { BackendName } from './backends/backend.js';
-import { type CheckOptions, type CheckParts, checkStore, type Finding } from './check.js';
+import type { CheckOptions, CheckParts, Finding } from './check.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
 import { isLarderError, LarderError, systemError } from './errors.js';
-import type { OperationOptions } from './events.js';
-import { Garbage } from './layers/garbage.js';
-import { LayerStore } from './layers/layer-store.js';
-import { MergedImages } from './layers/merged-images.js';
+import type { OnEvent, OperationOptions } from './events.js';
+import { derivedFiles } from './layers/derived-listing.js';
+import type { LayerStore } from './layers/layer-store.js';
+import type { MergedImages } from './layers/merged-images.js';
 import { Layout } from './layout.js';
 import { ensureDirectory } from './linux/durable.js';
 import { StoreLock } from './linux/store-lock.js';
@@ -26,21 +26,17 @@ import { History } from './metadata/history.js';
 import { Layers } from './metadata/layers.js';
 import { Leases } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
-import { Provisioner } from './provisioner.js';
-import { PulledImage } from './pulled-image.js';
-import { loadDockerConfig, parseDockerConfig } from './registry/credentials.js';
-import { RegistryClient } from './registry/registry-client.js';
+import type { Provisioner } from './provisioner.js';
+import type { PulledImage } from './pulled-image.js';
+import type { RegistryClient } from './registry/registry-client.js';
 import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
-import { parseImageConfig } from './spec/image-config.js';
-import { DockerStore } from './store/docker-store.js';
-import { RegistryPuller } from './store/registry-puller.js';
-import { Retention } from './store/retention.js';
+import type { DockerStore } from './store/docker-store.js';
+import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
 import { prepareRoot } from './store-root.js';
-import { listDecoders } from './tar/compression.js';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './tar/entry.js';
-import { ImageFs } from './tree/image-fs.js';
+import type { ImageFs, TreeSource } from './tree/image-fs.js';
 import { WorkerPool } from './workers/pool.js';
 
 export type { BackendReport } from './assemble-backends.js';
@@ -51,7 +47,6 @@ interface Working {
   readonly leases: Leases;
   readonly layers: LayerStore;
   readonly merged: MergedImages;
-  readonly backends: Backends;
   readonly retention: Retention;
 }
 
@@ -69,7 +64,7 @@ export class Assembly {
   readonly #pool: WorkerPool;
   #working: Promise<Working> | undefined;
   #docker: Promise<DockerStore> | undefined;
-  #client: Promise<RegistryClient> | undefined;
+  #backends: Promise<Backends> | undefined;
 
   private constructor(config: Config, layout: Layout, database: Database, content: ContentStore) {
     this.config = config;
@@ -97,7 +92,7 @@ export class Assembly {
   }
 
   async *check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
-    const { leases, layers } = await this.working();
+    const [{ leases, layers }, { checkStore }] = await Promise.all([this.working(), import('./check.js')]);
     yield* checkStore({ ...this.#parts(), leases, layers }, options);
   }
 
@@ -112,7 +107,7 @@ export class Assembly {
 
   /** The backend that images are pulled for: the automatic choice, or `copy` where nothing works. */
   async pullBackend(): Promise<BackendName> {
-    const { backends } = await this.working();
+    const backends = await this.backends();
     try {
       return (await backends.choose()).name;
     } catch (error) {
@@ -121,12 +116,21 @@ export class Assembly {
     }
   }
 
+  async backends(): Promise<Backends> {
+    this.#backends ??= this.#makeBackends();
+    return this.#backends;
+  }
+
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
     return new Map<ImageType, Store>([['docker', await this.docker()]]);
   }
 
   async provisioner(): Promise<Provisioner> {
-    const { backends, retention } = await this.working();
+    const [backends, { retention }, { Provisioner }] = await Promise.all([
+      this.backends(),
+      this.working(),
+      import('./provisioner.js'),
+    ]);
     return new Provisioner({
       layout: this.layout,
       lock: this.#lock,
@@ -143,17 +147,22 @@ export class Assembly {
   }
 
   async backendReports(): Promise<{ chosen: BackendName | undefined; reports: readonly BackendReport[] }> {
-    return (await this.working()).backends.report();
+    return (await this.backends()).report();
   }
 
   /** Which decoder is used for each compression here. */
   async decoders(): Promise<Readonly<Record<string, string>>> {
+    const { listDecoders } = await import('./tar/compression.js');
     const [gzip, zstd] = await Promise.all([listDecoders('gzip'), listDecoders('zstd')]);
     return { gzip: gzip[0] ?? 'none', zstd: zstd[0] ?? 'none' };
   }
 
   async pulledImage(held: HeldImage): Promise<PulledImage> {
-    const { layers, merged } = await this.working();
+    const [{ layers, merged }, { parseImageConfig }, { PulledImage }] = await Promise.all([
+      this.working(),
+      import('./spec/image-config.js'),
+      import('./pulled-image.js'),
+    ]);
     const config = parseImageConfig(await this.content.read(held.record.config), held.record.reference);
     const diffIds = held.record.layers.map((layer) => layer.diffId);
     const diffIdAt = (i: number): DiffId => {
@@ -162,16 +171,16 @@ export class Assembly {
         throw new LarderError('LARDER_INTERNAL', `layer ${i} of ${held.record.reference}: there is none`);
       return diffId;
     };
-    const openFs = async (): Promise<ImageFs> =>
-      new ImageFs(await merged.tree(diffIds), {
-        openData: async (layer, source) => {
-          const file =
-            source === 'tar' ? await layers.openTar(diffIdAt(layer)) : await layers.openExtra(diffIdAt(layer));
-          if (file === undefined)
-            throw new LarderError('LARDER_INTERNAL', `layer ${diffIdAt(layer)}: it has no layer.extra`);
-          return file;
-        },
-      });
+    const openData: TreeSource['openData'] = async (layer, source) => {
+      const diffId = diffIdAt(layer);
+      const file = source === 'tar' ? await layers.openTar(diffId) : await layers.openExtra(diffId);
+      if (file === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${diffId}: it has no layer.extra`);
+      return file;
+    };
+    const openFs = async (): Promise<ImageFs> => {
+      const { ImageFs } = await import('./tree/image-fs.js');
+      return new ImageFs(await merged.tree(diffIds), { openData });
+    };
     return new PulledImage({ held, config, openFs });
   }
 
@@ -195,6 +204,12 @@ export class Assembly {
   async #start(): Promise<Working> {
     const { layout, layerRecords, derived, claims, content } = this;
     const pool = this.#pool;
+    const [{ LayerStore }, { MergedImages }, { Retention }, { Garbage }] = await Promise.all([
+      import('./layers/layer-store.js'),
+      import('./layers/merged-images.js'),
+      import('./store/retention.js'),
+      import('./layers/garbage.js'),
+    ]);
     for (const path of [layout.containers, layout.mounts]) await ensureDirectory(path, 0o700);
     await content.recover();
     const handle = await openHandle(layout);
@@ -222,7 +237,7 @@ export class Assembly {
     });
     await leases.recover();
     await layers.recover(async (id) => isHandleAlive(layout, id));
-    const backends = new Backends({ layout, layers, merged, derived, claims, pool, wanted: this.config.backend });
+    const gc = new Garbage(layout.gc);
     const retention = new Retention({
       layout,
       lock: this.#lock,
@@ -234,16 +249,19 @@ export class Assembly {
       merged: derivedFiles(this, 'merged', (key) => merged.retire(key)),
       chains: derivedFiles(this, 'chains', async (key) => {
         await derived.delete('chain', key);
-        return new Garbage(layout.gc).take(join(layout.derived, 'chains', key));
+        return gc.take(join(layout.derived, 'chains', key));
       }),
       allImages: () => this.metadata.list(),
     });
-    return { handle, leases, layers, merged, backends, retention };
+    return { handle, leases, layers, merged, retention };
   }
 
   async #makeDocker(): Promise<DockerStore> {
     const { leases, layers, merged, retention } = await this.working();
-    this.#client ??= this.#makeClient();
+    const [{ DockerStore }, { RegistryPuller }] = await Promise.all([
+      import('./store/docker-store.js'),
+      import('./store/registry-puller.js'),
+    ]);
     return new DockerStore({
       layout: this.layout,
       lock: this.#lock,
@@ -254,7 +272,7 @@ export class Assembly {
       layers,
       merged,
       pool: this.#pool,
-      puller: new RegistryPuller(await this.#client),
+      puller: new RegistryPuller((onEvent) => this.#makeClient(onEvent)),
       retention,
       limits: this.limits,
       platform: this.config.platform,
@@ -263,7 +281,17 @@ export class Assembly {
     });
   }
 
-  async #makeClient(): Promise<RegistryClient> {
+  async #makeBackends(): Promise<Backends> {
+    const [{ layers, merged }, { Backends }] = await Promise.all([this.working(), import('./assemble-backends.js')]);
+    const { layout, derived, claims } = this;
+    return new Backends({ layout, layers, merged, derived, claims, pool: this.#pool, wanted: this.config.backend });
+  }
+
+  async #makeClient(onEvent: OnEvent): Promise<RegistryClient> {
+    const [{ RegistryClient }, { loadDockerConfig, parseDockerConfig }] = await Promise.all([
+      import('./registry/registry-client.js'),
+      import('./registry/credentials.js'),
+    ]);
     const { dockerConfig, insecureRegistries, registryCaFiles, stallTimeoutMs } = this.config;
     return new RegistryClient({
       credentials:
@@ -273,6 +301,7 @@ export class Assembly {
       insecureRegistries,
       caFiles: registryCaFiles,
       timeouts: { stallMs: stallTimeoutMs },
+      onEvent,
     });
   }
 }

@@ -99,7 +99,7 @@ export class Larder implements AsyncDisposable {
       ...(request.platform === undefined ? {} : { platform: request.platform }),
       ...(request.cached === undefined ? {} : { cached: request.cached }),
     };
-    return this.#assembly.pulledImage(await docker.acquire(image, await this.#assembly.pullBackend(), request));
+    return this.#assembly.pulledImage(await docker.acquire(image, () => this.#assembly.pullBackend(), request));
   }
 
   /** An image that is here, without asking anybody. Rejects with LARDER_IMAGE_NOT_FOUND. */

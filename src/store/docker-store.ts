@@ -35,7 +35,7 @@ import type { LayerLimits } from '../tar/entry.js';
 import type { WorkerPool } from '../workers/pool.js';
 import type { Puller, ResolvedImage } from './puller.js';
 import type { Retention } from './retention.js';
-import type { HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
+import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
 
 export interface DockerStoreParts {
   readonly layout: Layout;
@@ -79,7 +79,7 @@ export class DockerStore implements Store {
     return held.info;
   }
 
-  async acquire(image: Image, backend: string, options: OperationOptions = {}): Promise<HeldImage> {
+  async acquire(image: Image, backend: BackendChoice, options: OperationOptions = {}): Promise<HeldImage> {
     const { reference, platform } = this.#wanted(dockerImage(image));
     const lease = await this.#parts.leases.create();
     try {
@@ -118,7 +118,7 @@ export class DockerStore implements Store {
     reference: Reference,
     platform: string,
     cached: boolean,
-    backend: string,
+    backend: BackendChoice,
     options: OperationOptions,
   ): Promise<ImageRecord> {
     const name = formatReference(reference);
@@ -131,8 +131,9 @@ export class DockerStore implements Store {
         await this.#parts.metadata.touch({ reference: name, platform });
         return known;
       }
-      const key = `${name} ${platform} ${backend}`;
-      await this.#pulls.run(key, (shared) => this.#pull(reference, platform, backend, shared), options);
+      const chosen = typeof backend === 'string' ? backend : await backend();
+      const key = `${name} ${platform} ${chosen}`;
+      await this.#pulls.run(key, (shared) => this.#pull(reference, platform, chosen, shared), options);
       ask = false;
     }
     throw new LarderError('LARDER_INTERNAL', `pull ${name}: pruned again each time it was there`);
@@ -150,6 +151,7 @@ export class DockerStore implements Store {
     const { leases, puller, content } = this.#parts;
     const { signal, onEvent } = shared;
     const name = formatReference(reference);
+    using _requests = puller.listen(onEvent);
     const lease = await leases.create();
     try {
       onEvent({ type: 'resolve', reference: name });

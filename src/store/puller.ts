@@ -2,7 +2,7 @@
  * ▸ Where images come from. A puller says what a reference is (`resolve`) and where each layer's bytes are
  * (`layerSource`); it writes nothing. The store verifies, writes and records.
  */
-import type { OperationOptions } from '../events.js';
+import type { OnEvent, OperationOptions } from '../events.js';
 import type { ImageLayer } from '../metadata/records.js';
 import type { AskGrant } from '../registry/blob.js';
 import type { Digest } from '../spec/digest.js';
@@ -36,6 +36,9 @@ export interface PullOptions extends OperationOptions {
 }
 
 export interface Puller {
+  /** Until it is disposed, `onEvent` hears what happens to this puller's requests: retries and warnings. */
+  listen(onEvent: OnEvent): Disposable;
+
   /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_PLATFORM_NOT_FOUND, LARDER_MANIFEST_INVALID, LARDER_REGISTRY_*, … */
   resolve(reference: Reference, options: PullOptions): Promise<ResolvedImage>;
 

@@ -1,5 +1,6 @@
 /** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
 import { LarderError } from '../errors.js';
+import type { OnEvent } from '../events.js';
 import type { ImageLayer } from '../metadata/records.js';
 import type { RegistryClient, RequestOptions } from '../registry/registry-client.js';
 import { checkDiffIds, type ImageConfig, parseImageConfig, platformOfConfig } from '../spec/image-config.js';
@@ -12,10 +13,20 @@ import type { FetchedDocument, LayerOrigin, Puller, PullOptions, ResolvedImage }
 const MAX_NESTING = 3;
 
 export class RegistryPuller implements Puller {
-  readonly #client: RegistryClient;
+  readonly #makeClient: (onEvent: OnEvent) => Promise<RegistryClient>;
+  readonly #listeners = new Set<OnEvent>();
+  #made: Promise<RegistryClient> | undefined;
 
-  constructor(client: RegistryClient) {
-    this.#client = client;
+  /** The client is made when it is first needed: an image that is in the store needs none. */
+  constructor(makeClient: (onEvent: OnEvent) => Promise<RegistryClient>) {
+    this.#makeClient = makeClient;
+  }
+
+  listen(onEvent: OnEvent): Disposable {
+    // A listener of its own for each call, so that the same function can listen twice.
+    const listener: OnEvent = (event) => onEvent(event);
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   async resolve(reference: Reference, options: PullOptions): Promise<ResolvedImage> {
@@ -23,7 +34,8 @@ export class RegistryPuller implements Puller {
     const wanted = parsePlatform(options.platform);
     const request = requestOptions(options);
     const { documents, manifest } = await this.#walk(reference, wanted, doing, request);
-    const bytes = await this.#client.fetchSmallBlob(reference, manifest.config, request);
+    const client = await this.#client();
+    const bytes = await client.fetchSmallBlob(reference, manifest.config, request);
     const image = parseImageConfig(bytes, doing);
     checkDiffIds(manifest, image, doing);
     const [first] = documents;
@@ -41,8 +53,15 @@ export class RegistryPuller implements Puller {
   }
 
   layerOrigin(reference: Reference, _layer: ImageLayer, options: PullOptions): LayerOrigin {
-    const broker = this.#client.broker(reference, requestOptions(options));
-    return { kind: 'registry', ask: (request) => broker.ask(request) };
+    const broker = this.#client().then((client) => client.broker(reference, requestOptions(options)));
+    return { kind: 'registry', ask: async (request) => (await broker).ask(request) };
+  }
+
+  #client(): Promise<RegistryClient> {
+    this.#made ??= this.#makeClient((event) => {
+      for (const listener of this.#listeners) listener(event);
+    });
+    return this.#made;
   }
 
   /** From what the reference names down to the manifest of the wanted platform. */
@@ -52,7 +71,8 @@ export class RegistryPuller implements Puller {
     doing: string,
     request: RequestOptions,
   ): Promise<{ documents: FetchedDocument[]; manifest: ImageManifest }> {
-    const top = await this.#client.resolve(reference, request);
+    const client = await this.#client();
+    const top = await client.resolve(reference, request);
     const documents: FetchedDocument[] = [{ digest: top.digest, bytes: top.bytes }];
     let current = top.manifest;
     for (let depth = 0; current.kind === 'index'; depth++) {
@@ -63,7 +83,7 @@ export class RegistryPuller implements Puller {
         );
       }
       const entry = selectPlatform(current.manifests, wanted, doing);
-      const next = await this.#client.fetchManifest(reference, entry, request);
+      const next = await client.fetchManifest(reference, entry, request);
       documents.push({ digest: entry.digest, bytes: next.bytes });
       current = next.manifest;
     }

@@ -25,6 +25,9 @@ export interface HeldImage extends AsyncDisposable {
   readonly record: ImageRecord;
 }
 
+/** A backend's name, or who finds it out: asked only when something has to be made for it. */
+export type BackendChoice = string | (() => Promise<string>);
+
 export interface PruneOptions extends OperationOptions {
   /** Tells what would be removed and removes nothing. */
   readonly dryRun?: boolean;
@@ -42,7 +45,7 @@ export interface Store {
   get(image: Image, backend: string, options?: OperationOptions): Promise<ImageInfo>;
 
   /** Like {@link get}, but what it answers is not pruned before it is disposed. */
-  acquire(image: Image, backend: string, options?: OperationOptions): Promise<HeldImage>;
+  acquire(image: Image, backend: BackendChoice, options?: OperationOptions): Promise<HeldImage>;
 
   /**
    * Forgets images that are not excluded and renames what nothing holds into `gc/` (I5, I8). Called under the
