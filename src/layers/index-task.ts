@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { LarderError, systemError } from '../errors.js';
 import { hexOf } from '../spec/digest.js';
 import { TarReader } from '../tar/reader.js';
-import { IndexBuilder } from '../tree/index-builder.js';
+import { type BuiltIndex, IndexBuilder } from '../tree/index-builder.js';
 import type { TaskContext } from '../workers/protocol.js';
 import { type DerivedFiles, writeDerivedFiles } from './derived-files.js';
 import { readInPieces } from './file-pieces.js';
@@ -29,12 +29,8 @@ export async function indexTask(data: unknown, { signal }: TaskContext): Promise
   if (hash.digest('hex') !== hexOf(job.diffId)) throw corrupt(job, refusal);
   if (refusal !== undefined) throw refusal;
   const built = builder.finish(job.tarSize);
-  return {
-    diffId: job.diffId,
-    tarSize: job.tarSize,
-    entries: built.index.count,
-    ...withTar(job.tarPath, (fd) => writeOrClean(job.outDir, () => writeDerivedFiles(built, fd, job.outDir))),
-  };
+  const derived = await withTar(job.tarPath, (fd) => writeOrClean(built, fd, job.outDir, signal));
+  return { diffId: job.diffId, tarSize: job.tarSize, entries: built.index.count, ...derived };
 }
 
 function refusalOf(work: () => void): unknown {
@@ -46,7 +42,7 @@ function refusalOf(work: () => void): unknown {
   }
 }
 
-function withTar<T>(path: string, work: (fd: number) => T): T {
+async function withTar<T>(path: string, work: (fd: number) => Promise<T>): Promise<T> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -54,15 +50,20 @@ function withTar<T>(path: string, work: (fd: number) => T): T {
     throw systemError(`read ${path}`, error);
   }
   try {
-    return work(fd);
+    return await work(fd);
   } finally {
     closeSync(fd);
   }
 }
 
-function writeOrClean(outDir: string, work: () => DerivedFiles): DerivedFiles {
+async function writeOrClean(
+  built: BuiltIndex,
+  tarFd: number,
+  outDir: string,
+  signal: AbortSignal,
+): Promise<DerivedFiles> {
   try {
-    return work();
+    return await writeDerivedFiles(built, tarFd, outDir, signal);
   } catch (error) {
     rmSync(join(outDir, 'derived'), { recursive: true, force: true });
     throw error;

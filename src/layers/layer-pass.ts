@@ -79,7 +79,7 @@ export class LayerPass {
    * The gates, in order: size, compressed digest, the archive, DiffID. Behind the last one the files become durable.
    * There is no other way to a result.
    */
-  async verify(): Promise<VerifiedLayer> {
+  async verify(signal: AbortSignal): Promise<VerifiedLayer> {
     const { digest: expected, expectedDiffId, size } = this.#job;
     if (this.#received !== size) throw this.#sizeMismatch(`${this.#received} bytes instead of ${size}`);
     const digest = this.#computedDigest();
@@ -89,7 +89,7 @@ export class LayerPass {
     const tarSha256 = output.end();
     const diffId = parseDiffId(tarSha256 === undefined ? digest : `sha256:${tarSha256}`);
     if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
-    return { digest, size, diffId, tarSize: output.size, ...output.finish() };
+    return { digest, size, diffId, tarSize: output.size, ...(await output.finish(signal)) };
   }
 
   /** Gives memory and the decoder back. Idempotent. */

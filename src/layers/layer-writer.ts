@@ -80,7 +80,7 @@ class LayerWriting {
     try {
       await this.#feed(pass);
       this.#tell(pass, true);
-      const verified = await pass.verify();
+      const verified = await pass.verify(this.#context.signal);
       return {
         ...verified,
         outDir: this.#job.outDir,

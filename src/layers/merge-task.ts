@@ -35,19 +35,14 @@ async function writeImage(job: MergeJob, path: string, tree: MergedTree, signal:
   const uuid = Buffer.from(job.mergedKey.slice(0, 32), 'hex');
   const image = writeErofs(tree, { uuid, tags: job.layers.map(({ diffId }) => tagOf(diffId)) });
   const hash = createHash('sha256');
-  const file = NewFile.create(path, 'write merged image');
-  try {
+  await NewFile.write(path, 'write merged image', 0o400, async (file) => {
     for (const piece of image.pieces()) {
       hash.update(piece);
       file.append(piece);
       await breathe();
       throwIfAborted(signal, 'write merged image');
     }
-    file.finish(0o400);
-  } catch (error) {
-    file.abandon();
-    throw error;
-  }
+  });
   const sha256 = hash.digest('hex');
   return { sha256, size: image.byteLength, entries: tree.inodeCount, devices: image.devices };
 }

@@ -29,6 +29,23 @@ export class NewFile {
     }
   }
 
+  /** Creates it, lets `fill` write it, makes it durable with `mode`; what fails leaves no file and nothing open. */
+  static async write(
+    path: string,
+    doing: string,
+    mode: number,
+    fill: (file: NewFile) => Promise<void> | void,
+  ): Promise<void> {
+    const file = NewFile.create(path, doing);
+    try {
+      await fill(file);
+      file.finish(mode);
+    } catch (error) {
+      file.abandon();
+      throw error;
+    }
+  }
+
   get fd(): number {
     return this.#fd;
   }

@@ -73,9 +73,9 @@ export class TarOutput {
   }
 
   /** Makes the tar and what is derived from it durable. Only after every digest was found right. */
-  finish(): DerivedFiles & { readonly entries: number } {
+  async finish(signal: AbortSignal): Promise<DerivedFiles & { readonly entries: number }> {
     const built: BuiltIndex = this.#builder.finish(this.#file.size);
-    const derived = writeDerivedFiles(built, this.#file.fd, this.#options.outDir);
+    const derived = await writeDerivedFiles(built, this.#file.fd, this.#options.outDir, signal);
     this.#file.finish(0o400);
     syncDirectory(join(this.#options.outDir, 'layer'));
     return { ...derived, entries: built.index.count };

@@ -1,5 +1,6 @@
 /** A store's layers for tests: a temporary root, records in memory, real threads, and a server for blobs. */
 import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -34,22 +35,36 @@ export class Lab implements AsyncDisposable {
   readonly layers: LayerStore;
   readonly merged: MergedImages;
 
-  constructor(root: string) {
+  constructor(root: string, onStep?: (step: string) => void) {
     this.layout = new Layout(root);
+    this.#readRecords();
     const onEvent = (event: LarderEvent) => this.events.push(event);
     const records: LayerRecords = {
       get: (diffId) => this.layerRecords.get(diffId),
-      put: (record) => void this.layerRecords.set(record.diffId, record),
-      delete: (diffId) => void this.layerRecords.delete(diffId),
+      put: (record) => {
+        this.layerRecords.set(record.diffId, record);
+        this.#writeRecords();
+      },
+      delete: (diffId) => {
+        this.layerRecords.delete(diffId);
+        this.#writeRecords();
+      },
     };
     const derived: DerivedRecords = {
       get: (kind, key) => this.derivedRecords.get(`${kind} ${key}`),
-      put: (record) => void this.derivedRecords.set(`${record.kind} ${record.key}`, record),
-      delete: (kind, key) => void this.derivedRecords.delete(`${kind} ${key}`),
+      put: (record) => {
+        this.derivedRecords.set(`${record.kind} ${record.key}`, record);
+        this.#writeRecords();
+      },
+      delete: (kind, key) => {
+        this.derivedRecords.delete(`${kind} ${key}`);
+        this.#writeRecords();
+      },
     };
     const { layout, pool } = this;
-    this.layers = new LayerStore({ layout, records, pool, handle: 'h1', onEvent });
-    this.merged = new MergedImages({ layout, layers: this.layers, records: derived, pool, onEvent });
+    const steps = onStep === undefined ? {} : { onStep };
+    this.layers = new LayerStore({ layout, records, pool, handle: 'h1', onEvent, ...steps });
+    this.merged = new MergedImages({ layout, layers: this.layers, records: derived, pool, onEvent, ...steps });
   }
 
   static async open(): Promise<Lab> {
@@ -113,6 +128,27 @@ export class Lab implements AsyncDisposable {
       for (const name of await readdir(area, { recursive: true })) left.push(join(area, name));
     }
     return left;
+  }
+
+  /** The records survive the process, as the database does. */
+  #writeRecords(): void {
+    const text = JSON.stringify([[...this.layerRecords], [...this.derivedRecords]]);
+    writeFileSync(`${this.#recordsPath}.tmp`, text);
+    renameSync(`${this.#recordsPath}.tmp`, this.#recordsPath);
+  }
+
+  #readRecords(): void {
+    if (!existsSync(this.#recordsPath)) return;
+    const [layers, derived] = JSON.parse(readFileSync(this.#recordsPath, 'utf8')) as [
+      [string, LayerRecord][],
+      [string, DerivedRecord][],
+    ];
+    for (const [key, record] of layers) this.layerRecords.set(key, record);
+    for (const [key, record] of derived) this.derivedRecords.set(key, record);
+  }
+
+  get #recordsPath(): string {
+    return join(this.layout.root, 'records.json');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,21 @@
+import { dir, file, tar } from '../../src/testing/tar-builder.js';
+import { diffIdOf, type Lab } from './lab.js';
+
+export const BASE = tar([dir('etc'), file('etc/a', 'a')]);
+export const TOP = tar([file('etc/b', Buffer.alloc(200_000, 'b'))]);
+export const LAYERS = [diffIdOf(BASE), diffIdOf(TOP)];
+
+/** Each may be done again after it was interrupted anywhere. */
+export const ACTIONS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
+  adopt: async (lab) => {
+    await lab.add(BASE);
+    await lab.add(TOP);
+  },
+  merge: async (lab) => {
+    await lab.merged.ensure(LAYERS);
+  },
+  retire: async (lab) => {
+    for (const diffId of LAYERS) await lab.layers.retire(diffId);
+    await lab.layers.sweep();
+  },
+};
