@@ -9,17 +9,17 @@
  * - Device nodes, setuid bits and xattrs are kept: what they may do is a matter of the mount.
  */
 
-import { createHash } from 'node:crypto';
 import { alignUp } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import type { LayerLimits, SparseRun, TarEntry, TarSink } from '../tar/entry.js';
 import { hasAufsPrefix, hasWhiteoutPrefix, invalid, limit, PathPool } from './clean-path.js';
 import { f64, u8, u16, u32 } from './elements.js';
-import { GrowingBytes, GrowingF64, GrowingU32, growColumns, makeColumns, viewColumns } from './growing-columns.js';
-import { encodeXattrSet, FLAG, type IndexTables, layerIndexOf } from './index-tables.js';
+import { GrowingF64, GrowingU32, growColumns, makeColumns, viewColumns } from './growing-columns.js';
+import { FLAG, type IndexTables, layerIndexOf } from './index-tables.js';
 import { chunkBitsOf, joinRuns } from './sparse-runs.js';
 import { KIND, type LayerIndex } from './types.js';
 import { keepXattrs } from './xattr-rules.js';
+import { XattrSets } from './xattr-sets.js';
 
 const BLOCK = 512;
 const NO_ID = 0xffff_ffff;
@@ -27,8 +27,7 @@ const NO_ID = 0xffff_ffff;
 const MAX_SYMLINK_BYTES = 4095;
 const MAX_DEVICE_MAJOR = 4095;
 const MAX_DEVICE_MINOR = 1_048_575;
-/** Distinct sets of xattrs and sparse runs are bounded too: they cost memory beyond the entries' limit. */
-const MAX_XATTR_BYTES = 2 ** 27;
+/** Sparse runs cost memory beyond the entries' limit, so they have one of their own. */
 const MAX_SPARSE_RUNS = 2 ** 22;
 /** What a data file may hold for a 32-bit block number of 512 bytes. */
 const MAX_EXTRA_BYTES = 2 ** 40;
@@ -71,11 +70,7 @@ export class IndexBuilder implements TarSink {
   /** The last file with bytes: only its padding can be missing from the archive. */
   #lastFile: { entry: number; offset: number; stored: number } | undefined;
 
-  readonly #setNumbers = new Map<string, number>();
-  readonly #setStart = new GrowingU32();
-  readonly #setBytes = new GrowingBytes();
-  readonly #xattrEntry = new GrowingU32();
-  readonly #xattrSet = new GrowingU32();
+  readonly #xattrSets = new XattrSets();
 
   readonly #sparseEntry = new GrowingU32();
   readonly #runStart = new GrowingU32();
@@ -122,7 +117,6 @@ export class IndexBuilder implements TarSink {
   /** The index of all entries; `tarSize` is the archive's length. Call once. */
   finish(tarSize: number): BuiltIndex {
     this.#moveShortFileToExtra(tarSize);
-    this.#setStart.push(this.#setBytes.length);
     this.#runStart.push(this.#runOffset.length);
     const tables: IndexTables = {
       ...viewColumns(this.#columns, this.#count),
@@ -130,10 +124,7 @@ export class IndexBuilder implements TarSink {
       tarSize,
       extraSize: this.#extraSize,
       pool: this.#pool.bytes.subarray(0, this.#pool.length),
-      xattrEntry: this.#xattrEntry.view(),
-      xattrSet: this.#xattrSet.view(),
-      setStart: this.#setStart.view(),
-      setBytes: this.#setBytes.view(),
+      ...this.#xattrSets.tables(),
       sparseEntry: this.#sparseEntry.view(),
       runStart: this.#runStart.view(),
       runOffset: this.#runOffset.view(),
@@ -196,21 +187,7 @@ export class IndexBuilder implements TarSink {
     const { kept, dropped } = keepXattrs(entry.xattrs, entry.path);
     this.#ignored.xattrs += dropped;
     if (kept.length === 0) return;
-    const bytes = encodeXattrSet(kept);
-    // Equal sets are stored once: labels are mostly the same on thousands of files.
-    const key = keyOf(bytes);
-    let set = this.#setNumbers.get(key);
-    if (set === undefined) {
-      set = this.#setStart.length;
-      if (this.#setBytes.length + bytes.length > MAX_XATTR_BYTES) {
-        throw limit(entry.path, 'too many bytes of xattrs in one layer', MAX_XATTR_BYTES);
-      }
-      this.#setNumbers.set(key, set);
-      this.#setStart.push(this.#setBytes.length);
-      this.#setBytes.append(bytes);
-    }
-    this.#xattrEntry.push(i);
-    this.#xattrSet.push(set);
+    this.#xattrSets.add(i, kept, entry.path);
     this.#setFlag(i, FLAG.xattrs);
   }
 
@@ -316,11 +293,6 @@ export class IndexBuilder implements TarSink {
 /** Whether a name that starts with `.wh..wh.` is the opaque mark. */
 function isOpaqueMark(bytes: Uint8Array, start: number, end: number): boolean {
   return end - start === 12 && OPAQUE_REST.every((byte, k) => byte === u8(bytes, start + 8 + k));
-}
-
-/** A short text that stands for the bytes in a map. */
-function keyOf(bytes: Uint8Array): string {
-  return bytes.length <= 128 ? Buffer.from(bytes).toString('latin1') : createHash('sha256').update(bytes).digest('hex');
 }
 
 function isId(id: number): boolean {

@@ -40,7 +40,6 @@ export function mergeLayers(layers: readonly LayerIndex[]): MergedTree {
   table.addName(NONE, 0, 0, 0, 0);
   const walker = new PathWalker(table);
   for (const [number, index] of layers.entries()) {
-    walker.forget();
     applyWhiteouts(table, walker, number);
     const merge = new LayerMerge(table, walker, number, index);
     for (let i = 0; i < index.count; i++) merge.apply(i);
