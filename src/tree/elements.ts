@@ -19,3 +19,8 @@ export function u32(array: Uint32Array, i: number): number {
 export function f64(array: Float64Array, i: number): number {
   return array[i] as number;
 }
+
+/** The same for a plain array. */
+export function item<T>(array: readonly T[], i: number): T {
+  return array[i] as T;
+}

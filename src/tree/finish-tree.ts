@@ -3,7 +3,7 @@
  * directory side by side in bytewise order. What was removed or replaced is not reached and so is left behind; links
  * are counted on the way. The result depends on the tree alone, not on the hash table.
  */
-import { f64, u8, u16, u32 } from './elements.js';
+import { f64, item, u8, u16, u32 } from './elements.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';
@@ -117,7 +117,7 @@ function isSorted(table: NameTable, group: Uint32Array): boolean {
 
 /** The first six bytes as a number, so that most comparisons need not look into the pools. */
 function keyOf({ pools, layer, start, length }: NameTable, name: number): number {
-  const pool = pools[u16(layer, name)] as Uint8Array;
+  const pool = item(pools, u16(layer, name));
   const from = u32(start, name);
   const bytes = u8(length, name);
   let key = 0;
@@ -126,8 +126,8 @@ function keyOf({ pools, layer, start, length }: NameTable, name: number): number
 }
 
 function compareNames({ pools, layer, start, length }: NameTable, a: number, b: number): number {
-  const poolA = pools[u16(layer, a)] as Uint8Array;
-  const poolB = pools[u16(layer, b)] as Uint8Array;
+  const poolA = item(pools, u16(layer, a));
+  const poolB = item(pools, u16(layer, b));
   return compareBytes(poolA, u32(start, a), u8(length, a), poolB, u32(start, b), u8(length, b));
 }
 
@@ -206,7 +206,7 @@ class ColumnTree implements MergedTree {
 
   kind(inode: number): number {
     const layer = u16(this.layer, inode);
-    return layer === IMPLIED ? KIND.directory : u8((this.layers[layer] as LayerIndex).kind, u32(this.entry, inode));
+    return layer === IMPLIED ? KIND.directory : u8(item(this.layers, layer).kind, u32(this.entry, inode));
   }
 
   child(dir: number, bytes: Uint8Array): number | undefined {

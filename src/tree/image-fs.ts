@@ -9,7 +9,7 @@
 import { displayName } from '../bytes.js';
 import { LarderError, systemError, throwIfAborted } from '../errors.js';
 import type { SparseRun, Xattr } from '../tar/entry.js';
-import { f64, u16, u32 } from './elements.js';
+import { f64, item, u16, u32 } from './elements.js';
 import type { DataFile, ImageEntry, ImageEntryType, ImageStat, TreeSource, WalkEntry } from './image-entry.js';
 import { bytesOf, findPath, type ImagePath, linkTarget, pathError, readPath } from './image-path.js';
 import { type DataSource, IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';
@@ -108,7 +108,7 @@ export class ImageFs implements AsyncDisposable {
   async *open(path: ImagePath, options: ReadOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     const inode = this.#inode(path, true, 'reading a file');
     if (this.#tree.kind(inode) !== KIND.file) throw pathError('reading a file', path, 'not a regular file');
-    const index = this.#tree.layers[u16(this.#tree.layer, inode)] as LayerIndex;
+    const index = item(this.#tree.layers, u16(this.#tree.layer, inode));
     const entry = u32(this.#tree.entry, inode);
     const size = f64(index.size, entry);
     const runs = index.sparse(entry) ?? [{ offset: 0, length: size }];

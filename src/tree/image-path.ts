@@ -2,8 +2,8 @@
 
 import { displayName } from '../bytes.js';
 import { LarderError } from '../errors.js';
-import { u16, u32 } from './elements.js';
-import { KIND, type LayerIndex, type MergedTree } from './types.js';
+import { item, u16, u32 } from './elements.js';
+import { KIND, type MergedTree } from './types.js';
 
 /** A path: text is taken as UTF-8, bytes as they are. With or without a leading slash it starts at the image's root. */
 export type ImagePath = string | Uint8Array;
@@ -75,7 +75,7 @@ export function bytesOf(path: ImagePath): Uint8Array {
 
 /** The target of symlink `inode`; a view. */
 export function linkTarget(tree: MergedTree, inode: number): Uint8Array {
-  const index = tree.layers[u16(tree.layer, inode)] as LayerIndex;
+  const index = item(tree.layers, u16(tree.layer, inode));
   const entry = u32(tree.entry, inode);
   const start = u32(index.linkStart, entry);
   return index.pool.subarray(start, start + u16(index.linkLength, entry));

@@ -6,7 +6,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { u8, u16, u32 } from './elements.js';
+import { item, u8, u16, u32 } from './elements.js';
 import { IMPLIED, KIND, type LayerIndex } from './types.js';
 
 /** No name, no inode. */
@@ -68,7 +68,7 @@ export class NameTable {
   addName(directory: number, layer: number, start: number, end: number, inode: number): number {
     const name = this.names++;
     if (name === this.parent.length) this.#growNames();
-    const hash = this.#hashOf(directory, this.pools[layer] as Uint8Array, start, end);
+    const hash = this.#hashOf(directory, item(this.pools, layer), start, end);
     this.parent[name] = directory;
     this.inode[name] = inode;
     this.start[name] = start;
@@ -94,7 +94,7 @@ export class NameTable {
   kind(inode: number): number {
     const layer = u16(this.inodeLayer, inode);
     if (layer === IMPLIED) return KIND.directory;
-    return u8((this.layers[layer] as LayerIndex).kind, u32(this.inodeEntry, inode));
+    return u8(item(this.layers, layer).kind, u32(this.inodeEntry, inode));
   }
 
   /** Lets go of what only searching needs; after this, only the public columns may be used. */
@@ -105,7 +105,7 @@ export class NameTable {
 
   #isCalled(name: number, pool: Uint8Array, start: number, end: number): boolean {
     if (u8(this.length, name) !== end - start) return false;
-    const own = this.pools[u16(this.layer, name)] as Uint8Array;
+    const own = item(this.pools, u16(this.layer, name));
     for (let a = start, b = u32(this.start, name); a < end; a++, b++) if (u8(pool, a) !== u8(own, b)) return false;
     return true;
   }

@@ -5,10 +5,10 @@
 
 import { LarderError } from '../errors.js';
 import { shownName } from './clean-path.js';
-import { u8, u16, u32 } from './elements.js';
+import { item, u8, u16, u32 } from './elements.js';
 import { type NameTable, NONE } from './name-table.js';
 import type { OwnPaths } from './own-paths.js';
-import { IMPLIED, KIND, type LayerIndex } from './types.js';
+import { IMPLIED, KIND } from './types.js';
 
 /** As Linux: more symlinks in one lookup are taken for a loop. */
 const MAX_LINKS = 40;
@@ -63,7 +63,7 @@ export class PathWalker {
     this.#resume(layer, start, end);
     this.#run(layer, start, end, true, undefined);
     const inode = this.#materialise();
-    this.#lastPool = this.#table.pools[layer] as Uint8Array;
+    this.#lastPool = item(this.#table.pools, layer);
     this.#lastStart = start;
     this.#lastEnd = end;
     this.#lastInode = inode;
@@ -97,7 +97,7 @@ export class PathWalker {
 
   /** Takes over as much of the last way as the new path shares. */
   #resume(layer: number, start: number, end: number): void {
-    const pool = this.#table.pools[layer] as Uint8Array;
+    const pool = item(this.#table.pools, layer);
     const most = Math.min(end - start, this.#lastEnd - this.#lastStart);
     let shared = 0;
     if (this.#plain > 0)
@@ -116,7 +116,7 @@ export class PathWalker {
   #isLast(layer: number, start: number, end: number): boolean {
     const length = end - start;
     if (length !== this.#lastEnd - this.#lastStart) return false;
-    const pool = this.#table.pools[layer] as Uint8Array;
+    const pool = item(this.#table.pools, layer);
     // From the back: neighbours differ at the end of their paths.
     for (let k = length - 1; k >= 0; k--)
       if (u8(pool, start + k) !== u8(this.#lastPool, this.#lastStart + k)) return false;
@@ -131,7 +131,7 @@ export class PathWalker {
     while (this.#texts > 0) {
       const text = this.#texts - 1;
       const textLayer = u16(this.#textLayer, text);
-      const pool = table.pools[textLayer] as Uint8Array;
+      const pool = item(table.pools, textLayer);
       const textEnd = u32(this.#textEnd, text);
       let from = u32(this.#textNext, text);
       while (from < textEnd && u8(pool, from) === SLASH) from++;
@@ -199,9 +199,9 @@ export class PathWalker {
       // The first text is the mark's own path, so it is of the layer that is being applied.
       layer = u16(this.#textLayer, 0);
       entry = mine;
-      if (u8((layers[layer] as LayerIndex).kind, mine) !== KIND.symlink) return false;
+      if (u8(item(layers, layer).kind, mine) !== KIND.symlink) return false;
     }
-    const { pool, linkStart, linkLength } = layers[layer] as LayerIndex;
+    const { pool, linkStart, linkLength } = item(layers, layer);
     const target = u32(linkStart, entry);
     const length = u16(linkLength, entry);
     if (u8(pool, target) === SLASH) {
@@ -219,7 +219,7 @@ export class PathWalker {
   /** What the layer itself has where this symlink is: by the way that was walked, or else by the path as written. */
   #ownEntry(own: OwnPaths, from: number, to: number, start: number): number | undefined {
     const text = this.#texts - 1;
-    const pool = this.#table.pools[u16(this.#textLayer, text)] as Uint8Array;
+    const pool = item(this.#table.pools, u16(this.#textLayer, text));
     const walked = Buffer.concat([...this.#wayPieces(), pool.subarray(from, to)]);
     this.#linkBytes -= walked.length;
     return own.find(walked) ?? (text === 0 ? own.find(pool.subarray(start, to)) : undefined);
@@ -227,10 +227,7 @@ export class PathWalker {
 
   *#wayPieces(): Generator<Uint8Array> {
     for (let d = 0; d < this.#depth; d++) {
-      yield (this.#table.pools[u16(this.#wayLayer, d)] as Uint8Array).subarray(
-        u32(this.#wayStart, d),
-        u32(this.#wayEnd, d),
-      );
+      yield item(this.#table.pools, u16(this.#wayLayer, d)).subarray(u32(this.#wayStart, d), u32(this.#wayEnd, d));
       yield SLASH_BYTE;
     }
   }
@@ -245,7 +242,7 @@ export class PathWalker {
         const layer = u16(this.#wayLayer, d);
         const start = u32(this.#wayStart, d);
         const end = u32(this.#wayEnd, d);
-        name = table.find(inode, table.pools[layer] as Uint8Array, start, end);
+        name = table.find(inode, item(table.pools, layer), start, end);
         const implied = table.addInode(IMPLIED, 0);
         if (name === NONE) name = table.addName(inode, layer, start, end, implied);
         else table.inode[name] = implied;
@@ -263,7 +260,7 @@ export class PathWalker {
     code: 'LARDER_LAYER_INVALID' | 'LARDER_LAYER_LIMIT',
     problem: string,
   ): LarderError {
-    const path = (this.#table.pools[layer] as Uint8Array).subarray(start, end);
+    const path = item(this.#table.pools, layer).subarray(start, end);
     return new LarderError(code, `merging layers: directory ${shownName(path)} of layer ${layer + 1}: ${problem}`, {
       details: { layer: layer + 1 },
     });

@@ -7,7 +7,7 @@
  */
 
 import { lastSlash } from './clean-path.js';
-import { u8, u16, u32 } from './elements.js';
+import { item, u8, u16, u32 } from './elements.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
 import { OwnPaths } from './own-paths.js';
@@ -15,7 +15,7 @@ import type { PathWalker } from './path-walker.js';
 import { KIND, type LayerIndex } from './types.js';
 
 export function applyWhiteouts(table: NameTable, walker: PathWalker, number: number): void {
-  const index = table.layers[number] as LayerIndex;
+  const index = item(table.layers, number);
   const marks = marksOf(index);
   if (marks.length === 0) return;
   const targets = lookUp(table, walker, number, marks);
@@ -46,8 +46,8 @@ function marksOf({ kind, count }: LayerIndex): Uint32Array {
 
 /** For each mark the name that it is about, or NONE. */
 function lookUp(table: NameTable, walker: PathWalker, number: number, marks: Uint32Array): Uint32Array {
-  const own = new OwnPaths(table.layers[number] as LayerIndex);
-  const { kind, pathStart, pathLength, pool } = table.layers[number] as LayerIndex;
+  const own = new OwnPaths(item(table.layers, number));
+  const { kind, pathStart, pathLength, pool } = item(table.layers, number);
   return marks.map((i) => {
     const start = u32(pathStart, i);
     const end = start + u16(pathLength, i);
