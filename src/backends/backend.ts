@@ -12,6 +12,11 @@ export interface ProvisionOptions extends OperationOptions {
   readonly nodev?: boolean;
   readonly nosuid?: boolean;
   readonly noexec?: boolean;
+  /**
+   * What the container writes need not survive a power cut: fsync inside does nothing, and destroy does not write back
+   * the whole file system below, as unmounting an overlay does otherwise. Default false; only for overlay mounts.
+   */
+  readonly volatile?: boolean;
 }
 
 export interface ProvisionedRootfs {
@@ -28,9 +33,11 @@ export interface Backend {
   probe(): Promise<{ readonly usable: boolean; readonly reason: string }>;
 
   /**
-   * Makes `rootfs` (which must not exist) show the layers, later ones over earlier ones. `backendDir` is the
-   * container's own directory, on the store's file system, 0700. `layers` are layer paths, base first, at least one.
-   * Killed at any point, {@link destroy} undoes what was done.
+   * Makes `rootfs` (which must not exist, but its parent) show the layers, later ones over earlier ones. `backendDir`
+   * is this root filesystem's own directory, on the store's file system, 0700; `rootfs` may be in it. `layers` are layer
+   * paths, base first, at least one. Failed or killed at any point, {@link destroy} undoes what was done.
+   * Rejects with LARDER_CONTAINER_EXISTS, LARDER_PERMISSION, LARDER_LAYER_CORRUPT, LARDER_BACKEND_UNAVAILABLE,
+   * LARDER_NO_SPACE, LARDER_ABORTED.
    */
   provision(
     layers: readonly string[],
@@ -41,9 +48,13 @@ export interface Backend {
 
   /**
    * Unmounts and removes what {@link provision} made, also half of it. Idempotent: false when there was nothing.
-   * A busy mount is detached lazily.
+   * A busy mount is detached lazily. A `rootfs` that was there before provision is left alone; `backendDir` stays, empty
+   * of what the backend put there.
    */
   destroy(rootfs: string, backendDir: string): Promise<boolean>;
+
+  /** Makes now what a later provision of these layers needs beside them. */
+  prepare?(layers: readonly string[], options?: OperationOptions): Promise<void>;
 
   /** Called after the claim of a container on `layers` is gone: gives back what its containers shared, when none is left. */
   release?(layers: readonly string[]): Promise<void>;

@@ -49,7 +49,8 @@ export function mountContainerOverlay({
     step('copy attributes of the root');
     copyRootAttributes(lower.at(-1) ?? '', upper);
     step('mount');
-    mountOverlay({ lower, upper, work, target: rootfs, options: OPTIONS, ...mountFlags(options) });
+    const overlayOptions = options.volatile === true ? { ...OPTIONS, volatile: true as const } : OPTIONS;
+    mountOverlay({ lower, upper, work, target: rootfs, options: overlayOptions, ...mountFlags(options) });
     step('mounted');
   } catch (error) {
     throw systemError(`provision ${rootfs}: mount an overlay of ${lower.length} layers`, error);

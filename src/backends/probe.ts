@@ -12,11 +12,11 @@ import { openErofs } from '../linux/erofs-mount.js';
 import { bindMount } from '../linux/mount.js';
 import { mountOverlay } from '../linux/overlay-mount.js';
 import { removeTree } from '../linux/remove-tree.js';
+import { unmountTree } from '../linux/unmount-tree.js';
 import { setXattr } from '../linux/xattr.js';
 import { DEFAULT_LAYER_LIMITS, ENTRY, type TarEntry } from '../tar/entry.js';
 import { IndexBuilder } from '../tree/index-builder.js';
 import { mergeLayers } from '../tree/merge.js';
-import { unmountAll } from './rootfs-files.js';
 
 export interface Probed {
   readonly usable: boolean;
@@ -26,6 +26,8 @@ export interface Probed {
 
 const CONTENT = 'larder probe\n';
 const BLOCK = 512;
+/** So that the unmount does not write back the whole file system of the store. */
+const VOLATILE = { volatile: true } as const;
 const NO_MOUNT = 'mounting needs root (CAP_SYS_ADMIN in the initial user namespace).';
 
 /** A real image of one file, mounted as the backends mount theirs. */
@@ -70,7 +72,7 @@ function attempt(scratch: string, work: (dir: string) => void): string | undefin
     return error instanceof Error ? error.message : String(error);
   } finally {
     if (dir !== undefined) {
-      unmountAll(join(dir, 'rootfs'));
+      unmountTree(join(dir, 'rootfs'));
       removeTree(dir);
     }
   }
@@ -115,7 +117,13 @@ function tryOverlay(dir: string): void {
 }
 
 function overlayOn(dir: string, lower: readonly (string | number)[], target: string): void {
-  mountOverlay({ lower, upper: makeDirectory(dir, 'upper'), work: makeDirectory(dir, 'work'), target });
+  mountOverlay({
+    lower,
+    upper: makeDirectory(dir, 'upper'),
+    work: makeDirectory(dir, 'work'),
+    target,
+    options: VOLATILE,
+  });
   writeFileSync(join(target, 'written'), CONTENT);
 }
 

@@ -9,12 +9,12 @@
  * One `backendDir` serves one root filesystem. A `rootfs` that was there before is refused, and a later destroy leaves
  * it alone: it may be anything of the caller's.
  */
-import { lstatSync, mkdirSync, readFileSync, realpathSync, rmdirSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { lstatSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
-import { unmount } from '../linux/mount.js';
 import { mountsUnder } from '../linux/mountinfo.js';
+import { canonicalPath } from '../linux/unmount-tree.js';
 import type { RunTask } from './tasks.js';
 
 /** Called between any two steps, with the name of the step that is about to be taken; for tests that kill there. */
@@ -45,16 +45,6 @@ export function makePrivateDirectory(path: string): void {
   }
 }
 
-/** The path as the mount table has it: its parent without symbolic links. Undefined when the parent is not there. */
-export function canonical(path: string): string | undefined {
-  try {
-    return join(realpathSync(dirname(path)), basename(path));
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw systemError(`find ${path}`, error);
-  }
-}
-
 /** 1. The directory, if nothing is there. 2. The note that it is ours. Only then anything is mounted or written there. */
 export function makeRootfs(rootfs: string, backendDir: string, step: Step): void {
   step('make rootfs');
@@ -75,7 +65,7 @@ export async function destroyRootfs(rootfs: string, backendDir: string, run: Run
     found = removeIfEmpty(rootfs);
   } else {
     step('unmount');
-    unmountAll(rootfs);
+    await run('unmountTree', { path: rootfs });
     step('remove rootfs');
     if (identityOf(rootfs) === made) await removeUnmounted(rootfs, run);
   }
@@ -112,33 +102,9 @@ function removeIfEmpty(rootfs: string): boolean {
   }
 }
 
-/** Everything mounted at `path` and below it, the last first; lazily what is busy. */
-export function unmountAll(path: string): boolean {
-  const place = canonical(path);
-  if (place === undefined) return false;
-  const mounts = [...mountsUnder(place)].reverse();
-  for (const { mountPoint } of mounts) unmountOne(Buffer.from(mountPoint, 'latin1'));
-  return mounts.length > 0;
-}
-
-function unmountOne(mountPoint: Buffer): void {
-  try {
-    try {
-      unmount(mountPoint);
-    } catch (error) {
-      if (errnoOf(error) !== 'EBUSY') throw error;
-      unmount(mountPoint, { detach: true });
-    }
-  } catch (error) {
-    // A lazy unmount of what is above took this one along.
-    if (errnoOf(error) === 'EINVAL' || errnoOf(error) === 'ENOENT') return;
-    throw systemError(`unmount ${mountPoint.toString('latin1')}`, error);
-  }
-}
-
 /** Never deletes through a mount: where one is left, nothing is touched. The kernel is asked again at each directory. */
 async function removeUnmounted(path: string, run: RunTask): Promise<boolean> {
-  const place = canonical(path);
+  const place = placeOf(path);
   if (place === undefined) return false;
   const [mount] = mountsUnder(place);
   if (mount === undefined) return await run('removeTree', { path: place });
@@ -146,4 +112,12 @@ async function removeUnmounted(path: string, run: RunTask): Promise<boolean> {
     hint: 'unmount it and destroy the container again',
     details: { path: place },
   });
+}
+
+function placeOf(path: string): string | undefined {
+  try {
+    return canonicalPath(path);
+  } catch (error) {
+    throw systemError(`find ${path}`, error);
+  }
 }

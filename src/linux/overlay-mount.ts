@@ -16,8 +16,8 @@ export interface OverlayMount extends MountFlags {
   readonly work?: string;
   /** An existing directory. */
   readonly target: string;
-  /** `xino: 'auto'` and so on. */
-  readonly options?: Readonly<Record<string, string>>;
+  /** `xino: 'auto'` and so on; `true` for what has no value. */
+  readonly options?: Readonly<Record<string, string | true>>;
   /** Tries only this way; for tests. */
   readonly way?: Way;
 }
@@ -93,7 +93,10 @@ function mountByContext(mount: OverlayMount, { lower, upper, work }: Directories
     for (const fd of lower) set('lowerdir+', fd);
     if (upper !== undefined) set('upperdir', upper);
     if (work !== undefined) set('workdir', work);
-    for (const [key, value] of Object.entries(mount.options ?? {})) context.setString(key, value);
+    for (const [key, value] of Object.entries(mount.options ?? {})) {
+      if (value === true) context.setFlag(key);
+      else context.setString(key, value);
+    }
     attachAndClose(context.mount(mount), mount.target);
   } finally {
     context.close();
@@ -114,7 +117,7 @@ function mountByString(mount: OverlayMount, { lower, upper, work }: Directories)
     `lowerdir=${lower.map(path).join(':')}`,
     ...(upper === undefined ? [] : [`upperdir=${path(upper)}`]),
     ...(work === undefined ? [] : [`workdir=${path(work)}`]),
-    ...Object.entries(mount.options ?? {}).map(([key, value]) => `${key}=${value}`),
+    ...Object.entries(mount.options ?? {}).map(([key, value]) => (value === true ? key : `${key}=${value}`)),
   ].join(',');
   if (options.length > MAX_OPTIONS) throw kernelError(E2BIG, `mount: ${lower.length} layers`, mount.target);
   const target = openDirectoryPath(mount.target);

@@ -304,6 +304,15 @@ const lifeCases: Record<string, Case | Conditional> = {
     assert.deepEqual(of(open.rootfs), []);
   }),
 
+  'a volatile root filesystem reads and writes like any other': writable(async (fixture) => {
+    const layers = await addAll(fixture, [tar([file('a', 'x')])]);
+    const at = place(fixture, 'volatile');
+    await provisionAt(fixture, layers, at, { volatile: true });
+    writeFileSync(join(at.rootfs, 'b'), readFileSync(join(at.rootfs, 'a')));
+    assert.equal(await fixture.backend.destroy(at.rootfs, at.backendDir), true);
+    expectNothing(fixture, at);
+  }),
+
   'nothing that is mounted inside is seen elsewhere': mounting(async (fixture) => {
     const { rootfs } = await provision(fixture, [tar([file('a')])]);
     assert.deepEqual(findMount(rootfs)?.propagation, []);

@@ -1,0 +1,47 @@
+/**
+ * ▸ Unmounts all that is at a directory and below it. Long: unmounting an overlay writes back what is dirty on the whole
+ * file system of its upper directory, unless it is `volatile`. For worker threads.
+ */
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf } from '../errors.js';
+import { unmount } from './mount.js';
+import { mountsUnder } from './mountinfo.js';
+
+/** The path as the mount table has it: its parent without symbolic links. Undefined when the parent is not there. */
+export function canonicalPath(path: string): string | undefined {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The last mount first; lazily what is busy. False when nothing was mounted. */
+export function unmountTree(path: string): boolean {
+  const place = canonicalPath(path);
+  if (place === undefined) return false;
+  const mounts = [...mountsUnder(place)].reverse();
+  for (const { mountPoint } of mounts) unmountOne(Buffer.from(mountPoint, 'latin1'));
+  return mounts.length > 0;
+}
+
+function unmountOne(mountPoint: Buffer): void {
+  try {
+    unmountOrDetach(mountPoint);
+  } catch (error) {
+    // A lazy unmount of what is above took this one along.
+    const errno = errnoOf(error);
+    if (errno !== 'EINVAL' && errno !== 'ENOENT') throw error;
+  }
+}
+
+function unmountOrDetach(mountPoint: Buffer): void {
+  try {
+    unmount(mountPoint);
+  } catch (error) {
+    if (errnoOf(error) !== 'EBUSY') throw error;
+    unmount(mountPoint, { detach: true });
+  }
+}
