@@ -6,6 +6,7 @@ import type { BuildChainsData, MaterialiseData } from './backends/tasks.js';
 import { serve } from './workers/serve.js';
 
 serve({
+  prepare: async () => (await import('./layers/layer-task.js')).prepareTask(),
   layer: async (data, context) => (await import('./layers/layer-task.js')).layerTask(data, context),
   index: async (data, context) => (await import('./layers/index-task.js')).indexTask(data, context),
   merge: async (data, context) => (await import('./layers/merge-task.js')).mergeTask(data, context),

@@ -53,7 +53,7 @@ export interface LayerResult {
   readonly ms: number;
 }
 
-/** Sent by the running task, at most every 100 ms, and once at the start. */
+/** All that the task `layer` sends while it runs, at most every 100 ms, and once at the start. */
 export interface LayerProgress {
   readonly type: 'layer-progress';
   /** Bytes of the layer as transferred that are here, those of an earlier run included. */
@@ -62,17 +62,6 @@ export interface LayerProgress {
   readonly written: number;
   readonly resumedFrom: number;
 }
-
-/** Sent before a request is made once more. */
-export interface LayerRetry {
-  readonly type: 'layer-retry';
-  readonly reason: string;
-  readonly attempt: number;
-  readonly afterMs: number;
-}
-
-/** What the task `layer` sends while it runs. */
-export type LayerMessage = LayerProgress | LayerRetry;
 
 /** The task `index`: makes a layer's derived files again from its tar, and proves the tar at the same time. */
 export interface IndexJob {

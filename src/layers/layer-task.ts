@@ -1,10 +1,11 @@
 /** The task `layer`: what crosses the thread boundary around {@link writeLayer}. */
 import type { AskGrant, BlobGrant } from '../registry/blob.js';
+import { openInflater } from '../tar/compression.js';
 import type { TaskContext } from '../workers/protocol.js';
 import type { LayerJob, LayerResult } from './layer-job.js';
 import { writeLayer } from './layer-writer.js';
 
-export type { LayerJob, LayerMessage, LayerProgress, LayerResult, LayerSource } from './layer-job.js';
+export type { LayerJob, LayerProgress, LayerResult, LayerSource } from './layer-job.js';
 
 export async function layerTask(data: unknown, context: TaskContext): Promise<LayerResult> {
   // The grants come from the broker, which is our own code on the main thread.
@@ -12,6 +13,11 @@ export async function layerTask(data: unknown, context: TaskContext): Promise<La
   return writeLayer(data as LayerJob, {
     signal: context.signal,
     ask,
-    onMessage: (message) => context.send(message),
+    onProgress: (progress) => context.send(progress),
   });
+}
+
+/** Loads what most layers need, decoder included, so that the first one does not wait for it. */
+export async function prepareTask(): Promise<void> {
+  (await openInflater('gzip')).close();
 }

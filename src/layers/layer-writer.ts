@@ -17,7 +17,7 @@ import type { AskGrant } from '../registry/blob.js';
 import { fetchBlob } from '../registry/fetch-blob.js';
 import { DownloadFile } from './download-file.js';
 import { readInPieces } from './file-pieces.js';
-import type { LayerJob, LayerMessage, LayerResult } from './layer-job.js';
+import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';
 import { LayerPass } from './layer-pass.js';
 
 const PROGRESS_EVERY_MS = 100;
@@ -26,7 +26,7 @@ export interface LayerWriterContext {
   readonly signal: AbortSignal;
   /** Grants the requests of a registry source. */
   readonly ask: AskGrant;
-  readonly onMessage?: (message: LayerMessage) => void;
+  readonly onProgress?: (progress: LayerProgress) => void;
 }
 
 /**
@@ -144,11 +144,7 @@ class LayerWriting {
     if (digest === undefined) throw new LarderError('LARDER_INTERNAL', 'write layer: a registry layer has no digest');
     // Complete already: nothing to ask for.
     if (offset === size) return nothing();
-    return fetchBlob({ digest, size }, offset, ask, {
-      signal,
-      onRetry: ({ reason, attempt, afterMs }) =>
-        this.#context.onMessage?.({ type: 'layer-retry', reason, attempt, afterMs }),
-    });
+    return fetchBlob({ digest, size }, offset, ask, { signal });
   }
 
   #tell(pass: LayerPass, always: boolean): void {
@@ -156,7 +152,7 @@ class LayerWriting {
     if (!always && now - this.#toldMs < PROGRESS_EVERY_MS) return;
     this.#toldMs = now;
     const { received, written } = pass;
-    this.#context.onMessage?.({ type: 'layer-progress', received, written, resumedFrom: this.#resumedFrom });
+    this.#context.onProgress?.({ type: 'layer-progress', received, written, resumedFrom: this.#resumedFrom });
   }
 
   #removeStaged(): void {

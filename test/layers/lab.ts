@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LarderError } from '../../src/errors.js';
 import type { LarderEvent } from '../../src/events.js';
-import type { LayerJob, LayerMessage, LayerResult } from '../../src/layers/layer-job.js';
+import type { LayerJob, LayerProgress, LayerResult } from '../../src/layers/layer-job.js';
 import { type LayerRecords, LayerStore } from '../../src/layers/layer-store.js';
 import { type DerivedRecords, MergedImages } from '../../src/layers/merged-images.js';
 import { Layout } from '../../src/layout.js';
@@ -30,7 +30,7 @@ export class Lab implements AsyncDisposable {
   readonly layerRecords = new Map<string, LayerRecord>();
   readonly derivedRecords = new Map<string, DerivedRecord>();
   readonly events: LarderEvent[] = [];
-  readonly messages: LayerMessage[] = [];
+  readonly progress: LayerProgress[] = [];
   readonly requests: BlobRequest[] = [];
   readonly layers: LayerStore;
   readonly merged: MergedImages;
@@ -105,7 +105,7 @@ export class Lab implements AsyncDisposable {
       }
       return { url, headers: {}, afterMs: 0, connectTimeoutMs: 5000, stallTimeoutMs: 5000 };
     };
-    const onMessage = (message: unknown) => this.messages.push(message as LayerMessage);
+    const onMessage = (message: unknown) => this.progress.push(message as LayerProgress);
     const { signal } = options;
     return this.pool.run('layer', job, { onAsk, onMessage, ...(signal === undefined ? {} : { signal }) });
   }

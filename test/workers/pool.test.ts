@@ -158,6 +158,16 @@ describe('WorkerPool', () => {
     assert.ok(threads.size <= 2);
   });
 
+  it('starts threads ahead of work, and lets them prepare', async () => {
+    const pool = poolOf({ size: 2 });
+    pool.warm(5, 'thread');
+    await sleep(500);
+    const first = await Promise.all([pool.run('thread', 0), pool.run('thread', 0)]);
+    assert.equal(new Set(first).size, 2);
+    pool.warm(2, 'fail');
+    assert.equal(await pool.run('echo', 1), 1);
+  });
+
   it('ends an idle thread and starts another when there is work again', async () => {
     const pool = poolOf({ size: 1, maxIdleMs: 20 });
     const first = await pool.run('thread', 0);
