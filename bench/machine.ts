@@ -32,14 +32,16 @@ export function dropCaches(): void {
 }
 
 /** How long the rest of the writing takes that a program left to the kernel, in ms. */
-export function timeSync(): number {
-  return timed(() => execFileSync('sync'));
+export function timeSync(): Promise<number> {
+  return timed(() => {
+    execFileSync('sync');
+  });
 }
 
 /** Wall time in ms. */
-export function timed(work: () => void): number {
+export async function timed(work: () => void | Promise<void>): Promise<number> {
   const start = performance.now();
-  work();
+  await work();
   return performance.now() - start;
 }
 

@@ -4,7 +4,7 @@
  *
  *     --registry HOST:PORT   where the images are, plain HTTP (127.0.0.1:5000)
  *     --images A,B,…         repository[:tag] (debian-slim, node-like, python-like, big-layer)
- *     --tools A,B,…          larder, ctr, podman (those that are installed)
+ *     --tools A,B,…          larder, larder-library, ctr, podman (those that are installed)
  *     --runs N               (5)
  *     --work DIR             stores go here and are deleted; on the disk to measure (/var/tmp/larder-bench)
  *     --out DIR              JSON and Markdown (bench/out)
@@ -19,6 +19,7 @@ import { type RemoteImage, readImage, warmRegistry } from './registry.js';
 import { formatMs } from './statistics.js';
 import { Containerd } from './tools/containerd.js';
 import { Larder } from './tools/larder.js';
+import { LarderLibrary } from './tools/larder-library.js';
 import { Podman } from './tools/podman.js';
 import { hasProgram, type Tool } from './tools/tool.js';
 
@@ -26,7 +27,7 @@ const { values } = parseArgs({
   options: {
     registry: { type: 'string', default: '127.0.0.1:5000' },
     images: { type: 'string', default: 'debian-slim,node-like,python-like,big-layer' },
-    tools: { type: 'string', default: 'larder,ctr,podman' },
+    tools: { type: 'string', default: 'larder,larder-library,ctr,podman' },
     runs: { type: 'string', default: '5' },
     work: { type: 'string', default: '/var/tmp/larder-bench' },
     out: { type: 'string', default: join(CHECKOUT, 'bench', 'out') },
@@ -71,23 +72,23 @@ async function round(tool: Tool, image: RemoteImage, run: number): Promise<Measu
   await tool.start();
   dropCaches();
   await warmRegistry(image);
-  tool.touch();
+  await tool.touch();
   const load = await waitUntilQuiet();
   const found: Measurement[] = [];
-  const measure = (step: Step, work: () => void) => {
-    const ms = timed(work);
-    const sync = timeSync();
+  const measure = async (step: Step, work: () => void | Promise<void>) => {
+    const ms = await timed(work);
+    const sync = await timeSync();
     found.push({ tool: tool.name, image: image.name, run, step, ms, syncMs: sync, load });
     process.stderr.write(
-      `${tool.name.padEnd(8)} ${image.name.padEnd(22)} ${step.padEnd(10)} ${formatMs(ms)} (+ sync ${formatMs(sync)})\n`,
+      `${tool.name.padEnd(14)} ${image.name.padEnd(22)} ${step.padEnd(10)} ${formatMs(ms)} (+ sync ${formatMs(sync)})\n`,
     );
   };
   try {
-    measure('cold', () => mustBeRootfs(tool.pullAndProvision(reference, 'one')));
-    measure('provision', () => mustBeRootfs(tool.provision(reference, 'two')));
-    measure('destroy', () => tool.destroy('two'));
-    tool.destroy('one');
-    measure('remove', () => tool.remove(reference));
+    await measure('cold', async () => mustBeRootfs(await tool.pullAndProvision(reference, 'one')));
+    await measure('provision', async () => mustBeRootfs(await tool.provision(reference, 'two')));
+    await measure('destroy', () => tool.destroy('two'));
+    await tool.destroy('one');
+    await measure('remove', () => tool.remove(reference));
   } finally {
     await tool.stop();
     wipe(directory);
@@ -98,6 +99,7 @@ async function round(tool: Tool, image: RemoteImage, run: number): Promise<Measu
 function makeTool(name: string): Tool[] {
   const directory = join(values.work, name);
   if (name === 'larder') return [new Larder(CHECKOUT, directory)];
+  if (name === 'larder-library') return [new LarderLibrary(directory)];
   if (name === 'ctr' && hasProgram('containerd')) return [new Containerd(directory)];
   if (name === 'podman' && hasProgram('podman')) return [new Podman(directory)];
   process.stderr.write(`${name}: not installed, left out\n`);

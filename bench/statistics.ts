@@ -28,5 +28,5 @@ export function formatMs(ms: number): string {
 /** `3.4x`: how many times longer than the other. */
 export function formatRatio(a: number, b: number): string {
   const ratio = a / b;
-  return Number.isFinite(ratio) ? `${ratio < 10 ? ratio.toFixed(1) : Math.round(ratio)}x` : '–';
+  return Number.isFinite(ratio) ? `${ratio < 10 ? ratio.toFixed(ratio < 0.95 ? 2 : 1) : Math.round(ratio)}x` : '–';
 }

@@ -10,15 +10,15 @@ export interface Tool {
   /** Stops it; the store may be deleted then. */
   stop(): Promise<void>;
   /** Something cheap, so that its programs are in memory before the clock runs. */
-  touch(): void;
+  touch(): void | Promise<void>;
   /** From nothing to a writable root filesystem `id`; answers its path. */
-  pullAndProvision(reference: string, id: string): string;
+  pullAndProvision(reference: string, id: string): string | Promise<string>;
   /** The same with the image already there. */
-  provision(reference: string, id: string): string;
+  provision(reference: string, id: string): string | Promise<string>;
   /** Gives back one root filesystem. */
-  destroy(id: string): void;
+  destroy(id: string): void | Promise<void>;
   /** Removes the image and everything that only it needed. */
-  remove(reference: string): void;
+  remove(reference: string): void | Promise<void>;
 }
 
 /** Runs to the end; answers standard output. A failure carries what the program said. */
