@@ -8,6 +8,7 @@ import { CopyBackend } from './backends/copy.js';
 import { ErofsBackend } from './backends/erofs.js';
 import type { LayerAccess } from './backends/layer-access.js';
 import { OverlayBackend } from './backends/overlay.js';
+import { requireMounting } from './backends/rootfs-files.js';
 import type { RunTask } from './backends/tasks.js';
 import { LarderError } from './errors.js';
 import type { LayerStore } from './layers/layer-store.js';
@@ -65,6 +66,7 @@ export class Backends {
    */
   async choose(name?: BackendName): Promise<Backend> {
     if (name !== undefined) this.get(name);
+    if (name !== undefined && name !== 'copy') requireMounting(name);
     if (name !== undefined && name !== this.#parts.wanted)
       return (await chooseBackend([...this.#all.values()], name)).backend;
     this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted);

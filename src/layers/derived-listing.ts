@@ -5,24 +5,17 @@ import { errnoOf, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import type { DerivedRecord } from '../metadata/records.js';
 
-/** Something derived, by key. */
-export interface DerivedFiles {
-  list(): Promise<readonly { readonly key: string; readonly size: number }[]>;
-  /** Under the exclusive store lock: the record goes, the file is renamed into gc/. False when there was nothing. */
-  retire(key: string): Promise<boolean>;
-}
-
 export interface DerivedSource {
   readonly layout: Layout;
   readonly derived: { list(kind: DerivedRecord['kind']): readonly DerivedRecord[] };
 }
 
-/** What is under derived/<format>/`kind`/, recorded or not. */
+/** The store's `DerivedFiles`: what is under derived/<format>/`kind`/, recorded or not. */
 export function derivedFiles(
   { layout, derived }: DerivedSource,
   kind: 'merged' | 'chains',
   retire: (key: string) => Promise<boolean>,
-): DerivedFiles {
+) {
   const directory = join(layout.derived, kind);
   return {
     retire,

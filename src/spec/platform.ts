@@ -84,6 +84,13 @@ export function hostPlatform(): Platform {
  * Rejects with LARDER_PLATFORM_NOT_FOUND and lists what there is.
  */
 export function selectPlatform<E extends PlatformEntry>(entries: readonly E[], wanted: Platform, doing: string): E {
+  const best = findPlatform(entries, wanted);
+  if (best === undefined) throw platformNotFound(entries, wanted, doing);
+  return best;
+}
+
+/** Like {@link selectPlatform}; undefined where nothing matches. */
+export function findPlatform<E extends PlatformEntry>(entries: readonly E[], wanted: Platform): E | undefined {
   let best: E | undefined;
   let bestRank = -1;
   for (const entry of entries) {
@@ -93,10 +100,14 @@ export function selectPlatform<E extends PlatformEntry>(entries: readonly E[], w
       bestRank = rank;
     }
   }
-  if (best !== undefined) return best;
+  return best;
+}
+
+/** LARDER_PLATFORM_NOT_FOUND, with what there is. */
+export function platformNotFound(entries: readonly PlatformEntry[], wanted: Platform, doing: string): LarderError {
   const all = new Set(entries.flatMap(({ platform }) => (isKnown(platform) ? [formatPlatform(platform)] : [])));
   const there = [...all].slice(0, 20).join(', ');
-  throw new LarderError('LARDER_PLATFORM_NOT_FOUND', `${doing}: there is no image for ${formatPlatform(wanted)}`, {
+  return new LarderError('LARDER_PLATFORM_NOT_FOUND', `${doing}: there is no image for ${formatPlatform(wanted)}`, {
     hint:
       there === ''
         ? 'the image index names no platform'

@@ -15,8 +15,8 @@ import { Semaphore, type SharedWork, SingleFlight } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
 import { isLarderError, LarderError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
-import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-job.js';
 import type { LayerStore } from '../layers/layer-store.js';
+import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.js';
 import type { MergedImages } from '../layers/merged-images.js';
 import type { Layout } from '../layout.js';
 import type { StoreLock } from '../linux/store-lock.js';
@@ -25,7 +25,7 @@ import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import type { ImageLayer, ImageRecord } from '../metadata/records.js';
 import type { BlobRequest } from '../registry/blob.js';
-import { hexOf } from '../spec/digest.js';
+import { type DiffId, type Digest, hexOf } from '../spec/digest.js';
 import { dockerV1From } from '../spec/docker-v1.js';
 import type { DockerImage, Image } from '../spec/image.js';
 import { parseImageConfig } from '../spec/image-config.js';
@@ -57,12 +57,20 @@ export interface DockerStoreParts {
   readonly usesMergedImage: (backend: string) => boolean;
 }
 
+interface Wanted {
+  readonly reference: Reference;
+  readonly platform: string;
+  readonly backend: string;
+}
+
 /** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
 const MAX_ATTEMPTS = 5;
 
 export class DockerStore implements Store {
   readonly #parts: DockerStoreParts;
   readonly #pulls = new SingleFlight<string, ImageRecord>();
+  /** Leases of those who wait for each pull. */
+  readonly #waiting = new Map<string, Set<Lease>>();
   readonly #slots: Semaphore;
 
   constructor(parts: DockerStoreParts) {
@@ -141,13 +149,30 @@ export class DockerStore implements Store {
 
   /** Whether all of the image is here, found out after the lease protects it. */
   async #leased(lease: Lease, record: ImageRecord): Promise<boolean> {
-    await lease.add({ layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) });
+    await lease.add(namesOf(record));
     for (const { diffId } of record.layers) if (!(await this.#parts.layers.has(diffId))) return false;
     for (const digest of blobsOf(record)) if (!(await this.#parts.content.has(digest))) return false;
     return true;
   }
 
-  async #pull(reference: Reference, platform: string, backend: string, shared: SharedWork): Promise<ImageRecord> {
+  /** Joins or starts the image's pull; `lease` is among those that the image is under when the pull ends. */
+  async #pullFor(lease: Lease, wanted: Wanted, options: OperationOptions): Promise<void> {
+    const key = `${formatReference(wanted.reference)} ${wanted.platform} ${wanted.backend}`;
+    const waiting = this.#waiting.get(key) ?? new Set();
+    this.#waiting.set(key, waiting.add(lease));
+    try {
+      await this.#pulls.run(key, (shared) => this.#pull(wanted, waiting, shared), options);
+    } finally {
+      waiting.delete(lease);
+      if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);
+    }
+  }
+
+  async #pull(
+    { reference, platform, backend }: Wanted,
+    waiting: ReadonlySet<Lease>,
+    shared: SharedWork,
+  ): Promise<ImageRecord> {
     const { leases, puller, content } = this.#parts;
     const { signal, onEvent } = shared;
     const name = formatReference(reference);
@@ -174,6 +199,8 @@ export class DockerStore implements Store {
       await this.#merge(record, backend, { signal, onEvent });
       await this.#commit(record);
       onEvent({ type: 'commit', reference: name, imageId: record.config });
+      // Before this pull's own lease goes: a prune in between would take what they are waiting for.
+      for (const waiter of waiting) await extend(waiter, record, waiting);
       return record;
     } finally {
       await lease.release();
@@ -268,8 +295,21 @@ export class DockerStore implements Store {
 }
 
 /** Manifest and config of an image, and the image index that led to it. */
-export function blobsOf(record: ImageRecord): ImageRecord['digest'][] {
+export function blobsOf(record: ImageRecord): Digest[] {
   return [...new Set([record.digest, record.manifest, record.config])];
+}
+
+function namesOf(record: ImageRecord): { readonly layers: readonly DiffId[]; readonly blobs: readonly Digest[] } {
+  return { layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) };
+}
+
+/** Puts the image under a waiter's lease, which the waiter may have given back meanwhile. */
+async function extend(lease: Lease, record: ImageRecord, waiting: ReadonlySet<Lease>): Promise<void> {
+  try {
+    await lease.add(namesOf(record));
+  } catch (error) {
+    if (waiting.has(lease)) throw error;
+  }
 }
 
 function dockerImage(image: Image): DockerImage {

@@ -2,15 +2,25 @@
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { ImageLayer } from '../metadata/records.js';
-import type { RegistryClient, RequestOptions } from '../registry/registry-client.js';
+import type { RegistryClient, RequestOptions, ResolvedManifest } from '../registry/registry-client.js';
 import { checkDiffIds, type ImageConfig, parseImageConfig, platformOfConfig } from '../spec/image-config.js';
 import type { ImageManifest } from '../spec/manifest.js';
-import { formatPlatform, type Platform, parsePlatform, platformMatches, selectPlatform } from '../spec/platform.js';
+import { isIndexType } from '../spec/media-types.js';
+import {
+  findPlatform,
+  formatPlatform,
+  type Platform,
+  parsePlatform,
+  platformMatches,
+  platformNotFound,
+} from '../spec/platform.js';
 import { familiarReference, type Reference } from '../spec/reference.js';
 import type { FetchedDocument, LayerOrigin, Puller, PullOptions, ResolvedImage } from './puller.js';
 
 /** An image index may name an image index; three levels are more than anyone has a use for. */
 const MAX_NESTING = 3;
+/** Each costs a request. */
+const MAX_NESTED_INDEXES = 10;
 
 export class RegistryPuller implements Puller {
   readonly #makeClient: (onEvent: OnEvent) => Promise<RegistryClient>;
@@ -73,22 +83,46 @@ export class RegistryPuller implements Puller {
   ): Promise<{ documents: FetchedDocument[]; manifest: ImageManifest }> {
     const client = await this.#client();
     const top = await client.resolve(reference, request);
-    const documents: FetchedDocument[] = [{ digest: top.digest, bytes: top.bytes }];
-    let current = top.manifest;
-    for (let depth = 0; current.kind === 'index'; depth++) {
-      if (depth === MAX_NESTING) {
-        throw new LarderError(
-          'LARDER_MANIFEST_INVALID',
-          `${doing}: image indexes are nested more than ${MAX_NESTING} deep`,
-        );
-      }
-      const entry = selectPlatform(current.manifests, wanted, doing);
-      const next = await client.fetchManifest(reference, entry, request);
-      documents.push({ digest: entry.digest, bytes: next.bytes });
-      current = next.manifest;
-    }
-    return { documents, manifest: current };
+    const search: Search = { client, reference, wanted, doing, request };
+    const found = await descend(search, top, 0);
+    if (found !== undefined) return found;
+    const entries = top.manifest.kind === 'index' ? top.manifest.manifests : [];
+    throw platformNotFound(entries, wanted, doing);
   }
+}
+
+interface Search {
+  readonly client: RegistryClient;
+  readonly reference: Reference;
+  readonly wanted: Platform;
+  readonly doing: string;
+  readonly request: RequestOptions;
+}
+
+/** The documents from here down to a manifest for the platform: by the index's own entries first, then in the indexes that it names. */
+async function descend(
+  search: Search,
+  { digest, bytes, manifest }: ResolvedManifest,
+  depth: number,
+): Promise<{ documents: FetchedDocument[]; manifest: ImageManifest } | undefined> {
+  const here: FetchedDocument = { digest, bytes };
+  if (manifest.kind === 'manifest') return { documents: [here], manifest };
+  const { client, reference, wanted, doing, request } = search;
+  if (depth === MAX_NESTING) {
+    throw new LarderError(
+      'LARDER_MANIFEST_INVALID',
+      `${doing}: image indexes are nested more than ${MAX_NESTING} deep`,
+    );
+  }
+  const nested = manifest.manifests.filter(({ mediaType }) => isIndexType(mediaType));
+  const plain = manifest.manifests.filter(({ mediaType }) => !isIndexType(mediaType));
+  const match = findPlatform(plain, wanted);
+  for (const entry of match === undefined ? nested.slice(0, MAX_NESTED_INDEXES) : [match]) {
+    const next = await client.fetchManifest(reference, entry, request);
+    const found = await descend(search, next, depth + 1);
+    if (found !== undefined) return { documents: [here, ...found.documents], manifest: found.manifest };
+  }
+  return undefined;
 }
 
 /** The platform that the image says it is for; one that says nothing is taken at the index's word. */

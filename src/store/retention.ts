@@ -9,7 +9,6 @@
 import type { ContentStore } from '../content/content-store.js';
 import { LarderError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
-import type { DerivedFiles } from '../layers/derived-listing.js';
 import type { LayerStore } from '../layers/layer-store.js';
 import type { Layout } from '../layout.js';
 import type { StoreLock } from '../linux/store-lock.js';
@@ -35,6 +34,14 @@ export interface RetentionParts {
   readonly chains: DerivedFiles;
   /** The records of all image types: layers are shared between them. */
   readonly allImages: () => Iterable<ImageRecord>;
+}
+
+/** Something derived, by key. */
+export interface DerivedFiles {
+  /** What is on disk, recorded or not; sizes in bytes. */
+  list(): Promise<readonly { readonly key: string; readonly size: number }[]>;
+  /** Under the exclusive store lock: the record goes, the file is renamed into gc/. False when there was nothing. */
+  retire(key: string): Promise<boolean>;
 }
 
 export interface Excluded {
