@@ -133,25 +133,31 @@ export class DockerStore implements Store {
     let ask = !cached;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const known = this.#parts.metadata.get(name, !ask, platform);
-      if (known !== undefined && (await this.#leased(lease, known))) {
+      if (known !== undefined && (await this.#leased(lease, known, options))) {
         if (cached)
           options.onEvent?.({ type: 'resolved', reference: name, digest: known.digest, platform, cached: true });
         await this.#parts.metadata.touch({ reference: name, platform });
         return known;
       }
       const chosen = typeof backend === 'string' ? backend : await backend();
-      const key = `${name} ${platform} ${chosen}`;
-      await this.#pulls.run(key, (shared) => this.#pull(reference, platform, chosen, shared), options);
+      await this.#pullFor(lease, { reference, platform, backend: chosen }, options);
       ask = false;
     }
     throw new LarderError('LARDER_INTERNAL', `pull ${name}: pruned again each time it was there`);
   }
 
-  /** Whether all of the image is here, found out after the lease protects it. */
-  async #leased(lease: Lease, record: ImageRecord): Promise<boolean> {
+  /**
+   * Whether all of the image is here, found out after the lease protects it. A prune that is under way may not have seen
+   * the lease: only what it left counts, so the look comes under the store lock.
+   */
+  async #leased(lease: Lease, record: ImageRecord, { signal }: OperationOptions): Promise<boolean> {
+    const { lock, metadata, layers, content } = this.#parts;
     await lease.add(namesOf(record));
-    for (const { diffId } of record.layers) if (!(await this.#parts.layers.has(diffId))) return false;
-    for (const digest of blobsOf(record)) if (!(await this.#parts.content.has(digest))) return false;
+    using _shared = await lock.shared(signal === undefined ? {} : { signal });
+    const still = metadata.get(record.reference, true, record.platform);
+    if (still?.manifest !== record.manifest || still.config !== record.config) return false;
+    for (const { diffId } of record.layers) if (!(await layers.has(diffId))) return false;
+    for (const digest of blobsOf(record)) if (!(await content.has(digest))) return false;
     return true;
   }
 
@@ -193,6 +199,8 @@ export class DockerStore implements Store {
         layers: layers.map((layer) => layer.diffId),
         blobs: resolved.documents.map((document) => document.digest),
       });
+      // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
+      (await this.#parts.lock.shared({ signal })).release();
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
       await this.#fetchMissing(reference, layers, { ...shared, platform });
       const record = recordOf(name, platform, resolved, layers);
