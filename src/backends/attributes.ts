@@ -3,7 +3,7 @@
  * user could not keep.
  */
 import { at, displayName } from '../bytes.js';
-import { errnoOf } from '../errors.js';
+import { errnoOf, LarderError } from '../errors.js';
 import * as kernel from '../linux/at-calls.js';
 import { pathBelow, setXattr, setXattrOf } from '../linux/xattr.js';
 import type { Xattr } from '../tar/entry.js';
@@ -40,6 +40,7 @@ const YES = Buffer.from('y');
 export class AttributeWriter {
   readonly #tree: MergedTree;
   readonly #privileged: boolean;
+  readonly #where: () => string;
   readonly #uid = process.geteuid?.() ?? 0;
   readonly #gid = process.getegid?.() ?? 0;
   /** Inodes of device nodes that were not made. */
@@ -47,9 +48,11 @@ export class AttributeWriter {
   #foreignOwners = 0;
   readonly #lostXattrs = new Map<string, number>();
 
-  constructor(tree: MergedTree, privileged: boolean) {
+  /** `where` names what is being written, for messages. */
+  constructor(tree: MergedTree, privileged: boolean, where: () => string) {
     this.#tree = tree;
     this.#privileged = privileged;
+    this.#where = where;
   }
 
   of(inode: number): Attributes {
@@ -135,18 +138,31 @@ export class AttributeWriter {
    * What cannot be kept is counted: by an ordinary user, where the file system has no such attributes, and `user.*` on
    * what is neither file nor directory, which no file system takes (xattr(7)).
    */
-  #setXattr({ kind }: Attributes, { name }: Xattr, set: () => void): void {
+  #setXattr({ kind }: Attributes, { name, value }: Xattr, set: () => void): void {
     try {
       set();
     } catch (error) {
       const shown = displayName(name);
       const nowhere = shown.startsWith('user.') && kind !== KIND.file && kind !== KIND.directory;
       const unsupported = errnoOf(error) === 'EOPNOTSUPP';
+      if (value.length >= LARGE && TOO_LARGE.includes(errnoOf(error) ?? '')) throw this.#tooLarge(shown, value, error);
       if (!unsupported && !((nowhere || !this.#privileged) && isForbidden(error))) throw error;
       this.#lostXattrs.set(shown, (this.#lostXattrs.get(shown) ?? 0) + 1);
     }
   }
+
+  #tooLarge(name: string, value: Uint8Array, cause: unknown): LarderError {
+    const what = `this file system cannot keep ${value.length} bytes in the extended attribute ${name}`;
+    return new LarderError('LARDER_ENTRY_UNSUPPORTED', `write a root filesystem: ${this.#where()}: ${what}`, {
+      cause,
+      hint: 'use the erofs backend, or a store on xfs or btrfs',
+    });
+  }
 }
+
+/** ext4 says "no space" for xattrs that do not fit into one block (xattr(7)). */
+const TOO_LARGE: readonly string[] = ['ENOSPC', 'E2BIG', 'ERANGE'];
+const LARGE = 2048;
 
 function isForbidden(error: unknown): boolean {
   const errno = errnoOf(error);

@@ -74,7 +74,7 @@ class Materialiser {
     this.#tree = tree;
     this.#data = data;
     this.#diff = options.diff;
-    this.#attributes = new AttributeWriter(tree, options.privileged);
+    this.#attributes = new AttributeWriter(tree, options.privileged, () => this.#where());
   }
 
   *run(directory: number): Generator<void, Materialised, void> {

@@ -2,14 +2,15 @@
  * What all backends put beside a container's root filesystem, and how it goes away again, also half of it:
  *
  *     <rootfs>/            mount point or copied tree; made by the backend
- *     <backendDir>/made    which directory that was (`device:inode`): without it nothing is unmounted or emptied
+ *     <backendDir>/made    a link that says which directory that was, by its inode number; without it nothing is
+ *                          unmounted or emptied. A link, since a power cut cannot leave one without its text
  *     <backendDir>/upper/  what the container writes (erofs, overlay)
  *     <backendDir>/work/   overlayfs's own
  *
  * One `backendDir` serves one root filesystem. A `rootfs` that was there before is refused, and a later destroy leaves
  * it alone: it may be anything of the caller's.
  */
-import { lstatSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
@@ -51,7 +52,7 @@ export function makeRootfs(rootfs: string, backendDir: string, step: Step): void
   makePrivateDirectory(rootfs);
   step('note rootfs');
   try {
-    writeFileSync(madeOf(backendDir), identityOf(rootfs) ?? '', { mode: 0o600 });
+    symlinkSync(identityOf(rootfs) ?? 'none', madeOf(backendDir));
   } catch (error) {
     throw systemError(`provision ${rootfs}: write ${madeOf(backendDir)}`, error);
   }
@@ -78,7 +79,7 @@ export async function destroyRootfs(rootfs: string, backendDir: string, run: Run
 
 function readMade(backendDir: string): string | undefined {
   try {
-    return readFileSync(madeOf(backendDir), 'utf8');
+    return readlinkSync(madeOf(backendDir));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw systemError(`destroy: read ${madeOf(backendDir)}`, error);
@@ -88,7 +89,7 @@ function readMade(backendDir: string): string | undefined {
 /** Undefined when there is nothing. */
 function identityOf(path: string): string | undefined {
   const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+  return stats === undefined ? undefined : String(stats.ino);
 }
 
 /** Killed between the two steps of {@link makeRootfs}: the directory is empty. One that is not is somebody else's. */

@@ -68,6 +68,16 @@ export const backendTasks: TaskTable = {
   removeTree: removeTreeTask,
 };
 
+/** The same for a worker thread's table: what arrives there was sent by a {@link RunTask}, built from this file too. */
+export const workerTasks: Readonly<
+  Record<keyof BackendTasks, (data: unknown, control: TaskControl) => Promise<unknown>>
+> = {
+  materialise: (data, control) => materialiseTask(data as MaterialiseData, control),
+  buildChains: (data, control) => buildChainsTask(data as BuildChainsData, control),
+  unmountTree: (data) => unmountTreeTask(data as BackendTasks['unmountTree']['data']),
+  removeTree: (data) => removeTreeTask(data as BackendTasks['removeTree']['data']),
+};
+
 /** A {@link RunTask} without threads. */
 export const runHere: RunTask = (name, data, control = {}) => backendTasks[name](data, control);
 

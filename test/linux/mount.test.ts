@@ -8,8 +8,10 @@ import { mountErofs } from '../../src/linux/erofs-mount.js';
 import { bindMount, FsContext, unmount } from '../../src/linux/mount.js';
 import { findMount, mountsUnder } from '../../src/linux/mountinfo.js';
 import { mountOverlay, type Way } from '../../src/linux/overlay-mount.js';
+import { check, cString, kernel } from '../../src/linux/syscalls.js';
 import { tinyErofs } from './tiny-erofs.js';
 
+const MS_SHARED = 1 << 20;
 const skip = mayMount() ? false : 'needs root: mounts file systems';
 
 describe('mounting', { skip }, () => {
@@ -84,6 +86,18 @@ describe('mounting', { skip }, () => {
     assert.throws(() => writeFileSync(join(target, 'x'), ''), { code: 'EROFS' });
     writeFileSync(join(source, 'x'), 'seen');
     assert.equal(readFileSync(join(target, 'x'), 'utf8'), 'seen');
+  });
+
+  it('makes mounts private where what they are put on is shared', () => {
+    const shared = make('shared');
+    check(kernel().mount(cString('none'), cString(shared), cString('tmpfs'), 0, null), 'mount', shared);
+    check(kernel().mount(null, cString(shared), null, MS_SHARED, null), 'mount shared', shared);
+    for (const way of ['descriptors', 'one-string'] satisfies Way[]) {
+      const target = make('shared', way);
+      mountOverlay({ lower: layersWithFiles(2), target, way });
+      assert.match(findMount(shared)?.propagation.join() ?? '', /^shared:/);
+      assert.deepEqual(findMount(target)?.propagation, []);
+    }
   });
 
   it('does not unmount a busy mount unless it may detach it', () => {
