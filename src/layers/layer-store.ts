@@ -9,10 +9,10 @@
  * Garbage is safe, dangling is not: the tar is there before its record on the way in, the record goes before the tar on
  * the way out.
  */
-import { constants, type Dir } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, opendir, rename } from 'node:fs/promises';
+import type { Dir } from 'node:fs';
+import { type FileHandle, mkdir, opendir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, LarderError, systemError } from '../errors.js';
+import { errnoOf, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { DERIVED_FORMAT, type Layout } from '../layout.js';
 import { ensureDirectory, fsyncDirectory } from '../linux/durable.js';
@@ -26,6 +26,7 @@ import { readDerived } from './derived-file.js';
 import { Garbage, type Swept } from './garbage.js';
 import type { IndexJob, IndexResult, LayerResult, VerifyJob, VerifyResult } from './layer-job.js';
 import { abandonedStagings, createStaging, type Staging } from './staging.js';
+import { corrupt, openExactly, sizeOf } from './stored-file.js';
 
 /** The metadata's part: durable when the promise resolves. */
 export interface LayerRecords {
@@ -309,38 +310,6 @@ function recordOf(layer: IndexResult): LayerRecord {
     extraSize: layer.extra?.size ?? 0,
     derivedFormat: DERIVED_FORMAT,
   };
-}
-
-function corrupt(diffId: DiffId, why: string, cause?: unknown): LarderError {
-  return new LarderError('LARDER_LAYER_CORRUPT', `layer: ${diffId}: ${why}`, {
-    details: { diffId },
-    hint: 'run `larder check`, then pull the image again',
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    const found = await lstat(path);
-    return found.isFile() ? found.size : -1;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw systemError(`look at ${path}`, error);
-  }
-}
-
-async function openExactly(path: string, size: number, diffId: DiffId): Promise<FileHandle> {
-  let file: FileHandle;
-  try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') throw corrupt(diffId, `${path} is missing`, error);
-    throw systemError(`open ${path}`, error);
-  }
-  const found = await file.stat();
-  if (found.isFile() && found.size === size) return file;
-  await file.close();
-  throw corrupt(diffId, `${path} has ${found.size} bytes instead of ${size}`);
 }
 
 async function openDirectory(path: string): Promise<Dir> {
