@@ -45,7 +45,7 @@ export class TestReport {
   }
 
   #result(passed, data) {
-    const name = data.file === undefined ? '(no file)' : relative(this.#root, data.file).replace(/^dist\//, '');
+    const name = data.file === undefined ? '(no file)' : relative(this.#root, data.file);
     if (name !== this.#file.name) {
       this.#endFile();
       this.#file = { name, passed: 0, failed: 0, skipped: 0, ms: 0 };
