@@ -84,7 +84,8 @@ class Materialiser {
       if (links !== undefined) this.#removeLinksDirectory(directory, links);
       this.#finishDirectory(directory, 0);
     } catch (error) {
-      throw systemError(`write a root filesystem: ${this.#where()}`, error);
+      const doing = `write a root filesystem: ${this.#where()}`;
+      throw error instanceof ShortData ? corrupt(doing, error.message) : systemError(doing, error);
     } finally {
       if (this.#links !== undefined) closeSync(this.#links);
     }
@@ -235,8 +236,11 @@ function copyRuns(from: number, offset: number, file: number, runs: readonly Spa
 }
 
 function expectAll(copied: number, expected: number): void {
-  if (copied !== expected) throw corrupt('its data', `ends after ${copied} of a file's ${expected} bytes`);
+  if (copied !== expected) throw new ShortData(`its data ends after ${copied} of ${expected} bytes`);
 }
+
+/** Becomes LARDER_LAYER_CORRUPT where the file's path is known. */
+class ShortData extends Error {}
 
 function impossible(what: string): LarderError {
   return new LarderError('LARDER_INTERNAL', `write a root filesystem: ${what}`);
