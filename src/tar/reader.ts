@@ -127,6 +127,8 @@ export class TarReader {
   /** The archive has no more bytes. */
   end(): void {
     if (this.#state === STATE.end) return;
+    // Builders that follow Go's archive/tar may leave the padding of the last file out, as that reader takes it.
+    if (this.#state === STATE.padding) this.#emit();
     if (this.#state !== STATE.header || this.#blockFill > 0) {
       throw this.#refuse(`the archive is cut off after ${this.#position} bytes`);
     }
