@@ -3,15 +3,16 @@
  * for, so that a thread starts as fast as Node can start one.
  */
 import type { BackendTasks } from './backends/tasks.js';
-import type { Task } from './workers/protocol.js';
+import type { Task, TaskContext } from './workers/protocol.js';
 import { serve } from './workers/serve.js';
 
-const BACKEND_TASKS = [
-  'materialise',
-  'buildChains',
-  'unmountTree',
-  'removeTree',
-] as const satisfies (keyof BackendTasks)[];
+/** A table, so that a task that is missing here does not compile. */
+const BACKEND_TASKS: Readonly<Record<keyof BackendTasks, (data: unknown, context: TaskContext) => Promise<unknown>>> = {
+  materialise: backendTask('materialise'),
+  buildChains: backendTask('buildChains'),
+  unmountTree: backendTask('unmountTree'),
+  removeTree: backendTask('removeTree'),
+};
 
 serve({
   prepare: async () => (await import('./layers/layer-task.js')).prepareTask(),
@@ -19,7 +20,7 @@ serve({
   index: async (data, context) => (await import('./layers/index-task.js')).indexTask(data, context),
   merge: async (data, context) => (await import('./layers/merge-task.js')).mergeTask(data, context),
   verify: async (data, context) => (await import('./layers/verify-task.js')).verifyTask(data, context),
-  ...Object.fromEntries(BACKEND_TASKS.map((name) => [name, backendTask(name)])),
+  ...BACKEND_TASKS,
 });
 
 function backendTask(name: keyof BackendTasks): Task {

@@ -186,6 +186,8 @@ export class DockerStore implements Store {
     const lease = await leases.create();
     try {
       onEvent({ type: 'resolve', reference: name });
+      // Threads start while the manifest is on its way.
+      this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
       const resolved = await puller.resolve(reference, { ...shared, platform });
       onEvent({
         type: 'resolved',
