@@ -25,12 +25,17 @@ type Options = Readonly<Record<string, unknown>>;
  * image has no such program, and (main.ts) with 125 where larder itself failed.
  */
 export const run: Command = async (context, [reference = '', ...command], options) => {
+  if (process.getuid?.() !== 0) {
+    throw new LarderError('LARDER_PERMISSION', `run ${reference}: starting a container needs root`, {
+      hint: 'run as root; without it, `larder provision --backend copy` gives you the files',
+    });
+  }
   const runtime = findRuntime(textOption(options, 'runtime'));
   const store = await context.larder();
   const id = textOption(options, 'id') ?? `run-${randomBytes(6).toString('hex')}`;
   await using image = await store.pull(reference, pullRequest(context, options));
-  const process = await processOf(image, command, options);
-  const missing = await findProgram(image.fs, process);
+  const program = await processOf(image, command, options);
+  const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
   const { rootfs } = await store.provision(reference, {
@@ -42,7 +47,7 @@ export const run: Command = async (context, [reference = '', ...command], option
   });
   try {
     context.quiet();
-    return { exitCode: await runBundle(runtime, id, rootfs, process, options) };
+    return { exitCode: await runBundle(runtime, id, rootfs, program, options) };
   } finally {
     await store.destroy(id);
   }
