@@ -10,7 +10,6 @@ import { serve } from './workers/serve.js';
 const BACKEND_TASKS: Readonly<Record<keyof BackendTasks, (data: unknown, context: TaskContext) => Promise<unknown>>> = {
   materialise: backendTask('materialise'),
   buildChains: backendTask('buildChains'),
-  unmountTree: backendTask('unmountTree'),
   removeTree: backendTask('removeTree'),
 };
 

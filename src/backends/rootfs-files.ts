@@ -15,7 +15,8 @@ import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
 import { mountsUnder } from '../linux/mountinfo.js';
-import { canonicalPath } from '../linux/unmount-tree.js';
+import { isSmallTree, removeTree } from '../linux/remove-tree.js';
+import { canonicalPath, unmountTreeAside } from '../linux/unmount-tree.js';
 import type { RunTask } from './tasks.js';
 
 /** Called between any two steps, with the name of the step that is about to be taken; for tests that kill there. */
@@ -23,6 +24,9 @@ export type Step = (name: string) => void;
 
 export const upperOf = (backendDir: string): string => join(backendDir, 'upper');
 export const workOf = (backendDir: string): string => join(backendDir, 'work');
+/** Entries that are removed without a worker thread. */
+const SMALL_TREE = 100;
+
 const madeOf = (backendDir: string): string => join(backendDir, 'made');
 
 /** Rejects with LARDER_PERMISSION where this process may not mount. */
@@ -66,7 +70,7 @@ export async function destroyRootfs(rootfs: string, backendDir: string, run: Run
     found = removeIfEmpty(rootfs);
   } else {
     step('unmount');
-    await run('unmountTree', { path: rootfs });
+    await unmountAll(rootfs);
     step('remove rootfs');
     if (identityOf(rootfs) === made) await removeUnmounted(rootfs, run);
   }
@@ -108,11 +112,28 @@ async function removeUnmounted(path: string, run: RunTask): Promise<boolean> {
   const place = placeOf(path);
   if (place === undefined) return false;
   const [mount] = mountsUnder(place);
-  if (mount === undefined) return await run('removeTree', { path: place });
+  if (mount === undefined) return await removePlace(place, run);
   throw new LarderError('LARDER_ROOTFS_BUSY', `remove ${place}: a file system is mounted at ${mount.mountPoint}`, {
     hint: 'unmount it and destroy the container again',
     details: { path: place },
   });
+}
+
+/** What a short-lived container leaves is gone sooner than a thread starts. */
+async function removePlace(place: string, run: RunTask): Promise<boolean> {
+  try {
+    return isSmallTree(place, SMALL_TREE) ? removeTree(place) : await run('removeTree', { path: place });
+  } catch (error) {
+    throw systemError(`remove ${place}`, error);
+  }
+}
+
+async function unmountAll(rootfs: string): Promise<void> {
+  try {
+    await unmountTreeAside(rootfs);
+  } catch (error) {
+    throw systemError(`unmount ${rootfs}`, error);
+  }
 }
 
 function placeOf(path: string): string | undefined {

@@ -9,7 +9,6 @@ import { setImmediate } from 'node:timers/promises';
 import { abortedError, systemError, throwIfAborted } from '../errors.js';
 import { openDirectory, syncFileSystem } from '../linux/at-calls.js';
 import { removeTree } from '../linux/remove-tree.js';
-import { unmountTree } from '../linux/unmount-tree.js';
 import { overlayDiff } from '../tree/layer-diff.js';
 import { decodeLayerIndex } from '../tree/layer-index.js';
 import { mergeLayers } from '../tree/merge.js';
@@ -37,8 +36,6 @@ export interface BackendTasks {
   materialise: { data: MaterialiseData; result: Materialised };
   /** Makes the directories durable too. One answer for each chain. */
   buildChains: { data: BuildChainsData; result: readonly Materialised[] };
-  /** Everything at the path and below it; answers whether there was something. */
-  unmountTree: { data: { readonly path: string }; result: boolean };
   /** Answers whether there was something. */
   removeTree: { data: { readonly path: string }; result: boolean };
 }
@@ -64,7 +61,6 @@ type TaskTable = {
 export const backendTasks: TaskTable = {
   materialise: materialiseTask,
   buildChains: buildChainsTask,
-  unmountTree: unmountTreeTask,
   removeTree: removeTreeTask,
 };
 
@@ -74,7 +70,6 @@ export const workerTasks: Readonly<
 > = {
   materialise: (data, control) => materialiseTask(data as MaterialiseData, control),
   buildChains: (data, control) => buildChainsTask(data as BuildChainsData, control),
-  unmountTree: (data) => unmountTreeTask(data as BackendTasks['unmountTree']['data']),
   removeTree: (data) => removeTreeTask(data as BackendTasks['removeTree']['data']),
 };
 
@@ -103,14 +98,6 @@ async function buildChainsTask(data: BuildChainsData, control: TaskControl): Pro
     if (first !== undefined) syncAround(first.directory);
     return results;
   });
-}
-
-async function unmountTreeTask({ path }: { readonly path: string }): Promise<boolean> {
-  try {
-    return unmountTree(path);
-  } catch (error) {
-    throw systemError(`unmount ${path}`, error);
-  }
 }
 
 async function removeTreeTask({ path }: { readonly path: string }): Promise<boolean> {

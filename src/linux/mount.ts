@@ -165,6 +165,13 @@ function setAttributes(mountFd: number, change: AttributeChange): void {
   check(kernel().mountSetattr(mountFd, EMPTY_PATH, flags, bytes, bytes.length), 'mount_setattr');
 }
 
+/** The same without keeping this thread: it can take as long as writing back a file system does. */
+export async function unmountAside(path: PathLike, options: { readonly detach?: boolean } = {}): Promise<void> {
+  const flags = UMOUNT_NOFOLLOW | (options.detach === true ? MNT_DETACH : 0);
+  const errno = await kernel().umount2Aside(cString(path), flags);
+  if (errno !== 0) throw kernelError(errno, 'umount2', path);
+}
+
 /** Removes the uppermost mount at `path`; `detach` also when it is in use. A symbolic link there is not followed. */
 export function unmount(path: PathLike, options: { readonly detach?: boolean } = {}): void {
   const flags = UMOUNT_NOFOLLOW | (options.detach === true ? MNT_DETACH : 0);

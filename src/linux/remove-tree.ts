@@ -3,8 +3,8 @@
  * below a descriptor, symbolic links are removed and never followed, a mount in the way ends it with EXDEV or EBUSY
  * instead of being emptied. Depth is not limited: only one directory is open at a time.
  */
-import { chmodSync, closeSync, constants, type Dirent, fstatSync, readdirSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { chmodSync, closeSync, constants, type Dirent, fstatSync, lstatSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import {
   O_CLOEXEC,
   O_PATH,
@@ -15,6 +15,9 @@ import {
   unlinkAt,
 } from './at-calls.js';
 import { check, cString, kernel, kernelError } from './syscalls.js';
+
+/** Bytes. */
+const MAX_SMALL_DIRECTORY = 16384;
 
 interface Level {
   readonly name: Buffer;
@@ -32,6 +35,24 @@ export function removeTree(path: string): boolean {
   } finally {
     closeSync(parent);
   }
+}
+
+/** Whether there are at most `max` entries below `path`, or nothing there. Looks no further than that; a hint only. */
+export function isSmallTree(path: string, max: number): boolean {
+  const pending = [path];
+  let left = max;
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const stats = lstatSync(next, { throwIfNoEntry: false });
+    if (stats?.isDirectory() !== true) continue;
+    // The size of a directory grows with what it ever held: a large one is not worth reading here.
+    if (stats.size > MAX_SMALL_DIRECTORY) return false;
+    for (const entry of readdirSync(next, { withFileTypes: true })) {
+      left -= 1;
+      if (left < 0) return false;
+      if (entry.isDirectory()) pending.push(join(next, entry.name));
+    }
+  }
+  return true;
 }
 
 function removeBelow(parent: number, name: Buffer): boolean {

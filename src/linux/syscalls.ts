@@ -1,6 +1,6 @@
 /**
  * ▸ Calls of the kernel that Node does not have, through koffi: loaded at the first call, so that what only reads
- * images never needs it. All calls are synchronous; what takes long belongs into a worker thread.
+ * images never needs it. All calls are synchronous but one; what takes long belongs into a worker thread.
  *
  * Names are bytes. A failure throws a {@link KernelError}, shaped like Node's own system errors (`code`, `errno`,
  * `syscall`, `path`), which callers turn into a LarderError once, with `systemError` and what they were doing.
@@ -68,6 +68,8 @@ interface Calls {
 export interface Kernel extends Calls {
   /** The error number of this thread's last failed call. */
   lastErrno(): number;
+  /** `umount2` in a thread of Node's pool; answers 0, or the error number. */
+  umount2Aside(target: Pointer, flags: number): Promise<number>;
 }
 
 /** Numbers that all architectures share (linux/Documentation: system calls since 5.0 have one number everywhere). */
@@ -149,7 +151,24 @@ function load(): Kernel {
     const number = SYS[name as keyof typeof SYS];
     table[name] = (...values: readonly unknown[]) => call(number, ...values);
   }
+  table['umount2Aside'] = aside(table['umount2'] as KoffiFunction, () => koffi.errno());
   return table as unknown as Kernel;
+}
+
+/** What koffi's functions are beside callable. */
+interface KoffiFunction {
+  readonly async: (...values: unknown[]) => void;
+}
+
+/** The error number is of the call when koffi calls back. */
+function aside(call: KoffiFunction, lastErrno: () => number): (...values: readonly unknown[]) => Promise<number> {
+  return (...values) =>
+    new Promise((resolve, reject) => {
+      call.async(...values, (failure: unknown, result: number) => {
+        if (failure !== null) reject(failure);
+        else resolve(result < 0 ? lastErrno() : 0);
+      });
+    });
 }
 
 function requireKoffi(): typeof import('koffi') {

@@ -1,12 +1,12 @@
 /**
  * ▸ Unmounts all that is at a directory and below it. Long: unmounting an overlay writes back what is dirty on the whole
- * file system of its upper directory, unless it is `volatile`. For worker threads.
+ * file system of its upper directory, unless it is `volatile`. {@link unmountTreeAside} does that in Node's thread pool.
  */
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../errors.js';
-import { unmount } from './mount.js';
-import { mountsUnder } from './mountinfo.js';
+import { unmount, unmountAside } from './mount.js';
+import { findMount, mountsUnder } from './mountinfo.js';
 
 /** The path as the mount table has it: its parent without symbolic links. Undefined when the parent is not there. */
 export function canonicalPath(path: string): string | undefined {
@@ -25,6 +25,20 @@ export function unmountTree(path: string): boolean {
   const mounts = [...mountsUnder(place)].reverse();
   for (const { mountPoint } of mounts) unmountOne(Buffer.from(mountPoint, 'latin1'));
   return mounts.length > 0;
+}
+
+/** The same; the mount at `path` itself, the one that takes long, does not keep this thread. */
+export async function unmountTreeAside(path: string): Promise<boolean> {
+  const place = canonicalPath(path);
+  if (place === undefined || findMount(place) === undefined) return unmountTree(path);
+  try {
+    await unmountAside(place);
+  } catch (error) {
+    // Busy, or gone meanwhile: what is left is seen to below.
+    if (!['EBUSY', 'EINVAL', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
+  }
+  unmountTree(path);
+  return true;
 }
 
 function unmountOne(mountPoint: Buffer): void {
