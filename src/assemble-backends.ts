@@ -29,6 +29,8 @@ export interface BackendParts {
   readonly derived: Derived;
   readonly claims: Claims;
   readonly pool: WorkerPool;
+  /** Where backends are tried out: this store handle's own, so that nobody clears it away meanwhile. */
+  readonly scratch: string;
   /** The backend that the configuration asks for. */
   readonly wanted: BackendName | undefined;
 }
@@ -41,11 +43,11 @@ export class Backends {
 
   constructor(parts: BackendParts) {
     this.#parts = parts;
-    const { layout, pool } = parts;
+    const { layout, pool, scratch } = parts;
     const access = layerAccess(parts);
     const run: RunTask = (name, data, { signal } = {}) => pool.run(name, data, signal === undefined ? {} : { signal });
     const chains = new ChainDirectories({ directory: join(layout.derived, 'chains'), access, run });
-    const shared = { access, run, chains, mounts: layout.mounts, scratch: layout.staging };
+    const shared = { access, run, chains, mounts: layout.mounts, scratch };
     this.#erofs = new ErofsBackend(shared);
     const list = [this.#erofs, new OverlayBackend(shared), new CopyBackend(shared), new BindBackend(shared)];
     this.#all = new Map(list.map((backend) => [backend.name, backend]));

@@ -3,6 +3,7 @@
  * for worker threads, that names implementations. Everything is made when it is first needed: a command that only
  * lists images opens the database and nothing else.
  */
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
@@ -31,6 +32,7 @@ import type { PulledImage } from './pulled-image.js';
 import type { RegistryClient } from './registry/registry-client.js';
 import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
+import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { DockerStore } from './store/docker-store.js';
 import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
@@ -92,8 +94,8 @@ export class Assembly {
   }
 
   async *check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
-    const [{ leases, layers }, { checkStore }] = await Promise.all([this.working(), import('./check.js')]);
-    yield* checkStore({ ...this.#parts(), leases, layers }, options);
+    const [{ layers }, { checkStore }] = await Promise.all([this.working(), import('./check.js')]);
+    yield* checkStore({ ...this.#parts(), layers }, options);
   }
 
   async retention(): Promise<Retention> {
@@ -196,7 +198,7 @@ export class Assembly {
     this.#database.close();
   }
 
-  #parts(): Omit<CheckParts, 'leases' | 'layers'> {
+  #parts(): Omit<CheckParts, 'layers'> {
     const { layout, metadata, claims, derived, layerRecords, content } = this;
     return { layout, metadata, claims, derived, layerRecords, content, integrity: () => this.#database.integrity() };
   }
@@ -236,6 +238,7 @@ export class Assembly {
       },
     });
     await leases.recover();
+    await unmountAbandoned(layout, (id) => isHandleAlive(layout, id));
     await layers.recover(async (id) => isHandleAlive(layout, id));
     const gc = new Garbage(layout.gc);
     const retention = new Retention({
@@ -282,9 +285,23 @@ export class Assembly {
   }
 
   async #makeBackends(): Promise<Backends> {
-    const [{ layers, merged }, { Backends }] = await Promise.all([this.working(), import('./assemble-backends.js')]);
+    const [{ handle, layers, merged }, { Backends }] = await Promise.all([
+      this.working(),
+      import('./assemble-backends.js'),
+    ]);
     const { layout, derived, claims } = this;
-    return new Backends({ layout, layers, merged, derived, claims, pool: this.#pool, wanted: this.config.backend });
+    // As staging of this handle, it is nobody else's to clear away.
+    const scratch = join(layout.staging, `${handle.id}.${randomBytes(8).toString('hex')}`);
+    return new Backends({
+      layout,
+      layers,
+      merged,
+      derived,
+      claims,
+      pool: this.#pool,
+      scratch,
+      wanted: this.config.backend,
+    });
   }
 
   async #makeClient(onEvent: OnEvent): Promise<RegistryClient> {

@@ -19,8 +19,8 @@ import { DERIVED_FORMAT, type Layout } from './layout.js';
 import { mountsUnder } from './linux/mountinfo.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
+import { isHandleAlive } from './metadata/handles.js';
 import type { Layers } from './metadata/layers.js';
-import type { Leases } from './metadata/leases.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { LayerRecord } from './metadata/records.js';
 import type { Digest } from './spec/digest.js';
@@ -37,7 +37,6 @@ export interface CheckParts {
   readonly layout: Layout;
   readonly metadata: MetadataManager;
   readonly claims: Claims;
-  readonly leases: Leases;
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly content: ContentStore;
@@ -184,10 +183,9 @@ async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGe
   }
 }
 
-async function* checkLeftovers({ layout, leases, content }: CheckParts): AsyncGenerator<Finding> {
-  const alive = new Set(leases.listLive().map((lease) => lease.handle));
+async function* checkLeftovers({ layout, content }: CheckParts): AsyncGenerator<Finding> {
   for (const name of await namesIn(layout.staging)) {
-    if (![...alive].some((handle) => name.startsWith(handle)))
+    if (!isHandleAlive(layout, name.split('.', 1)[0] ?? ''))
       yield garbage('I6', `staging/${name}`, 'nobody works on it');
   }
   for (const name of await namesIn(layout.gc)) yield garbage('I6', `gc/${name}`, 'waits to be deleted');

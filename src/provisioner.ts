@@ -8,6 +8,7 @@
  * in all processes. The store lock is shared around the claim and exclusive around prune's mark-and-rename, and never
  * held while anything is fetched, mounted or deleted (I8).
  */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend, BackendName, ProvisionedRootfs } from './backends/backend.js';
@@ -79,7 +80,7 @@ export class Provisioner {
     this.#refuseExisting(container);
     const backend = await this.#parts.chooseBackend(request.backend);
     await using held = await this.#storeOf(image.type).acquire(image, backend.name, request);
-    const claim = this.#claimOf(container, backend.name, held.record);
+    const claim = this.#claimOf(container, backend, held.record);
     {
       using _shared = await this.#parts.lock.shared(signalOf(request));
       await this.#parts.claims.insert(claim);
@@ -104,7 +105,8 @@ export class Provisioner {
    */
   async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
     const container = parseContainerId(id);
-    if (!(await this.#exists(container))) return false;
+    // A provision that is still fetching has nothing to show but its turn.
+    if (!(await this.#exists(container)) && !existsSync(this.#turnPath(container))) return false;
     const turn = await this.#turn(container, options.signal);
     try {
       const claim = this.#parts.claims.get(container);
@@ -172,17 +174,18 @@ export class Provisioner {
     });
   }
 
-  #claimOf(container: ContainerId, backend: string, record: ImageRecord): ClaimRecord {
+  #claimOf(container: ContainerId, backend: Backend, record: ImageRecord): ClaimRecord {
     const layers = record.layers.map((layer) => layer.diffId);
     return {
       container,
       owner: this.#parts.owner,
-      backend,
+      backend: backend.name,
       rootfs: this.#parts.layout.rootfs(container),
       images: [{ type: record.type, reference: record.reference, platform: record.platform }],
       layers,
       blobs: [...new Set([record.digest, record.manifest, record.config])],
-      mergedKey: mergedKeyOf(layers),
+      // Who shares nothing must not keep the image mounted for others.
+      mergedKey: backend.release === undefined ? undefined : mergedKeyOf(layers),
       createdAtMs: Date.now(),
     };
   }
@@ -252,8 +255,11 @@ export class Provisioner {
   }
 
   #turn(container: ContainerId, signal: AbortSignal | undefined): Promise<FileLock> {
-    const path = join(this.#parts.layout.containers, `${container}.lock`);
-    return lockFile(path, 'exclusive', signal === undefined ? {} : { signal });
+    return lockFile(this.#turnPath(container), 'exclusive', signal === undefined ? {} : { signal });
+  }
+
+  #turnPath(container: ContainerId): string {
+    return join(this.#parts.layout.containers, `${container}.lock`);
   }
 }
 

@@ -2,7 +2,16 @@
  * Whether backends work here, found out by doing on the store's own file system what they do, in a directory that is
  * removed again. Kernel versions tell nothing: options are missing, backported, or forbidden.
  */
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { writeErofs } from '../erofs/write-erofs.js';
 import { LarderError } from '../errors.js';
@@ -63,8 +72,9 @@ export function probeCopy(scratch: string): Probed {
 /** Why it failed, or undefined. Whatever was mounted or made is gone afterwards. */
 function attempt(scratch: string, work: (dir: string) => void): string | undefined {
   let dir: string | undefined;
+  let made: string | undefined;
   try {
-    mkdirSync(scratch, { recursive: true, mode: 0o700 });
+    made = mkdirSync(scratch, { recursive: true, mode: 0o700 });
     dir = mkdtempSync(join(scratch, 'probe-'));
     work(dir);
     return undefined;
@@ -75,6 +85,7 @@ function attempt(scratch: string, work: (dir: string) => void): string | undefin
       unmountTree(join(dir, 'rootfs'));
       removeTree(dir);
     }
+    if (made !== undefined) rmdirSync(scratch);
   }
 }
 

@@ -71,10 +71,9 @@ export class ImageSource implements AsyncDisposable {
 
   /** What goes wrong from now on; nothing when it is left out. */
   setFault(fault?: SourceFault): void {
-    if (fault === undefined) return this.registry.setFault(undefined);
     this.registry.setFault(({ url, headers }) => {
       const request = this.#describe(url, headers.range);
-      return request === undefined ? undefined : fault(request);
+      return request === undefined ? undefined : fault?.(request);
     });
   }
 

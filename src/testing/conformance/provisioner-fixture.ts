@@ -1,0 +1,72 @@
+/** What the provisioner's suite needs of a provisioner, and the words that its cases share. */
+import assert from 'node:assert/strict';
+import type { BackendName } from '../../backends/backend.js';
+import type { Finding } from '../../check.js';
+import type { Provisioner, ProvisionInfo } from '../../provisioner.js';
+import type { Image } from '../../spec/image.js';
+import type { ImageSource } from '../image-source.js';
+import type { StoreProcess } from './store-fixture.js';
+
+/** What a provisioner is to its callers, behind a socket or not. */
+export type Provisioning = Pick<Provisioner, 'provision' | 'destroy' | 'recover' | 'list' | 'claimOf' | 'pruneImages'>;
+
+export interface ContainerState {
+  /** Names under `containers/`, without locks. */
+  readonly directories: readonly string[];
+  /** Mount points of root filesystems. */
+  readonly mounts: readonly string[];
+  /** Mount points that containers share. */
+  readonly imageMounts: readonly string[];
+}
+
+export interface ContainerJob {
+  /** `cycle`: provision and destroy, so many times. `destroy` provisions first and says that it is ready after that. */
+  readonly what: 'provision' | 'destroy' | 'cycle';
+  readonly id: string;
+  readonly image: Image;
+  readonly backend: BackendName;
+  readonly rounds?: number;
+}
+
+export interface ContainerProcess extends StoreProcess {
+  /** Resolves when the work itself begins, or when the process has ended before that. */
+  readonly ready: Promise<void>;
+}
+
+export interface ProvisionerFixture {
+  readonly provisioner: Provisioning;
+  readonly source: ImageSource;
+  /** The backend that every case asks for. */
+  readonly backend: BackendName;
+  /** Its containers share a mount of their image. */
+  readonly sharesMounts: boolean;
+  image(name: string, options?: { readonly cached?: boolean }): Image;
+  /** Makes sure that `image` is published: one layer with one file of this name, and one layer below. */
+  publish(): void;
+  /** Another provisioner over the same directory; of another owner when it is given. */
+  open(owner?: string): Promise<Provisioning>;
+  /** Forgets one image. */
+  remove(image: Image): Promise<void>;
+  /** Fetches `image` and damages it so that no root filesystem can be made of it, until the answered function is called. */
+  breakImage(): Promise<() => Promise<void>>;
+  state(): ContainerState;
+  /** The job in a process of its own. */
+  inProcess?(job: ContainerJob): ContainerProcess;
+  findings(): Promise<readonly Finding[]>;
+  dispose(): Promise<void>;
+}
+
+export type ProvisionerCase = (fixture: ProvisionerFixture) => Promise<void>;
+
+/** A container of `image`. */
+export function provisionIt(fixture: ProvisionerFixture, id: string, signal?: AbortSignal): Promise<ProvisionInfo> {
+  fixture.publish();
+  const request = { backend: fixture.backend, ...(signal === undefined ? {} : { signal }) };
+  return fixture.provisioner.provision(id, fixture.image('image'), request);
+}
+
+/** No claim, no directory, no mount. */
+export function requireNothing({ provisioner, state }: ProvisionerFixture): void {
+  assert.deepEqual(provisioner.list(), []);
+  assert.deepEqual(state(), { directories: [], mounts: [], imageMounts: [] });
+}

@@ -1,0 +1,120 @@
+/** The provisioner as its conformance suite takes it, over a directory of its own and a registry in this process. */
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Assembly } from '../../src/assemble.js';
+import type { BackendName } from '../../src/backends/backend.js';
+import { configOf } from '../../src/config.js';
+import { LarderError } from '../../src/errors.js';
+import { mountsUnder } from '../../src/linux/mountinfo.js';
+import type { Image } from '../../src/spec/image.js';
+import { formatReference, parseReference } from '../../src/spec/reference.js';
+import type {
+  ContainerJob,
+  ContainerProcess,
+  ContainerState,
+  ProvisionerFixture,
+} from '../../src/testing/conformance/provisioner.js';
+import type { Provisioning } from '../../src/testing/conformance/provisioner-fixture.js';
+import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
+import { startNode } from './child.js';
+import { findingsOf } from './docker-store.js';
+import { makeDirectory, removeDirectory } from './temporary.js';
+
+const CHILD = fileURLToPath(new URL('./provision-child.js', import.meta.url));
+const SHARED: readonly BackendName[] = ['erofs', 'bind'];
+
+/** `wrap` puts a broken provisioner before the real one. */
+export async function provisionerFixture(
+  backend: BackendName,
+  wrap: (real: Provisioning) => Provisioning = (real) => real,
+): Promise<ProvisionerFixture> {
+  const directory = makeDirectory();
+  const root = join(directory, 'store');
+  const source = await ImageSource.start();
+  const opened: Assembly[] = [];
+  const open = async (owner: string): Promise<Assembly> => {
+    const assembly = await Assembly.open(configOf({ root, owner }));
+    opened.push(assembly);
+    return assembly;
+  };
+  const assembly = await open('suite');
+  const provisioner = wrap(await assembly.provisioner());
+  const image: ProvisionerFixture['image'] = (name, options = {}) => ({
+    type: 'docker',
+    name: source.reference(name),
+    ...options,
+  });
+  let published = false;
+  const publish = (): void => {
+    if (!published) source.publish('image', [sampleLayer('below', 200_000), sampleLayer('image')]);
+    published = true;
+  };
+  return {
+    provisioner,
+    source,
+    backend,
+    sharesMounts: SHARED.includes(backend),
+    image,
+    publish,
+    open: async (owner = 'suite') => wrap(await (await open(owner)).provisioner()),
+    remove: (which) => remove(assembly, which),
+    breakImage: () => {
+      publish();
+      return breakImage(assembly, image('image'));
+    },
+    state: () => stateOf(assembly),
+    inProcess: (job) => inProcess(root, job),
+    findings: () => findingsOf(assembly),
+    dispose: async () => {
+      for (const each of opened) await each.close();
+      await source[Symbol.asyncDispose]();
+      removeDirectory(directory);
+    },
+  };
+}
+
+async function remove(assembly: Assembly, image: Image): Promise<void> {
+  const retention = await assembly.retention();
+  await retention.remove(formatReference(parseReference(image.name)), undefined);
+  await retention.sweep();
+}
+
+/** Of the same length, so that only who reads it can know; and nothing derived from it before is there. */
+async function breakImage(assembly: Assembly, image: Image): Promise<() => Promise<void>> {
+  const { layers } = await (await assembly.docker()).get(image, 'copy');
+  const tars = layers.map((path) => ({ path: join(path, 'layer.tar'), bytes: readFileSync(join(path, 'layer.tar')) }));
+  for (const { path, bytes } of tars) overwrite(path, Buffer.alloc(bytes.length, 1));
+  rmSync(assembly.layout.derived, { recursive: true });
+  await (await assembly.working()).layers.prepare();
+  return async () => {
+    for (const { path, bytes } of tars) overwrite(path, bytes);
+  };
+}
+
+function overwrite(path: string, bytes: Uint8Array): void {
+  chmodSync(path, 0o600);
+  writeFileSync(path, bytes);
+  chmodSync(path, 0o400);
+}
+
+function stateOf({ layout }: Assembly): ContainerState {
+  const points = (path: string): string[] => mountsUnder(path).map(({ mountPoint }) => mountPoint);
+  return {
+    directories: readdirSync(layout.containers)
+      .filter((name) => !name.endsWith('.lock'))
+      .sort(),
+    mounts: points(layout.containers),
+    imageMounts: points(layout.mounts),
+  };
+}
+
+function inProcess(root: string, job: ContainerJob): ContainerProcess {
+  const child = startNode(CHILD, [root, JSON.stringify(job)]);
+  const ready = new Promise<void>((resolve, reject) => {
+    child.process.stdout?.on('data', () => resolve());
+    child.ended.then(() => resolve()).catch(reject);
+  });
+  if (child.process.stdout === null) throw new LarderError('LARDER_INTERNAL', 'child: no output');
+  return { ...child, ready };
+}
