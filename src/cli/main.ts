@@ -143,7 +143,7 @@ const USAGE = 2;
 /** Runs a command line (without `node` and the script) and answers its exit status. Never exits the process. */
 export async function main(argv: readonly string[]): Promise<number> {
   let status = 0;
-  const program = build(async (described, args, options) => {
+  const program = build(argv, async (described, args, options) => {
     status = await execute(described, args, options);
   });
   try {
@@ -157,7 +157,8 @@ export async function main(argv: readonly string[]): Promise<number> {
 
 type Run = (described: Described, args: readonly string[], options: Readonly<Record<string, unknown>>) => Promise<void>;
 
-function build(run: Run): Program {
+/** Only a command that is named in the arguments gets its options: making them all costs more than most commands do. */
+function build(argv: readonly string[], run: Run): Program {
   const program = new Program('larder')
     .description('Image store and root-filesystem provisioner: an image reference in, a verified root filesystem out.')
     .version(version(), '-V, --version')
@@ -170,6 +171,7 @@ function build(run: Run): Program {
       .command(`${described.name} ${described.args}`.trim())
       .description(described.help)
       .exitOverride();
+    if (!argv.includes(described.name)) continue;
     if (described.passThrough === true) command.passThroughOptions();
     for (const [flags, help] of described.options ?? []) command.addOption(optionOf(flags, help));
     addGlobals(command, true);

@@ -1,12 +1,19 @@
 import type { BackendName } from '../../backends/backend.js';
+import { LarderError } from '../../errors.js';
 import { type Command, platformOption, textOption } from '../command.js';
 
 /** `larder provision REF --id ID [--backend NAME]`: prints the root filesystem's path. */
 export const provision: Command = async ({ larder, onEvent, signal }, [reference = ''], options) => {
   const store = await larder();
   const backend = textOption(options, 'backend');
+  const id = textOption(options, 'id');
+  if (id === undefined) {
+    throw new LarderError('LARDER_REQUEST_INVALID', `provision ${reference}: the container has no name`, {
+      hint: 'give it one with --id',
+    });
+  }
   const info = await store.provision(reference, {
-    id: textOption(options, 'id') ?? '',
+    id,
     onEvent,
     signal,
     cached: options['refresh'] !== true,
