@@ -6,7 +6,7 @@
  */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { lstat, mkdir, mkdtemp, readlink, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -99,7 +99,7 @@ async function createFixture(): Promise<BackendFixture> {
     privileged: false,
     addLayer: (tar) => layers.add(tar),
     layersState: () => layers.digests(),
-    dispose: () => rm(root, { recursive: true, force: true }),
+    dispose: () => void removeTree(root),
   };
 }
 
