@@ -194,7 +194,9 @@ export class Assembly {
 
   async close(): Promise<void> {
     await this.#pool.close();
-    if (this.#working !== undefined) (await this.#working).handle.close();
+    // What could not start has been reported to who asked for it, and holds nothing.
+    const working = await this.#working?.catch(() => undefined);
+    working?.handle.close();
     this.#database.close();
   }
 
