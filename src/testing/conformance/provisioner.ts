@@ -11,7 +11,7 @@ import { sampleLayer } from '../image-source.js';
 import { type ProvisionerCase, type ProvisionerFixture, provisionIt, requireNothing } from './provisioner-fixture.js';
 import { processCases } from './provisioner-processes.js';
 import type { Register } from './register.js';
-import { soon, until } from './store-fixture.js';
+import { later, soon, until } from './store-fixture.js';
 
 export type { ContainerJob, ContainerProcess, ContainerState, ProvisionerFixture } from './provisioner-fixture.js';
 
@@ -172,7 +172,7 @@ const failureCases: Record<string, ProvisionerCase> = {
     fixture.publish();
     fixture.source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 10 } : undefined));
     const cancel = new AbortController();
-    const provision = provisionIt(fixture, 'c', cancel.signal);
+    const provision = later(provisionIt(fixture, 'c', cancel.signal));
     await until(() => fixture.source.requests('layer').length > 0, 'the layer is asked for');
     cancel.abort();
     await soon(assert.rejects(provision, { code: 'LARDER_ABORTED' }), 'the provision', 1000);
@@ -181,7 +181,7 @@ const failureCases: Record<string, ProvisionerCase> = {
   'destroy waits for a provision that is under way': async (fixture) => {
     fixture.publish();
     fixture.source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'delay', ms: 500 } : undefined));
-    const provision = provisionIt(fixture, 'c');
+    const provision = later(provisionIt(fixture, 'c'));
     await until(() => fixture.source.requests('layer').length > 0, 'the layer is asked for');
     assert.equal(await fixture.provisioner.destroy('c'), true);
     await provision;
@@ -190,7 +190,7 @@ const failureCases: Record<string, ProvisionerCase> = {
   'a destroy that is cancelled while it waits leaves the container': async (fixture) => {
     fixture.publish();
     fixture.source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'delay', ms: 500 } : undefined));
-    const provision = provisionIt(fixture, 'c');
+    const provision = later(provisionIt(fixture, 'c'));
     await until(() => fixture.source.requests('layer').length > 0, 'the layer is asked for');
     const destroy = fixture.provisioner.destroy('c', { signal: AbortSignal.timeout(50) });
     await assert.rejects(destroy, { code: 'LARDER_ABORTED' });

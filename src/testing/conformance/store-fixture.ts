@@ -69,6 +69,12 @@ export async function soon<T>(promise: Promise<T>, what: string, ms = SOON_MS): 
   }
 }
 
+/** A promise that is awaited later, or not at all when the case fails before. */
+export function later<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
 /** Waits until the condition holds. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const end = Date.now() + SOON_MS;

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { LarderError } from '../../errors.js';
+import type { LarderEvent } from '../../events.js';
 import { sampleLayer } from '../image-source.js';
-import { BACKEND, getNames, layerNames, type StoreCase, type StoreFixture, until } from './store-fixture.js';
+import { BACKEND, getNames, later, layerNames, type StoreCase, type StoreFixture, until } from './store-fixture.js';
 
 export const pruneCases: Record<string, StoreCase> = {
   'prune keeps the excluded images whole, with what they share, and drops the others': async (fixture) => {
@@ -73,11 +74,10 @@ export const pruneCases: Record<string, StoreCase> = {
     let wait = true;
     source.setFault(({ wanted }) => (wanted === slow && wait ? { kind: 'delay', ms: 1500 } : undefined));
     const done: string[] = [];
-    const pull = store.get(image('a'), BACKEND, {
-      onEvent: (event) => {
-        if (event.type === 'layer-done') done.push(event.layer);
-      },
-    });
+    const onEvent = (event: LarderEvent): void => {
+      if (event.type === 'layer-done') done.push(event.layer);
+    };
+    const pull = later(store.get(image('a'), BACKEND, { onEvent }));
     await until(() => done.length === 1 && source.requests('layer').length === 2, 'one layer is done');
     wait = false;
     await fixture.prune([]);

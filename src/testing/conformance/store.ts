@@ -11,7 +11,16 @@ import { buildImage } from '../image-builder.js';
 import { sampleLayer } from '../image-source.js';
 import type { Register } from './register.js';
 import { faultCases } from './store-faults.js';
-import { BACKEND, getNames, layerNames, type StoreCase, type StoreFixture, soon, until } from './store-fixture.js';
+import {
+  BACKEND,
+  getNames,
+  later,
+  layerNames,
+  type StoreCase,
+  type StoreFixture,
+  soon,
+  until,
+} from './store-fixture.js';
 import { pruneCases } from './store-prune.js';
 
 export type { StoreFixture, StoreProcess } from './store-fixture.js';
@@ -189,8 +198,8 @@ const sharingCases: Record<string, StoreCase> = {
     source.publish('a', [sampleLayer('one', 200_000)]);
     source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'delay', ms: 1500 } : undefined));
     const cancel = new AbortController();
-    const impatient = store.get(image('a'), BACKEND, { signal: cancel.signal });
-    const patient = [1, 2, 3].map(() => store.get(image('a'), BACKEND));
+    const impatient = later(store.get(image('a'), BACKEND, { signal: cancel.signal }));
+    const patient = [1, 2, 3].map(() => later(store.get(image('a'), BACKEND)));
     await until(() => source.requests('layer').length > 0, 'the layer is asked for');
     cancel.abort();
     await soon(assert.rejects(impatient, { code: 'LARDER_ABORTED' }), 'the cancelled get', 1000);
@@ -201,7 +210,7 @@ const sharingCases: Record<string, StoreCase> = {
     source.publish('a', [sampleLayer('one', 400_000), sampleLayer('two', 400_000)]);
     source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 100_000 } : undefined));
     const cancel = new AbortController();
-    const gets = [1, 2, 3].map(() => store.get(image('a'), BACKEND, { signal: cancel.signal }));
+    const gets = [1, 2, 3].map(() => later(store.get(image('a'), BACKEND, { signal: cancel.signal })));
     await until(() => source.requests('layer').length === 2, 'both layers are asked for');
     cancel.abort();
     await soon(Promise.all(gets.map((get) => assert.rejects(get, { code: 'LARDER_ABORTED' }))), 'cancelled gets', 1000);

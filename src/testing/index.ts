@@ -1,0 +1,46 @@
+/** `larder/testing`: the suites that every implementation of a contract must pass, and the fixtures to build images with. */
+export { type BackendFixture, backendConformance } from './conformance/backend.js';
+export { contentStoreConformance } from './conformance/content-store.js';
+export { layerWriterConformance } from './conformance/layer-writer.js';
+export { type MetadataFixture, metadataManagerConformance } from './conformance/metadata-manager.js';
+export {
+  type ContainerJob,
+  type ContainerProcess,
+  type ContainerState,
+  type ProvisionerFixture,
+  provisionerConformance,
+} from './conformance/provisioner.js';
+export type { Register } from './conformance/register.js';
+export { type StoreFixture, type StoreProcess, storeConformance } from './conformance/store.js';
+export {
+  type FakeImage,
+  FakeRegistry,
+  type FakeRegistryOptions,
+  type FaultHook,
+  type RegistryAuth,
+  type RegistryFault,
+  type RegistryRequest,
+  startRegistry,
+} from './fake-registry.js';
+export {
+  type BuiltImage,
+  type BuiltIndex,
+  type BuiltLayer,
+  buildImage,
+  buildIndex,
+  type ImageOptions,
+  type LayerSource,
+  manifestsOf,
+  writeOciLayout,
+  zstdFrame,
+} from './image-builder.js';
+export {
+  type ImageRequest,
+  ImageSource,
+  type PublishOptions,
+  type RequestKind,
+  type SourceFault,
+  sampleLayer,
+} from './image-source.js';
+export * as tarBuilder from './tar-builder.js';
+export { diffListings, diffTrees, listTree, type TreeDigestOptions, type TreeLine, treeDigest } from './tree-digest.js';
