@@ -91,28 +91,12 @@ export class Backends {
   }
 }
 
-function layerAccess({ layout, layers, merged, derived, claims }: BackendParts): LayerAccess {
+function layerAccess({ layers, merged, derived, claims }: BackendParts): LayerAccess {
   const diffIdsOf = (paths: readonly string[]): DiffId[] => paths.map(diffIdOf);
   return {
-    layerFiles: async (path) => {
-      const { diffId, tarSize, extraSize, extraSha256, indexSha256 } = await layers.ensureDerived(diffIdOf(path));
-      return {
-        diffId,
-        tar: layout.layerTar(diffId),
-        tarSize,
-        extra: extraSha256 === undefined ? undefined : layout.layerExtra(diffId),
-        extraSize,
-        index: layout.layerIndex(diffId),
-        indexSha256,
-      };
-    },
+    layerFiles: (path) => layers.files(diffIdOf(path)),
     mergedKeyOf: (paths) => mergedKeyOf(diffIdsOf(paths)),
-    // `ensure` compares the checksum at each call, so what is damaged has been made again: `rebuild` asks for no more.
-    mergedImage: (paths, { signal, onEvent } = {}) =>
-      merged.ensure(diffIdsOf(paths), {
-        ...(signal === undefined ? {} : { signal }),
-        ...(onEvent === undefined ? {} : { onEvent }),
-      }),
+    mergedImage: (paths, options) => merged.ensure(diffIdsOf(paths), options),
     recordChain: async ({ key, layers: diffIds, size }) => {
       if (size === undefined && derived.get('chain', key) !== undefined) return;
       await derived.put({ kind: 'chain', key, sha256: '', size: size ?? 0, layers: diffIds });

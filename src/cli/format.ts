@@ -23,6 +23,11 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(seconds / 3600)} h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, '0')} min`;
 }
 
+/** `1 layer`, `2 layers`. */
+export function formatCount(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
 /** The first twelve hex digits of a digest or DiffID. */
 export function shortDigest(digest: string): string {
   return digest.replace(/^sha(?:256|512):/, '').slice(0, 12);
@@ -31,7 +36,7 @@ export function shortDigest(digest: string): string {
 /** `3 minutes ago`. */
 export function formatAge(sinceMs: number, nowMs: number): string {
   const minutes = Math.max(0, Math.round((nowMs - sinceMs) / 60_000));
-  const pick = (n: number, unit: string): string => `${n} ${unit}${n === 1 ? '' : 's'} ago`;
+  const pick = (n: number, unit: string): string => `${formatCount(n, unit)} ago`;
   if (minutes < 1) return 'just now';
   if (minutes < 90) return pick(minutes, 'minute');
   if (minutes < 48 * 60) return pick(Math.round(minutes / 60), 'hour');

@@ -3,7 +3,7 @@
  * with rate and remaining time, redrawn in place; anywhere else one plain line for each thing that happened.
  */
 import type { LarderEvent } from '../events.js';
-import { formatBytes, formatDuration, shortDigest } from './format.js';
+import { formatBytes, formatCount, formatDuration, shortDigest } from './format.js';
 
 export interface ProgressOutput {
   write(text: string): void;
@@ -97,7 +97,7 @@ export class Progress {
       case 'plan': {
         const missing = event.layers.filter((layer) => layer.state === 'fetch');
         const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);
-        return `${event.layers.length} layers, ${missing.length} to fetch, ${formatBytes(bytes)}`;
+        return `${formatCount(event.layers.length, 'layer')}, ${missing.length} to fetch, ${formatBytes(bytes)}`;
       }
       case 'layer-start':
         return event.resumedFrom > 0
@@ -161,7 +161,7 @@ export class Progress {
     const rate = Math.max(0, received - this.#resumed) / seconds;
     const left = rate > 0 ? formatDuration(((size - received) / rate) * 1000) : 'unknown';
     const done = layers.filter((layer) => layer.state === 'done').length;
-    return `total         ${done} of ${layers.length} layers, ${formatBytes(received)} of ${formatBytes(size)}, ${formatBytes(rate)}/s, ${left} left`;
+    return `total         ${done} of ${formatCount(layers.length, 'layer')}, ${formatBytes(received)} of ${formatBytes(size)}, ${formatBytes(rate)}/s, ${left} left`;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { PulledImage } from '../../pulled-image.js';
 import { type Command, platformOption } from '../command.js';
-import { formatBytes, shortDigest } from '../format.js';
+import { formatBytes, formatCount, shortDigest } from '../format.js';
 
 /** `larder pull REF…` */
 export const pull: Command = async ({ larder, onEvent, signal }, references, options) => {
@@ -16,7 +16,7 @@ export const pull: Command = async ({ larder, onEvent, signal }, references, opt
     text: pulled
       .map(
         (image) =>
-          `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${image.layers.length} layers, ${formatBytes(image.size)} compressed`,
+          `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${formatCount(image.layers.length, 'layer')}, ${formatBytes(image.size)} compressed`,
       )
       .join('\n'),
   };

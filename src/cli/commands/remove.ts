@@ -1,6 +1,6 @@
 import type { PruneReport } from '../../larder.js';
 import { type Command, listOption, platformOption } from '../command.js';
-import { formatBytes } from '../format.js';
+import { formatBytes, formatCount } from '../format.js';
 
 /** `larder remove REF…` */
 export const remove: Command = async ({ larder, onEvent, signal }, references, options) => {
@@ -29,10 +29,6 @@ function sum(reports: readonly PruneReport[]): PruneReport {
 }
 
 function sentence({ images, layers, bytes }: PruneReport, dryRun: boolean): string {
-  const what = `${count(images.length, 'image')}, ${count(layers.length, 'layer')}`;
+  const what = `${formatCount(images.length, 'image')}, ${formatCount(layers.length, 'layer')}`;
   return dryRun ? `would remove ${what}, ${formatBytes(bytes)}` : `removed ${what}, freed ${formatBytes(bytes)}`;
-}
-
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
