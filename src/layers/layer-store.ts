@@ -250,15 +250,22 @@ export class LayerStore {
     }
   }
 
+  /**
+   * What stands there already has no record, or not the recorded length: nobody has proven it, so the proven one takes
+   * its place. Those who have the old one mounted keep it. Another adopter may do the same at this moment: either
+   * one's tar is the layer.
+   */
   async #installTar(layer: LayerResult): Promise<void> {
     const target = this.#layout.layer(layer.diffId);
-    // A tar of another length is not what it claims to be; those who have it mounted keep it.
-    if (![undefined, layer.tarSize].includes(await sizeOf(join(target, 'layer.tar')))) await this.#garbage.take(target);
-    try {
-      await rename(join(layer.outDir, 'layer'), target);
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);
+    for (;;) {
+      await this.#garbage.take(target);
+      try {
+        await rename(join(layer.outDir, 'layer'), target);
+        return;
+      } catch (error) {
+        const errno = errnoOf(error);
+        if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);
+      }
     }
   }
 

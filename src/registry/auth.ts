@@ -168,7 +168,7 @@ export class Authenticator {
     if (sameName || bothLoopback || tokenHosts.includes(realm.host)) return credential;
     onEvent?.({
       type: 'warning',
-      message: `log in: ${name}: the credentials were not sent to its token server ${realm.host}, which is another domain; allow it with tokenHosts`,
+      message: `log in: ${name}: the credentials were not sent to its token server ${realm.host}, which is another domain`,
     });
     return undefined;
   }

@@ -211,6 +211,7 @@ export class DockerStore implements Store {
       onEvent({ type: 'commit', reference: name, imageId: record.config });
       // Before this pull's own lease goes: a prune in between would take what they are waiting for.
       for (const waiter of waiting) await extend(waiter, record, waiting);
+      await this.#parts.layers.sweep();
       return record;
     } finally {
       await lease.release();

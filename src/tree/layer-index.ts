@@ -186,6 +186,6 @@ function requireLittleEndian(): void {
 
 function corrupt(problem: string): LarderError {
   return new LarderError('LARDER_LAYER_CORRUPT', `reading a layer index: ${problem}`, {
-    hint: 'run `larder check --repair`: an index is made again from its layer.tar',
+    hint: 'remove the index file: it is made again from its layer.tar',
   });
 }

@@ -10,6 +10,8 @@ export const ACTIONS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
   adopt: async (lab) => {
     await lab.add(BASE);
     await lab.add(TOP);
+    // What an interrupted adopter left was not proven, and made way.
+    await lab.layers.sweep();
   },
   merge: async (lab) => {
     await lab.merged.ensure(LAYERS);

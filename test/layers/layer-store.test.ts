@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -70,6 +79,19 @@ describe('LayerStore', () => {
     await Promise.all(results.map((result) => lab.layers.adopt([result])));
     assert.equal((await lab.layers.index(DIFF_ID)).count, 3);
     await lab.layers.verify(DIFF_ID);
+    await lab.layers.sweep();
+  });
+
+  it('trusts no tar without a record: the proven one takes its place', async () => {
+    await using staging = await lab.layers.stage();
+    const result = await staged(staging.outDir(DIFF_ID));
+    const unproven = Buffer.from(TAR);
+    unproven.fill(0x21, 600, 604);
+    mkdirSync(lab.layout.layer(DIFF_ID), { recursive: true });
+    writeFileSync(lab.layout.layerTar(DIFF_ID), unproven);
+    await lab.layers.adopt([result]);
+    await lab.layers.verify(DIFF_ID);
+    await lab.layers.sweep();
   });
 
   it('knows nothing of a layer that nobody adopted', async () => {
