@@ -2,9 +2,8 @@
  * The entries of one directory in the order and the blocks in which EROFS keeps them: bytewise by name, `.` and `..`
  * among the others, each 512-byte block complete in itself. One instance serves all directories, one after the other.
  */
-import { at } from '../bytes.js';
+import { at, u32 } from '../bytes.js';
 import type { MergedTree } from '../tree/types.js';
-import { u32 } from './columns.js';
 import { BLOCK, DIRENT_BYTES, TYPE_OF_KIND } from './constants.js';
 
 const DOT = 0x2e;

@@ -1,6 +1,7 @@
 /** The image up to its metadata area: superblock and device table. */
+
 import { Buffer } from 'node:buffer';
-import { u32 } from './columns.js';
+import { u32 } from '../bytes.js';
 import { BLOCK, BLOCK_BITS, DEVICE_SLOT, FEATURE_COMPAT, FEATURE_INCOMPAT, SB, SUPERBLOCK } from './constants.js';
 import { crc32c } from './crc32c.js';
 import type { ImageLayout } from './layout.js';

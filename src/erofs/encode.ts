@@ -1,8 +1,7 @@
 /** The second pass: the bytes of a laid out image, in order, in pieces of about a mebibyte. */
-import { alignUp } from '../bytes.js';
+import { alignUp, f64, u16, u32 } from '../bytes.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
 import { contiguousBits, contiguousCount, encodeChunks, type FileChunks, sparseChunks } from './chunks.js';
-import { f64, u16, u32 } from './columns.js';
 import { BLOCK, CHUNK_INDEX_BYTES, CHUNK_INDEXES, FORMAT, INODE, NID_UNIT, TYPE_OF_KIND } from './constants.js';
 import { Directory } from './directory.js';
 import { encodeHeader, type ImageIdentity } from './encode-header.js';

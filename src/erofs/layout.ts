@@ -10,11 +10,10 @@
  *
  * Inodes keep the tree's order, the root first.
  */
-import { alignUp, at } from '../bytes.js';
+import { alignUp, at, f64, u16, u32 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { type DataSource, IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
 import { contiguousCount, sparseChunks } from './chunks.js';
-import { f64, u16, u32 } from './columns.js';
 import {
   BLOCK,
   CHUNK_INDEX_BYTES,

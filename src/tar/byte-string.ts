@@ -2,7 +2,7 @@
  * A name that changes with every entry without an allocation for each: one buffer, and one view per length, made when
  * that length first occurs. A view is therefore only valid until the next change.
  */
-import { at } from '../bytes.js';
+import { u8 } from '../bytes.js';
 
 const KEPT = 512;
 const EMPTY = new Uint8Array(0);
@@ -40,7 +40,7 @@ export class ByteString {
   #copy(length: number, source: Uint8Array, from: number, to: number): number {
     const bytes = this.#bytes;
     let n = length;
-    for (let i = from; i < to; i++) bytes[n++] = at(source, i);
+    for (let i = from; i < to; i++) bytes[n++] = u8(source, i);
     return n;
   }
 
@@ -49,7 +49,7 @@ export class ByteString {
     const end = from + max;
     let n = length;
     for (let i = from; i < end; i++) {
-      const byte = at(source, i);
+      const byte = u8(source, i);
       if (byte === 0) break;
       bytes[n++] = byte;
     }

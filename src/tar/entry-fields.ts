@@ -1,5 +1,5 @@
 /** Fills the one reused {@link TarEntry} from a header and what extensions said before it. */
-import { at } from '../bytes.js';
+import { u8 } from '../bytes.js';
 import { ByteString } from './byte-string.js';
 import { ENTRY, type EntryType, type TarEntry } from './entry.js';
 import { FIELD, formatOf, type HeaderFormat, NAME_BYTES, numeric, prefixBytes, type Refuse } from './header.js';
@@ -115,5 +115,5 @@ export class EntryFields {
 
 /** Whether a name ends in a slash, which made it a directory before there was a typeflag for it. */
 export function endsInSlash(path: Uint8Array): boolean {
-  return path.length > 0 && at(path, path.length - 1) === 0x2f;
+  return path.length > 0 && u8(path, path.length - 1) === 0x2f;
 }

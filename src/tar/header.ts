@@ -1,5 +1,5 @@
 /** The fields of one 512-byte header block (POSIX.1-1988 ustar, V7, GNU and star), read in place. */
-import { at } from '../bytes.js';
+import { u8 } from '../bytes.js';
 import type { ErrorCode, LarderError } from '../errors.js';
 
 export const BLOCK = 512;
@@ -48,7 +48,7 @@ export function byteSum(view: DataView, offset: number): number {
 export function checksumMatches(header: Uint8Array, offset: number, sum: number): boolean {
   const claimed = numeric(header, offset + FIELD.checksum, 8);
   let field = 0;
-  for (let i = 0; i < 8; i++) field += at(header, offset + FIELD.checksum + i);
+  for (let i = 0; i < 8; i++) field += u8(header, offset + FIELD.checksum + i);
   const unsigned = sum - field + 8 * 0x20;
   return claimed === unsigned || claimed === signedSum(header, offset);
 }
@@ -58,18 +58,18 @@ export function checksumMatches(header: Uint8Array, offset: number, sum: number)
  * complement). An empty field is 0. NaN when it is neither; beyond ±2^53 it is ±Infinity.
  */
 export function numeric(bytes: Uint8Array, offset: number, length: number): number {
-  if ((at(bytes, offset) & 0x80) !== 0) return base256(bytes, offset, length);
+  if ((u8(bytes, offset) & 0x80) !== 0) return base256(bytes, offset, length);
   const end = offset + length;
   let i = offset;
-  while (i < end && at(bytes, i) === 0x20) i++;
+  while (i < end && u8(bytes, i) === 0x20) i++;
   let value = 0;
   for (; i < end; i++) {
-    const digit = at(bytes, i) - 0x30;
+    const digit = u8(bytes, i) - 0x30;
     if (digit < 0 || digit > 7) break;
     value = value * 8 + digit;
   }
   for (; i < end; i++) {
-    const byte = at(bytes, i);
+    const byte = u8(bytes, i);
     if (byte !== 0 && byte !== 0x20) return Number.NaN;
   }
   return value;
@@ -80,20 +80,20 @@ export function formatOf(header: Uint8Array, offset: number): HeaderFormat {
   const magic = offset + FIELD.magic;
   // "ustar", then "\0" (POSIX) or "  \0" (GNU); star marks itself with "tar\0" at the very end.
   const ustar =
-    at(header, magic) === 0x75 &&
-    at(header, magic + 1) === 0x73 &&
-    at(header, magic + 2) === 0x74 &&
-    at(header, magic + 3) === 0x61 &&
-    at(header, magic + 4) === 0x72;
+    u8(header, magic) === 0x75 &&
+    u8(header, magic + 1) === 0x73 &&
+    u8(header, magic + 2) === 0x74 &&
+    u8(header, magic + 3) === 0x61 &&
+    u8(header, magic + 4) === 0x72;
   if (!ustar) return 'v7';
-  const sixth = at(header, magic + 5);
+  const sixth = u8(header, magic + 5);
   if (sixth === 0) return isStar(header, offset) ? 'star' : 'ustar';
-  return sixth === 0x20 && at(header, magic + 6) === 0x20 && at(header, magic + 7) === 0 ? 'gnu' : 'v7';
+  return sixth === 0x20 && u8(header, magic + 6) === 0x20 && u8(header, magic + 7) === 0 ? 'gnu' : 'v7';
 }
 
 /** How many bytes the prefix of the name has at most; 0 when this header has no prefix. */
 export function prefixBytes(header: Uint8Array, offset: number, format: HeaderFormat): number {
-  if (at(header, offset + FIELD.prefix) === 0) return 0;
+  if (u8(header, offset + FIELD.prefix) === 0) return 0;
   if (format === 'ustar') return 155;
   if (format === 'star') return 131;
   return format === 'gnu' && isMisplacedPrefix(header, offset) ? 155 : 0;
@@ -107,25 +107,25 @@ function isMisplacedPrefix(header: Uint8Array, offset: number): boolean {
   const prefix = offset + FIELD.prefix;
   const times = numeric(header, prefix, 12) + numeric(header, prefix + 12, 12);
   if (!Number.isNaN(times)) return false;
-  for (let i = prefix; i < prefix + 155 && at(header, i) !== 0; i++) if (at(header, i) >= 0x80) return false;
+  for (let i = prefix; i < prefix + 155 && u8(header, i) !== 0; i++) if (u8(header, i) >= 0x80) return false;
   return true;
 }
 
 function isStar(header: Uint8Array, offset: number): boolean {
   const end = offset + 508;
   return (
-    at(header, end) === 0x74 &&
-    at(header, end + 1) === 0x61 &&
-    at(header, end + 2) === 0x72 &&
-    at(header, end + 3) === 0
+    u8(header, end) === 0x74 &&
+    u8(header, end + 1) === 0x61 &&
+    u8(header, end + 2) === 0x72 &&
+    u8(header, end + 3) === 0
   );
 }
 
 function base256(bytes: Uint8Array, offset: number, length: number): number {
-  const negative = (at(bytes, offset) & 0x40) !== 0;
+  const negative = (u8(bytes, offset) & 0x40) !== 0;
   const flip = negative ? 0xff : 0;
-  let value = (at(bytes, offset) ^ flip) & 0x7f;
-  for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (at(bytes, i) ^ flip);
+  let value = (u8(bytes, offset) ^ flip) & 0x7f;
+  for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (u8(bytes, i) ^ flip);
   if (value > Number.MAX_SAFE_INTEGER) value = Number.POSITIVE_INFINITY;
   return negative ? -1 - value : value;
 }
@@ -134,7 +134,7 @@ function signedSum(header: Uint8Array, offset: number): number {
   let sum = 8 * 0x20;
   for (let i = 0; i < BLOCK; i++) {
     if (i >= FIELD.checksum && i < FIELD.checksum + 8) continue;
-    sum += (at(header, offset + i) << 24) >> 24;
+    sum += (u8(header, offset + i) << 24) >> 24;
   }
   return sum;
 }

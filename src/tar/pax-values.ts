@@ -1,5 +1,5 @@
 /** The values of pax records: decimal numbers, times, and libarchive's encodings of extended attributes. */
-import { at } from '../bytes.js';
+import { u8 } from '../bytes.js';
 import type { Refuse } from './header.js';
 
 export interface Time {
@@ -16,7 +16,7 @@ export function decimal(data: Uint8Array, from: number, to: number, what: string
   if (from === to) return -1;
   let value = 0;
   for (let i = from; i < to; i++) {
-    const digit = at(data, i) - 0x30;
+    const digit = u8(data, i) - 0x30;
     if (digit < 0 || digit > 9) throw refuse(`its pax ${what} is not a decimal number`);
     value = value * 10 + digit;
   }
@@ -29,17 +29,17 @@ export function decimal(data: Uint8Array, from: number, to: number, what: string
  */
 export function readTime(data: Uint8Array, from: number, to: number, time: Time): void {
   time.present = false;
-  const negative = from < to && at(data, from) === 0x2d;
+  const negative = from < to && u8(data, from) === 0x2d;
   let i = negative ? from + 1 : from;
   const first = i;
   let seconds = 0;
-  for (; i < to && isDigit(at(data, i)); i++) seconds = seconds * 10 + at(data, i) - 0x30;
+  for (; i < to && isDigit(u8(data, i)); i++) seconds = seconds * 10 + u8(data, i) - 0x30;
   const digits = i - first;
   let ns = 0;
-  if (i < to && at(data, i) === 0x2e) {
+  if (i < to && u8(data, i) === 0x2e) {
     let unit = 100_000_000;
-    for (i += 1; i < to && isDigit(at(data, i)); i++) {
-      ns += unit * (at(data, i) - 0x30);
+    for (i += 1; i < to && isDigit(u8(data, i)); i++) {
+      ns += unit * (u8(data, i) - 0x30);
       unit = Math.floor(unit / 10);
     }
   }

@@ -3,7 +3,7 @@
  * GNU's `L` and `K` long names, which say it in another way. Everything pending for the next entry is in one
  * {@link Extensions} object, which is reused.
  */
-import { at, displayName } from '../bytes.js';
+import { displayName, u8 } from '../bytes.js';
 import { ByteString } from './byte-string.js';
 import type { Xattr } from './entry.js';
 import type { Refuse } from './header.js';
@@ -77,8 +77,8 @@ export class Extensions {
   /** Takes a GNU long name or long link: text, then NULs. */
   setGnu(kind: 'path' | 'link', data: Uint8Array, length: number, refuse: Refuse): void {
     let end = 0;
-    while (end < length && at(data, end) !== 0) end++;
-    for (let i = end; i < length; i++) if (at(data, i) !== 0) throw refuse('a GNU long name has a NUL inside');
+    while (end < length && u8(data, end) !== 0) end++;
+    for (let i = end; i < length; i++) if (u8(data, i) !== 0) throw refuse('a GNU long name has a NUL inside');
     this.pending = true;
     if (kind === 'path') {
       if (this.pathFrom !== 'header') throw refuse('its name is given by two extension headers');
@@ -199,9 +199,9 @@ function readRecords(data: Uint8Array, length: number, refuse: Refuse, sink: Rec
   while (start < length) {
     let i = start;
     let claimed = 0;
-    while (i < length && i < start + 10 && isDigit(at(data, i))) claimed = claimed * 10 + at(data, i++) - 0x30;
+    while (i < length && i < start + 10 && isDigit(u8(data, i))) claimed = claimed * 10 + u8(data, i++) - 0x30;
     const end = start + claimed - 1;
-    if (i === start || i >= length || at(data, i) !== 0x20 || end >= length || end <= i || at(data, end) !== 0x0a) {
+    if (i === start || i >= length || u8(data, i) !== 0x20 || end >= length || end <= i || u8(data, end) !== 0x0a) {
       throw refuse('a pax record has a wrong length');
     }
     const key = i + 1;
@@ -218,7 +218,7 @@ function readMap(data: Uint8Array, from: number, to: number, refuse: Refuse): nu
   let start = from;
   while (start < to) {
     let comma = start;
-    while (comma < to && at(data, comma) !== 0x2c) comma++;
+    while (comma < to && u8(data, comma) !== 0x2c) comma++;
     const value = decimal(data, start, comma, 'map', refuse);
     if (value < 0) throw refuse('its sparse map has a number that cannot be read');
     map.push(value);
@@ -235,7 +235,7 @@ function putXattr(xattrs: Map<string, Xattr>, name: Uint8Array, value: Uint8Arra
 }
 
 function withoutNul(data: Uint8Array, from: number, to: number, what: string, refuse: Refuse): void {
-  for (let i = from; i < to; i++) if (at(data, i) === 0) throw refuse(`a pax ${what} has a NUL inside`);
+  for (let i = from; i < to; i++) if (u8(data, i) === 0) throw refuse(`a pax ${what} has a NUL inside`);
 }
 
 function is(data: Uint8Array, from: number, to: number, word: string): boolean {
@@ -244,7 +244,7 @@ function is(data: Uint8Array, from: number, to: number, word: string): boolean {
 
 function startsWith(data: Uint8Array, from: number, to: number, word: string): boolean {
   if (to - from < word.length) return false;
-  for (let i = 0; i < word.length; i++) if (at(data, from + i) !== word.charCodeAt(i)) return false;
+  for (let i = 0; i < word.length; i++) if (u8(data, from + i) !== word.charCodeAt(i)) return false;
   return true;
 }
 

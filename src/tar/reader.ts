@@ -20,7 +20,7 @@
  * Refusals: LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_ENTRY_UNSUPPORTED, with `entry` and `offset` (of the
  * header, in bytes of the tar) in the details. After a refusal, or a throw of the sink, the reader is of no more use.
  */
-import { alignUp, at, displayName } from '../bytes.js';
+import { alignUp, displayName, u8 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { ENTRY, type EntryType, type LayerLimits, type TarSink } from './entry.js';
 import { EntryFields, endsInSlash } from './entry-fields.js';
@@ -181,7 +181,7 @@ export class TarReader {
     let bits = 0;
     let k = i;
     for (; k + 4 <= stop; k += 4) bits |= view.getInt32(k, true);
-    for (; k < stop; k++) bits |= at(chunk, k);
+    for (; k < stop; k++) bits |= u8(chunk, k);
     if (bits !== 0) this.#fields.entry.zeroPadded = false;
     this.#left -= stop - i;
     if (this.#left === 0) this.#emit();
@@ -209,7 +209,7 @@ export class TarReader {
     for (let k = i; k < end; k++) {
       if (this.#left === 0) throw this.#refuse('its sparse map is longer than its content');
       this.#left -= 1;
-      text.push(at(chunk, k));
+      text.push(u8(chunk, k));
       if (!text.complete) continue;
       this.#startSparse(text.map, this.#headerAt + BLOCK + text.bytes, this.#left);
       return k + 1;
@@ -230,7 +230,7 @@ export class TarReader {
     else if (this.#zeroBlocks > 0) throw this.#refuse('a header follows a block of zeros');
     else if (checksumMatches(header, offset, sum)) {
       this.#linkContent = 0;
-      this.#readTyped(at(header, offset + FIELD.type), header, offset);
+      this.#readTyped(u8(header, offset + FIELD.type), header, offset);
     } else this.#readNoHeader();
   }
 

@@ -6,10 +6,9 @@
  * where `a` is a symlink, and no image tool writes it.
  */
 
-import { displayName } from '../bytes.js';
+import { displayName, u8 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import type { LayerLimits } from '../tar/entry.js';
-import { u8 } from './elements.js';
 
 const SLASH = 0x2f;
 const DOT = 0x2e;

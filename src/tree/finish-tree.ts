@@ -3,7 +3,7 @@
  * directory side by side in bytewise order. What was removed or replaced is not reached and so is left behind; links
  * are counted on the way. The result depends on the tree alone, not on the hash table.
  */
-import { f64, item, u8, u16, u32 } from './elements.js';
+import { f64, item, u8, u16, u32 } from '../bytes.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';

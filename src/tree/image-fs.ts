@@ -6,10 +6,9 @@
  * The instance opens data files when it first needs them and owns them until it is disposed.
  */
 
-import { displayName } from '../bytes.js';
+import { displayName, f64, item, u16, u32 } from '../bytes.js';
 import { LarderError, systemError, throwIfAborted } from '../errors.js';
 import type { SparseRun, Xattr } from '../tar/entry.js';
-import { f64, item, u16, u32 } from './elements.js';
 import type { DataFile, ImageEntry, ImageEntryType, ImageStat, TreeSource, WalkEntry } from './image-entry.js';
 import { bytesOf, findPath, type ImagePath, linkTarget, pathError, readPath } from './image-path.js';
 import { type DataSource, IMPLIED, KIND, type LayerIndex, type MergedTree } from './types.js';

@@ -1,8 +1,7 @@
 /** Paths inside a merged tree: symlinks are followed inside the image only, as the kernel would in a chroot. */
 
-import { displayName } from '../bytes.js';
+import { displayName, item, u16, u32 } from '../bytes.js';
 import { LarderError } from '../errors.js';
-import { item, u16, u32 } from './elements.js';
 import { KIND, type MergedTree } from './types.js';
 
 /** A path: text is taken as UTF-8, bytes as they are. With or without a leading slash it starts at the image's root. */

@@ -9,11 +9,10 @@
  * - Device nodes, setuid bits and xattrs are kept: what they may do is a matter of the mount.
  */
 
-import { alignUp } from '../bytes.js';
+import { alignUp, f64, u8, u16, u32 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import type { LayerLimits, SparseRun, TarEntry, TarSink } from '../tar/entry.js';
 import { hasAufsPrefix, hasWhiteoutPrefix, invalid, limit, PathPool } from './clean-path.js';
-import { f64, u8, u16, u32 } from './elements.js';
 import { GrowingF64, GrowingU32, growColumns, makeColumns, viewColumns } from './growing-columns.js';
 import { FLAG, type IndexTables, layerIndexOf } from './index-tables.js';
 import { chunkBitsOf, joinRuns } from './sparse-runs.js';

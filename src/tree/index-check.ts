@@ -3,9 +3,8 @@
  * refused here; damage and forgery do.
  */
 
-import { alignUp } from '../bytes.js';
+import { alignUp, f64, u8, u16, u32 } from '../bytes.js';
 import { MAX_NAME_BYTES } from './clean-path.js';
-import { f64, u8, u16, u32 } from './elements.js';
 import { FLAG, type IndexTables, isXattrSet } from './index-tables.js';
 import { chunkBitsOf } from './sparse-runs.js';
 import { KIND } from './types.js';

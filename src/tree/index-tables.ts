@@ -3,8 +3,8 @@
  * encoding writes and reads them.
  */
 
+import { f64, u8, u32 } from '../bytes.js';
 import type { SparseRun, Xattr } from '../tar/entry.js';
-import { f64, u8, u32 } from './elements.js';
 import type { LayerIndex } from './types.js';
 
 /** Bits of the `flags` column. */

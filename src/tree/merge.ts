@@ -18,9 +18,9 @@
  * Time is linear in the entries of all layers; memory beyond the indexes is about 60 bytes an entry at its peak.
  */
 
+import { u8, u16, u32 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { lastSlash, shownName } from './clean-path.js';
-import { u8, u16, u32 } from './elements.js';
 import { finishTree } from './finish-tree.js';
 import { NameTable, NONE } from './name-table.js';
 import { PathWalker } from './path-walker.js';

@@ -6,7 +6,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { item, u8, u16, u32 } from './elements.js';
+import { item, u8, u16, u32 } from '../bytes.js';
 import { IMPLIED, KIND, type LayerIndex } from './types.js';
 
 /** No name, no inode. */

@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { u8, u16, u32 } from './elements.js';
+import { u8, u16, u32 } from '../bytes.js';
 import { KIND, type LayerIndex } from './types.js';
 
 export class OwnPaths {

@@ -3,9 +3,9 @@
  * they are written: an absolute target starts at the root again, `..` stops there.
  */
 
+import { item, u8, u16, u32 } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { shownName } from './clean-path.js';
-import { item, u8, u16, u32 } from './elements.js';
 import { type NameTable, NONE } from './name-table.js';
 import type { OwnPaths } from './own-paths.js';
 import { IMPLIED, KIND } from './types.js';

@@ -6,8 +6,8 @@
  * the mark is about that new thing, below which nothing can be hidden.
  */
 
+import { item, u8, u16, u32 } from '../bytes.js';
 import { lastSlash } from './clean-path.js';
-import { item, u8, u16, u32 } from './elements.js';
 import { GrowingU32 } from './growing-columns.js';
 import { type NameTable, NONE } from './name-table.js';
 import { OwnPaths } from './own-paths.js';
