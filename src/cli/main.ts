@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { CommanderError, Option, Command as Program } from 'commander';
 import { loadFlags, optionName, type RawFlags, SETTINGS, type SettingName } from '../config.js';
-import { isLarderError, LarderError } from '../errors.js';
+import { isLarderError, KIND_TABLE, LarderError } from '../errors.js';
 import type { Larder } from '../larder.js';
 import type { Command, CommandResult } from './command.js';
-import { eventRenderer, type LogLevel, renderError, renderResult } from './render.js';
+import { eventRenderer, type LogLevel, outliveReaders, renderError, renderResult } from './render.js';
 
 interface Described {
   readonly name: string;
@@ -143,6 +143,7 @@ const USAGE = 2;
 /** Runs a command line (without `node` and the script) and answers its exit status. Never exits the process. */
 export async function main(argv: readonly string[]): Promise<number> {
   let status = 0;
+  outliveReaders();
   const program = build(argv, async (described, args, options) => {
     status = await execute(described, args, options);
   });
@@ -210,11 +211,18 @@ async function execute(
   options: Readonly<Record<string, unknown>>,
 ): Promise<number> {
   const json = options['json'] === true;
-  const level = logLevel(options['debug'] === true);
+  let level: LogLevel;
+  try {
+    level = logLevel(options['debug'] === true);
+  } catch (error) {
+    await renderError(error, { json, debug: false });
+    return statusOf(error, described);
+  }
   const renderer = eventRenderer(level, json);
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => stop.abort(signal);
-  if (described.name !== 'run') for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  // Also for `run`, which hands signals on to its program while there is one: before and after, it has to tidy up.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
   let store: Promise<Larder> | undefined;
   const larder = (): Promise<Larder> => {
     store ??= openStore(options);
@@ -233,7 +241,7 @@ async function execute(
   } catch (error) {
     renderer.stop();
     await renderError(error, { json, debug: level === 'debug' });
-    return described.name === 'run' ? RUN_FAILED : isLarderError(error) ? error.exitCode : 70;
+    return statusOf(error, described);
   } finally {
     // A store that could not be opened has been reported above.
     await store?.then(
@@ -241,6 +249,11 @@ async function execute(
       () => undefined,
     );
   }
+}
+
+function statusOf(error: unknown, described: Described): number {
+  if (!isLarderError(error)) return described.name === 'run' ? RUN_FAILED : KIND_TABLE.internal.exit;
+  return described.name === 'run' && error.kind !== 'aborted' ? RUN_FAILED : error.exitCode;
 }
 
 async function openStore(options: Readonly<Record<string, unknown>>): Promise<Larder> {
@@ -265,8 +278,9 @@ function logLevel(debug: boolean): LogLevel {
   );
 }
 
+/** Settings with their values may stand before the command's name. */
 function usageStatus(argv: readonly string[]): number {
-  return argv.find((arg) => !arg.startsWith('-')) === 'run' ? RUN_FAILED : USAGE;
+  return argv.find((arg) => COMMANDS.some(({ name }) => name === arg)) === 'run' ? RUN_FAILED : USAGE;
 }
 
 function version(): string {

@@ -1,6 +1,6 @@
 /** The only console: results on standard output, everything else on standard error. */
 import { once } from 'node:events';
-import { isLarderError, type LarderError, serializeError } from '../errors.js';
+import { errnoOf, isLarderError, type LarderError, serializeError } from '../errors.js';
 import type { LarderEvent, OnEvent } from '../events.js';
 import type { CommandResult } from './command.js';
 import { Progress } from './progress.js';
@@ -9,7 +9,10 @@ export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
 export async function renderResult(result: CommandResult, json: boolean): Promise<void> {
   if (result.bytes !== undefined) {
-    for await (const piece of result.bytes) await write(process.stdout, piece);
+    for await (const piece of result.bytes) {
+      await write(process.stdout, piece);
+      if (process.stdout.destroyed) return;
+    }
     return;
   }
   if (json && result.data !== undefined) await write(process.stdout, `${JSON.stringify(result.data, undefined, 2)}\n`);
@@ -70,8 +73,21 @@ function trail(error: unknown): string {
   return lines.join('\ncaused by: ');
 }
 
+/** Without a listener, a reader that went away would end the process with a stack. Called once. */
+export function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error) => {
+      if (errnoOf(error) !== 'EPIPE') throw error;
+    });
+  }
+}
+
 /** Waits for a slow reader; a reader that went away ends the output, as with every filter. */
 async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
   if (stream.destroyed) return;
-  if (!stream.write(data)) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+  try {
+    if (!stream.write(data)) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+  } catch (error) {
+    if (errnoOf(error) !== 'EPIPE') throw error;
+  }
 }

@@ -1,0 +1,136 @@
+/** `larder run` with a real runtime and this machine's busybox-like programs, taken from the host into an image. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { ImageSource } from '../../src/testing/image-source.js';
+import { dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
+import { needs, needsRoot } from '../e2e/tools.js';
+import { CommandHome } from '../helpers/command.js';
+
+const RUNTIME = needs('crun') !== false && needs('runc') !== false ? 'needs crun or runc' : false;
+const skip = needsRoot() || RUNTIME;
+
+describe('larder run', { skip }, () => {
+  let source: ImageSource;
+  let home: CommandHome;
+  let reference: string;
+
+  before(async () => {
+    source = await ImageSource.start();
+    reference = source.reference('tools');
+    source.publish('tools', [programs('/bin/sh', '/bin/cat', '/usr/bin/id', '/usr/bin/env', '/bin/sleep')], {
+      config: {
+        Cmd: ['/bin/sh', '-c', 'echo default'],
+        Env: ['FROM=image', 'PATH=/bin'],
+        WorkingDir: '/work',
+        User: 'app',
+      },
+    });
+  });
+  after(() => source?.[Symbol.asyncDispose]());
+  beforeEach(() => {
+    home = new CommandHome();
+  });
+  afterEach(async () => {
+    assert.equal(await home.ok('containers'), 'no containers');
+    await home.ok('prune');
+    assert.equal(await home.ok('check'), 'clean');
+    home.dispose();
+  });
+
+  async function run(...args: readonly string[]): Promise<{ status: number | string; stdout: string; stderr: string }> {
+    return home.run(['run', ...args], { env: { LARDER_LOG: 'error', FROM_HOST: 'host' } });
+  }
+
+  test('ends with the status of the program', async () => {
+    for (const status of [0, 1, 7, 125, 255]) {
+      const outcome = await run(reference, '--', 'sh', '-c', `exit ${status}`);
+      assert.equal(outcome.status, status, outcome.stderr);
+    }
+  });
+
+  test('runs what the image asks for, in its directory, with its variables, as its user', async () => {
+    assert.equal((await run(reference)).stdout, 'default\n');
+    const { stdout, stderr } = await run(reference, '--', 'sh', '-c', 'pwd; echo $FROM; id -u; id -g');
+    assert.equal(stdout, '/work\nimage\n1000\n1001\n', stderr);
+  });
+
+  test('takes variables, a user, a directory and an entrypoint from the command line', async () => {
+    const options = ['-e', 'FROM=here', '--env', 'FROM_HOST', '-u', '0:7', '-w', '/etc'];
+    const { stdout, stderr } = await run(
+      ...options,
+      reference,
+      '--',
+      'sh',
+      '-c',
+      'pwd; echo $FROM $FROM_HOST; id -u; id -g',
+    );
+    assert.equal(stdout, '/etc\nhere host\n0\n7\n', stderr);
+    assert.equal(
+      (await run('--entrypoint', '/bin/cat', reference, '/etc/passwd')).stdout,
+      'app:x:1000:1001::/work:/bin/sh\n',
+    );
+  });
+
+  test('hands on what it reads', async () => {
+    const { stdout, stderr } = await home.run(['run', reference, 'cat'], {
+      input: 'through a pipe',
+      env: { LARDER_LOG: 'error' },
+    });
+    assert.equal(stdout, 'through a pipe', stderr);
+  });
+
+  test('ends with 127 where the program is not there, 126 where it cannot be run, 125 where larder failed', async () => {
+    const absent = await run(reference, '--', 'no-such-program');
+    assert.equal(absent.status, 127);
+    assert.match(absent.stderr, /no-such-program: not found in the image/);
+    const plain = await run(reference, '--', '/etc/passwd');
+    assert.equal(plain.status, 126);
+    assert.match(plain.stderr, /\/etc\/passwd: not an executable file/);
+    assert.equal((await run(source.reference('nowhere'))).status, 125);
+    assert.equal((await run('--no-such-option', reference)).status, 125);
+    assert.equal((await run('-u', 'nobody-knows', reference)).status, 125);
+  });
+
+  test('hands signals on to the program, and tidies up after it', async () => {
+    const child = home.start([
+      'run',
+      reference,
+      '--',
+      'sh',
+      '-c',
+      'trap "exit 42" TERM; echo ready; while :; do sleep 0.1; done',
+    ]);
+    await new Promise((resolve) => child.process.stdout?.once('data', resolve));
+    child.kill('SIGTERM');
+    assert.equal((await child.ended).status, 42);
+  });
+
+  test('is cancelled by Ctrl-C while it fetches, and leaves nothing', async () => {
+    source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 1000 } : undefined));
+    const asked = source.requests('layer').length;
+    const child = home.start(['run', reference]);
+    while (source.requests('layer').length === asked) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill('SIGINT');
+    const { status, stderr } = await child.ended;
+    source.setFault();
+    assert.equal(status, 130, stderr);
+  });
+});
+
+/** A layer of these programs of the host and the libraries that they need, with an account. */
+function programs(...paths: readonly string[]): Buffer {
+  const libraries = paths.flatMap((path) => execFileSync('ldd', [path], { encoding: 'utf8' }).match(/\/\S+/g) ?? []);
+  const files = [...new Set(libraries)].map((path) => file(path.slice(1), readFileSync(path), { mode: 0o755 }));
+  return tar([
+    dir('.'),
+    dir('etc'),
+    file('etc/passwd', 'app:x:1000:1001::/work:/bin/sh\n'),
+    dir('work'),
+    ...['usr', 'usr/bin', 'usr/lib', 'usr/lib64', 'proc', 'sys', 'dev'].map((path) => dir(path)),
+    ...['bin', 'lib', 'lib64'].map((path) => symlink(path, `usr/${path}`)),
+    ...paths.map((path) => file(`usr/bin/${path.split('/').at(-1)}`, readFileSync(path), { mode: 0o755 })),
+    ...files,
+  ]);
+}
