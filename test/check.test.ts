@@ -1,0 +1,120 @@
+/** Each invariant broken by hand, and what check says of it. */
+import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Finding } from '../src/check.js';
+import { type Larder, openLarder } from '../src/index.js';
+import { ImageSource, sampleLayer } from '../src/testing/image-source.js';
+import { makeDirectory, removeDirectory } from './helpers/temporary.js';
+
+describe('check', () => {
+  let source: ImageSource;
+  let directory: string;
+  let larder: Larder;
+
+  beforeEach(async () => {
+    source = await ImageSource.start();
+    source.publish('a', [sampleLayer('one', 10_000), sampleLayer('two')]);
+    directory = makeDirectory();
+    larder = await openLarder({ root: join(directory, 'store') });
+    await (await larder.pull(source.reference('a')))[Symbol.asyncDispose]();
+  });
+  afterEach(async () => {
+    await larder.close();
+    await source[Symbol.asyncDispose]();
+    removeDirectory(directory);
+  });
+
+  async function found(deep = false): Promise<Finding[]> {
+    const findings: Finding[] = [];
+    for await (const finding of larder.check({ deep })) findings.push(finding);
+    return findings;
+  }
+
+  const kinds = (findings: readonly Finding[]): string[] =>
+    [...new Set(findings.map(({ kind, invariant }) => `${kind} ${invariant}`))].sort();
+  const layer = (i = 0): string =>
+    join(larder.root, 'layers', 'sha256', readdirSync(join(larder.root, 'layers', 'sha256')).sort()[i] ?? '');
+  const in_ = (...path: readonly string[]): string => join(larder.root, ...path);
+
+  function flip(path: string): void {
+    const bytes = readFileSync(path);
+    bytes.writeUInt8(bytes.readUInt8(bytes.length >> 1) ^ 1, bytes.length >> 1);
+    chmodSync(path, 0o600);
+    writeFileSync(path, bytes);
+    chmodSync(path, 0o400);
+  }
+
+  test('finds nothing in a store that is whole', async () => {
+    assert.deepEqual(await found(), []);
+    assert.deepEqual(await found(true), []);
+  });
+
+  const damages: Record<string, readonly [() => void, readonly string[]]> = {
+    'a document with other bytes': [
+      () => flip(in_('blobs', 'sha256', readdirSync(in_('blobs', 'sha256'))[0] ?? '')),
+      ['fault I1'],
+    ],
+    'a document that is gone': [
+      () => rmSync(in_('blobs', 'sha256', larder.images()[0]?.config.slice(7) ?? '')),
+      ['fault I3'],
+    ],
+    'a layer that is gone': [() => rmSync(layer(), { recursive: true }), ['fault I2', 'fault I3']],
+    'a layer without its tar': [() => rmSync(join(layer(), 'layer.tar')), ['fault I2', 'fault I3']],
+    'a layer that lost its end': [() => truncateSync(join(layer(), 'layer.tar'), 512), ['fault I2', 'fault I3']],
+    'a layer that can be written': [() => chmodSync(join(layer(), 'layer.tar'), 0o644), ['fault I11']],
+    'something else beside a tar': [() => writeFileSync(join(layer(), 'extra'), ''), ['fault I2']],
+    'a layer that no record names': [
+      () => {
+        mkdirSync(in_('layers', 'sha256', 'f'.repeat(64)));
+        writeFileSync(in_('layers', 'sha256', 'f'.repeat(64), 'layer.tar'), '');
+      },
+      ['garbage I2'],
+    ],
+    'a container that nobody claims': [() => mkdirSync(in_('containers', 'c')), ['fault I4']],
+    'what is derived and gone': [() => rmSync(in_('derived'), { recursive: true }), ['garbage I10']],
+    'what a dead process was working on': [() => mkdirSync(in_('staging', 'dead.0123456789abcdef')), ['garbage I6']],
+    'what waits to be deleted': [() => mkdirSync(in_('gc', 'x')), ['garbage I6']],
+  };
+  for (const [what, [damage, expected]] of Object.entries(damages)) {
+    test(`finds ${what}`, async () => {
+      damage();
+      assert.deepEqual(kinds(await found()), expected);
+    });
+  }
+
+  test('finds a flipped bit of a layer only when it reads every byte', async () => {
+    flip(join(layer(), 'layer.tar'));
+    assert.deepEqual(await found(), []);
+    assert.deepEqual(kinds(await found(true)), ['fault I2']);
+  });
+
+  test('finds a flipped bit of what is derived only when it reads every byte', async () => {
+    const folder = in_('derived', readdirSync(in_('derived'))[0] ?? '', 'layers');
+    flip(join(folder, readdirSync(folder)[0] ?? '', 'index'));
+    assert.deepEqual(await found(), []);
+    assert.deepEqual(kinds(await found(true)), ['garbage I10']);
+  });
+
+  test('changes nothing', async () => {
+    rmSync(layer(), { recursive: true });
+    mkdirSync(in_('gc', 'x'));
+    assert.deepEqual(await found(), await found());
+  });
+
+  test('can be cancelled', async () => {
+    const check = async (): Promise<void> => {
+      for await (const _ of larder.check({ signal: AbortSignal.abort() }));
+    };
+    await assert.rejects(check, { code: 'LARDER_ABORTED' });
+  });
+
+  test('what it calls garbage goes with the next prune', async () => {
+    mkdirSync(in_('layers', 'sha256', 'f'.repeat(64)));
+    writeFileSync(in_('layers', 'sha256', 'f'.repeat(64), 'layer.tar'), '');
+    mkdirSync(in_('gc', 'x'));
+    await larder.prune();
+    assert.deepEqual(await found(), []);
+  });
+});
