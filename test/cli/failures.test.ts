@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
+import { whileRuns } from '../helpers/child.js';
 import { BIN_PATH, CommandHome } from '../helpers/command.js';
 import { noiseLayer } from '../helpers/noise.js';
 
@@ -141,7 +142,7 @@ describe('the command, when something is wrong,', () => {
     source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 500_000 } : undefined));
     const before = source.requests('layer').length;
     const pull = home.start(['pull', reference]);
-    while (source.requests('layer').length < before + 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    await whileRuns(pull, () => source.requests('layer').length >= before + 2);
     pull.kill('SIGINT');
     const { status, stderr } = await pull.ended;
     assert.equal(status, 130, stderr);

@@ -6,6 +6,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { ImageSource } from '../../src/testing/image-source.js';
 import { dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { needs, needsRoot } from '../e2e/tools.js';
+import { whileRuns } from '../helpers/child.js';
 import { CommandHome } from '../helpers/command.js';
 
 const RUNTIME = needs('crun') !== false && needs('runc') !== false ? 'needs crun or runc' : false;
@@ -102,7 +103,11 @@ describe('larder run', { skip }, () => {
       '-c',
       'trap "exit 42" TERM; echo ready; while :; do sleep 0.1; done',
     ]);
-    await new Promise((resolve) => child.process.stdout?.once('data', resolve));
+    let ready = false;
+    child.process.stdout?.once('data', () => {
+      ready = true;
+    });
+    await whileRuns(child, () => ready);
     child.kill('SIGTERM');
     assert.equal((await child.ended).status, 42);
   });
@@ -111,7 +116,7 @@ describe('larder run', { skip }, () => {
     source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 1000 } : undefined));
     const asked = source.requests('layer').length;
     const child = home.start(['run', reference]);
-    while (source.requests('layer').length === asked) await new Promise((resolve) => setTimeout(resolve, 20));
+    await whileRuns(child, () => source.requests('layer').length > asked);
     child.kill('SIGINT');
     const { status, stderr } = await child.ended;
     source.setFault();

@@ -1,5 +1,6 @@
 /** Programs in processes of their own, with all that they said. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Ended {
   /** The exit status, or the signal. */
@@ -42,4 +43,15 @@ export function start(program: string, args: readonly string[], { input, ...opti
     child.once('close', (code, signal) => resolve({ status: code ?? signal ?? 'unknown', ...said }));
   });
   return { process: child, ended, kill: (signal = 'SIGKILL') => void child.kill(signal) };
+}
+
+/** Waits until the condition holds, or fails with what the program said when it ends before. */
+export async function whileRuns({ process, ended }: Child, condition: () => boolean): Promise<void> {
+  while (!condition()) {
+    if (process.exitCode !== null || process.signalCode !== null) {
+      const { status, stderr } = await ended;
+      throw new Error(`ended too early: ${status}\n${stderr}`);
+    }
+    await sleep(10);
+  }
 }
