@@ -3,7 +3,17 @@
  * below a descriptor, symbolic links are removed and never followed, a mount in the way ends it with EXDEV or EBUSY
  * instead of being emptied. Depth is not limited: only one directory is open at a time.
  */
-import { chmodSync, closeSync, constants, type Dirent, fstatSync, lstatSync, readdirSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  type Dir,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  opendirSync,
+  readdirSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import {
   O_CLOEXEC,
@@ -18,11 +28,15 @@ import { check, cString, kernel, kernelError } from './syscalls.js';
 
 /** Bytes. */
 const MAX_SMALL_DIRECTORY = 16384;
+/** Names of directories that one level remembers; further ones are found when these are gone. */
+const MAX_REMEMBERED = 16384;
 
 interface Level {
   readonly name: Buffer;
   /** Directories that are still to be removed; filled when the level is entered. */
-  readonly directories: Buffer[];
+  directories: Buffer[];
+  /** There are more than were remembered. */
+  more: boolean;
   readonly device: bigint;
   readonly inode: bigint;
 }
@@ -37,8 +51,19 @@ export function removeTree(path: string): boolean {
   }
 }
 
-/** Whether there are at most `max` entries below `path`, or nothing there. Looks no further than that; a hint only. */
+/**
+ * Whether there are at most `max` entries below `path`, or nothing there. Looks no further than that; a hint only, so
+ * what cannot be looked at by its path (a container makes paths longer than PATH_MAX) is just not small.
+ */
 export function isSmallTree(path: string, max: number): boolean {
+  try {
+    return hasAtMost(path, max);
+  } catch {
+    return false;
+  }
+}
+
+function hasAtMost(path: string, max: number): boolean {
   const pending = [path];
   let left = max;
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -83,6 +108,10 @@ function emptyDirectory(parent: number, name: Buffer): void {
         levels.push(readLevel(current, next));
         continue;
       }
+      if (level.more) {
+        Object.assign(level, takeFiles(current));
+        continue;
+      }
       levels.pop();
       const above = levels.at(-1);
       if (above === undefined) return;
@@ -100,16 +129,30 @@ function emptyDirectory(parent: number, name: Buffer): void {
 
 function readLevel(fd: number, name: Buffer): Level {
   const { dev, ino } = fstatSync(fd, { bigint: true });
-  const directories: Buffer[] = [];
-  for (const entry of entriesOf(fd)) {
-    if (entry.isDirectory()) directories.push(entry.name);
-    else unlinkAt(fd, entry.name);
-  }
-  return { name, directories, device: dev, inode: ino };
+  return { name, ...takeFiles(fd), device: dev, inode: ino };
 }
 
-function entriesOf(fd: number): Dirent<Buffer>[] {
-  return readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer', withFileTypes: true });
+/** Removes all but directories. Entry by entry: a container may have made more names than memory holds. */
+function takeFiles(fd: number): Pick<Level, 'directories' | 'more'> {
+  const directories: Buffer[] = [];
+  const listing = opendirSync(`/proc/self/fd/${fd}`, LISTING);
+  try {
+    for (let entry = nextOf(listing); entry !== null; entry = nextOf(listing)) {
+      if (!entry.isDirectory()) unlinkAt(fd, entry.name);
+      else if (directories.length < MAX_REMEMBERED) directories.push(entry.name);
+      else return { directories, more: true };
+    }
+  } finally {
+    listing.closeSync();
+  }
+  return { directories, more: false };
+}
+
+/** Node's types do not know that a listing can have names as bytes. */
+const LISTING = { encoding: 'buffer' as BufferEncoding, bufferSize: 512 };
+
+function nextOf(listing: Dir): Dirent<Buffer> | null {
+  return listing.readSync() as unknown as Dirent<Buffer> | null;
 }
 
 /** Without root, a directory of ours may forbid even us to look into it. */
