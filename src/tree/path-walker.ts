@@ -14,6 +14,11 @@ import { IMPLIED, KIND } from './types.js';
 const MAX_LINKS = 40;
 /** A path cannot be deeper when written out; through symlinks it could. */
 const MAX_DEPTH = 1024;
+/**
+ * Directories that no archive lists. Each costs as much as an entry, and one deep path makes hundreds, so the limit of
+ * entries alone would let a small archive take all memory.
+ */
+const MAX_IMPLIED = 1_000_000;
 const SLASH = 0x2f;
 const DOT = 0x2e;
 const SLASH_BYTE = Uint8Array.of(SLASH);
@@ -44,6 +49,7 @@ export class PathWalker {
 
   /** Bytes of symlink targets that may still be walked: a farm of long symlinks must not cost more than its entries. */
   #linkBytes: number;
+  #implied = 0;
 
   constructor(table: NameTable) {
     this.#table = table;
@@ -62,7 +68,7 @@ export class PathWalker {
     if (this.#lastInode !== NONE && this.#isLast(layer, start, end)) return this.#lastInode;
     this.#resume(layer, start, end);
     this.#run(layer, start, end, true, undefined);
-    const inode = this.#materialise();
+    const inode = this.#materialise(layer, start, end);
     this.#lastPool = item(this.#table.pools, layer);
     this.#lastStart = start;
     this.#lastEnd = end;
@@ -233,7 +239,7 @@ export class PathWalker {
   }
 
   /** Makes the directories of the way that are missing; the inode of its end. */
-  #materialise(): number {
+  #materialise(of: number, pathStart: number, pathEnd: number): number {
     const table = this.#table;
     let inode = u32(table.inode, 0);
     for (let d = 0; d < this.#depth; d++) {
@@ -243,6 +249,10 @@ export class PathWalker {
         const start = u32(this.#wayStart, d);
         const end = u32(this.#wayEnd, d);
         name = table.find(inode, item(table.pools, layer), start, end);
+        if (++this.#implied > MAX_IMPLIED) {
+          const problem = `more than ${MAX_IMPLIED} directories are in paths but not in the archives`;
+          throw this.#failure(of, pathStart, pathEnd, 'LARDER_LAYER_LIMIT', problem);
+        }
         const implied = table.addInode(IMPLIED, 0);
         if (name === NONE) name = table.addName(inode, layer, start, end, implied);
         else table.inode[name] = implied;
