@@ -28,6 +28,16 @@ export function formatCount(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
+/** JSON for people and programs: also what JSON need not escape but a terminal obeys is escaped. */
+export function jsonText(value: unknown): string {
+  const text = JSON.stringify(value, undefined, 2);
+  return text.replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (c) => `\\u${hex4(c.charCodeAt(0))}`);
+}
+
+function hex4(code: number): string {
+  return code.toString(16).padStart(4, '0');
+}
+
 /** The first twelve hex digits of a digest or DiffID. */
 export function shortDigest(digest: string): string {
   return digest.replace(/^sha(?:256|512):/, '').slice(0, 12);

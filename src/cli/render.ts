@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { errnoOf, isLarderError, type LarderError, serializeError } from '../errors.js';
 import type { LarderEvent, OnEvent } from '../events.js';
 import type { CommandResult } from './command.js';
+import { jsonText } from './format.js';
 import { Progress } from './progress.js';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -15,7 +16,7 @@ export async function renderResult(result: CommandResult, json: boolean): Promis
     }
     return;
   }
-  if (json && result.data !== undefined) await write(process.stdout, `${JSON.stringify(result.data, undefined, 2)}\n`);
+  if (json && result.data !== undefined) await write(process.stdout, `${jsonText(result.data)}\n`);
   else if (result.text !== undefined && result.text !== '')
     await write(
       result.exitCode === 126 || result.exitCode === 127 ? process.stderr : process.stdout,
@@ -31,10 +32,7 @@ export async function renderError(
   if (json) {
     const { stack, cause, ...shown } = serializeError(error);
     const kind = isLarderError(error) ? error.kind : 'internal';
-    await write(
-      process.stderr,
-      `${JSON.stringify({ error: { kind, ...shown, ...(debug ? { stack, cause } : {}) } }, undefined, 2)}\n`,
-    );
+    await write(process.stderr, jsonText({ error: { kind, ...shown, ...(debug ? { stack, cause } : {}) } }));
     return;
   }
   await write(process.stderr, `larder: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -1,4 +1,5 @@
 import { type Command, platformOption } from '../command.js';
+import { jsonText } from '../format.js';
 
 /** `larder inspect REF` */
 export const inspect: Command = async ({ larder, onEvent, signal }, [reference = ''], options) => {
@@ -19,5 +20,5 @@ export const inspect: Command = async ({ larder, onEvent, signal }, [reference =
     history: config.history,
     configPath: info.config,
   };
-  return { data, text: JSON.stringify(data, undefined, 2) };
+  return { data, text: jsonText(data) };
 };

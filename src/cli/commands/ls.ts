@@ -1,4 +1,5 @@
 import { displayName } from '../../bytes.js';
+import { printable } from '../../errors.js';
 import type { LazyImageFs } from '../../pulled-image.js';
 import type { ImageEntryType, ImageStat } from '../../tree/image-fs.js';
 import { type Command, platformOption } from '../command.js';
@@ -25,7 +26,7 @@ export const ls: Command = async ({ larder, onEvent, signal }, [reference = '', 
   const entries = await list(image.fs, path, options['recursive'] === true);
   return {
     data: entries.map(({ path: name, stat, target }) => ({ path: name, ...stat, target })),
-    text: entries.map(options['long'] === true ? longLine : (entry) => entry.path).join('\n'),
+    text: entries.map(options['long'] === true ? longLine : (entry) => printable(entry.path)).join('\n'),
   };
 };
 
@@ -59,7 +60,7 @@ function longLine({ path, stat, target }: Listed): string {
     size.padStart(11),
     time,
   ];
-  return `${columns.join(' ')} ${path}${target === undefined ? '' : ` -> ${target}`}`;
+  return printable(`${columns.join(' ')} ${path}${target === undefined ? '' : ` -> ${target}`}`);
 }
 
 function timeOf(seconds: number): string {

@@ -5,7 +5,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { BackendName } from '../../backends/backend.js';
-import { errnoOf, LarderError, systemError } from '../../errors.js';
+import { errnoOf, LarderError, printable, systemError } from '../../errors.js';
 import type { LazyImageFs, PulledImage } from '../../pulled-image.js';
 import { parseRuntimeUser } from '../../spec/runtime.js';
 import { type ProcessSpec, runtimeSpec } from '../bundle.js';
@@ -123,8 +123,8 @@ async function findProgram(
     found ??= place;
   }
   if (found !== undefined)
-    return { exitCode: NOT_EXECUTABLE, text: `larder: run: ${found}: not an executable file in the image` };
-  return { exitCode: NOT_FOUND, text: `larder: run: ${program}: not found in the image` };
+    return { exitCode: NOT_EXECUTABLE, text: printable(`larder: run: ${found}: not an executable file in the image`) };
+  return { exitCode: NOT_FOUND, text: printable(`larder: run: ${program}: not found in the image`) };
 }
 
 async function runBundle(
