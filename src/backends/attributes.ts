@@ -138,28 +138,41 @@ export class AttributeWriter {
    * What cannot be kept is counted: by an ordinary user, where the file system has no such attributes, and `user.*` on
    * what is neither file nor directory, which no file system takes (xattr(7)).
    */
-  #setXattr({ kind }: Attributes, { name, value }: Xattr, set: () => void): void {
+  #setXattr({ kind, xattrs }: Attributes, { name, value }: Xattr, set: () => void): void {
     try {
       set();
     } catch (error) {
       const shown = displayName(name);
+      const errno = errnoOf(error) ?? '';
       const nowhere = shown.startsWith('user.') && kind !== KIND.file && kind !== KIND.directory;
-      const unsupported = errnoOf(error) === 'EOPNOTSUPP';
-      if (value.length >= LARGE && TOO_LARGE.includes(errnoOf(error) ?? '')) throw this.#tooLarge(shown, value, error);
-      if (!unsupported && !((nowhere || !this.#privileged) && isForbidden(error))) throw error;
+      const unsupported = errno === 'EOPNOTSUPP';
+      if (TOO_LARGE.includes(errno) && sizeOf(xattrs) >= LARGE) {
+        throw this.#refused(`cannot keep ${value.length} bytes in the extended attribute ${shown}`, error);
+      }
+      if (!unsupported && !((nowhere || !this.#privileged) && isForbidden(error))) {
+        // The kernel checks the values of its own attributes; `erofs` shows them as they are.
+        if (INVALID.includes(errno)) throw this.#refused(`does not take the extended attribute ${shown}`, error);
+        throw error;
+      }
       this.#lostXattrs.set(shown, (this.#lostXattrs.get(shown) ?? 0) + 1);
     }
   }
 
-  #tooLarge(name: string, value: Uint8Array, cause: unknown): LarderError {
-    const what = `this file system cannot keep ${value.length} bytes in the extended attribute ${name}`;
-    return new LarderError('LARDER_ENTRY_UNSUPPORTED', `write a root filesystem: ${this.#where()}: ${what}`, {
+  #refused(what: string, cause: unknown): LarderError {
+    const doing = `write a root filesystem: ${this.#where()}`;
+    return new LarderError('LARDER_ENTRY_UNSUPPORTED', `${doing}: this file system ${what}`, {
       cause,
       hint: 'use the erofs backend, or a store on xfs or btrfs',
     });
   }
 }
 
+function sizeOf(xattrs: readonly Xattr[]): number {
+  return xattrs.reduce((sum, { name, value }) => sum + name.length + value.length, 0);
+}
+
+/** A malformed capability; a default ACL on what is no directory. */
+const INVALID: readonly string[] = ['EINVAL', 'EACCES'];
 /** ext4 says "no space" for xattrs that do not fit into one block (xattr(7)). */
 const TOO_LARGE: readonly string[] = ['ENOSPC', 'E2BIG', 'ERANGE'];
 const LARGE = 2048;
