@@ -17,7 +17,9 @@ const MAX_FORMAT_BYTES = 64;
  * LARDER_FORMAT_VERSION, LARDER_PERMISSION, LARDER_NO_SPACE.
  */
 export async function prepareRoot(path: string): Promise<string> {
+  await refusePlanted(path);
   const root = await makeRoot(path);
+  await refuseForeign(root);
   const version = await readFormat(join(root, 'format'));
   if (version === undefined) await initialise(root);
   else if (version !== String(STORE_FORMAT)) {
@@ -76,18 +78,29 @@ async function readFormat(path: string): Promise<string | undefined> {
   }
 }
 
+/** Where others may make names, as in /tmp, a link of theirs would lead us to a directory of their choice. */
+async function refusePlanted(path: string): Promise<void> {
+  const found = await lstat(path.replace(/\/+$/, '') || '/').catch((error: unknown) => {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined;
+    throw systemError(`open the store ${path}`, error);
+  });
+  if (found?.isSymbolicLink() === true) refuseOwner(path, found.uid, 'it is a symbolic link of');
+}
+
+/** Before anything is written into it. */
+async function refuseForeign(root: string): Promise<void> {
+  refuseOwner(root, (await lstat(root)).uid, 'it belongs to');
+}
+
+function refuseOwner(path: string, uid: number, what: string): void {
+  if (uid === (process.getuid?.() ?? uid) || uid === 0) return;
+  throw new LarderError('LARDER_STORE_UNSAFE', `open ${path}: ${what} user ${uid}, who could change what is in it`, {
+    hint: 'use a store of your own with --root',
+  });
+}
+
 async function refuseUnsafe(root: string): Promise<void> {
-  const { mode, uid } = await lstat(root);
-  const own = process.getuid?.() ?? uid;
-  if (uid !== own && uid !== 0) {
-    throw new LarderError(
-      'LARDER_STORE_UNSAFE',
-      `open ${root}: it belongs to user ${uid}, who could change what is in it`,
-      {
-        hint: 'use a store of your own with --root',
-      },
-    );
-  }
+  const { mode } = await lstat(root);
   if ((mode & 0o077) !== 0) {
     throw new LarderError(
       'LARDER_STORE_UNSAFE',
