@@ -11,15 +11,31 @@ import { tagOf } from './device-table.js';
 import type { MergeInput, MergeJob, MergeResult } from './layer-job.js';
 import { NewFile } from './new-file.js';
 
+/**
+ * Bytes of all indexes of one image. Each layer has limits of its own, but an image may have 500, and all of them are
+ * in memory while they are merged. A single layer at its limits stays below.
+ */
+const MAX_INDEX_BYTES = 2 ** 30;
+
 /** The task `merge`. Rejects with LARDER_LAYER_CORRUPT when a derived file changed since it was checked. */
 export async function mergeTask(data: unknown, { signal }: TaskContext): Promise<MergeResult> {
   const job = data as MergeJob;
+  refuseTooMuch(job.layers);
   const indexes: LayerIndex[] = [];
   for (const input of job.layers) indexes.push(await readIndex(input));
   throwIfAborted(signal, 'merge layers');
   const tree = mergeLayers(indexes);
   if (job.outPath === undefined) return { sha256: '', size: 0, entries: tree.inodeCount, devices: [] };
   return writeImage(job, job.outPath, tree, signal);
+}
+
+export function refuseTooMuch(layers: readonly MergeInput[]): void {
+  const bytes = layers.reduce((sum, { index }) => sum + index.size, 0);
+  if (bytes <= MAX_INDEX_BYTES) return;
+  throw new LarderError(
+    'LARDER_LAYER_LIMIT',
+    `merge layers: the indexes of ${layers.length} layers have ${bytes} bytes together, the limit is ${MAX_INDEX_BYTES}`,
+  );
 }
 
 async function readIndex({ diffId, index, extra }: MergeInput): Promise<LayerIndex> {
