@@ -71,7 +71,11 @@ export class Backends {
     if (name !== undefined && name !== 'copy') requireMounting(name);
     if (name !== undefined && name !== this.#parts.wanted)
       return (await chooseBackend([...this.#all.values()], name)).backend;
-    this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted);
+    this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted).catch((error: unknown) => {
+      // Nothing works on a full disk; that says nothing of the next time.
+      this.#choice = undefined;
+      throw error;
+    });
     return (await this.#choice).backend;
   }
 

@@ -103,7 +103,11 @@ export class Assembly {
   }
 
   async docker(): Promise<DockerStore> {
-    this.#docker ??= this.#makeDocker();
+    // A failure is not kept, here and below: what was in the way may be gone when it is asked for again.
+    this.#docker ??= this.#makeDocker().catch((error: unknown) => {
+      this.#docker = undefined;
+      throw error;
+    });
     return this.#docker;
   }
 
@@ -119,7 +123,10 @@ export class Assembly {
   }
 
   async backends(): Promise<Backends> {
-    this.#backends ??= this.#makeBackends();
+    this.#backends ??= this.#makeBackends().catch((error: unknown) => {
+      this.#backends = undefined;
+      throw error;
+    });
     return this.#backends;
   }
 
@@ -188,7 +195,10 @@ export class Assembly {
 
   /** A live handle, and what died with other handles cleared away: only what no live lock holds. */
   async working(): Promise<Working> {
-    this.#working ??= this.#start();
+    this.#working ??= this.#start().catch((error: unknown) => {
+      this.#working = undefined;
+      throw error;
+    });
     return this.#working;
   }
 
@@ -206,6 +216,19 @@ export class Assembly {
   }
 
   async #start(): Promise<Working> {
+    const { layout, content } = this;
+    for (const path of [layout.containers, layout.mounts]) await ensureDirectory(path, 0o700);
+    await content.recover();
+    const handle = await openHandle(layout);
+    try {
+      return await this.#startWith(handle);
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  async #startWith(handle: StoreHandle): Promise<Working> {
     const { layout, layerRecords, derived, claims, content } = this;
     const pool = this.#pool;
     const [{ LayerStore }, { MergedImages }, { Retention }, { Garbage }] = await Promise.all([
@@ -214,9 +237,6 @@ export class Assembly {
       import('./store/retention.js'),
       import('./layers/garbage.js'),
     ]);
-    for (const path of [layout.containers, layout.mounts]) await ensureDirectory(path, 0o700);
-    await content.recover();
-    const handle = await openHandle(layout);
     const leases = new Leases({ database: this.#database, layout, handle });
     const layers = new LayerStore({
       layout,

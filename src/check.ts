@@ -90,6 +90,8 @@ async function* checkLayers(parts: CheckParts, { deep, signal }: CheckOptions): 
     try {
       await parts.layers.verify(diffId, signal === undefined ? {} : { signal });
     } catch (error) {
+      // Reported above, or pruned meanwhile: the other layers are looked at all the same.
+      if (isLarderError(error, 'LARDER_PATH_NOT_FOUND')) continue;
       if (!isLarderError(error, 'LARDER_LAYER_CORRUPT')) throw error;
       yield fault('I2', diffId, error.message);
     }

@@ -76,8 +76,16 @@ export class Provisioner {
    */
   async provision(id: string, image: Image, request: ProvisionRequest = {}): Promise<ProvisionInfo> {
     const container = parseContainerId(id);
-    using _turn = await this.#turn(container, request.signal);
-    this.#refuseExisting(container);
+    const turn = await this.#turn(container, request.signal);
+    try {
+      return await this.#provision(container, image, request);
+    } finally {
+      turn.release({ unlink: true });
+    }
+  }
+
+  async #provision(container: ContainerId, image: Image, request: ProvisionRequest): Promise<ProvisionInfo> {
+    await this.#refuseExisting(container);
     const backend = await this.#parts.chooseBackend(request.backend);
     await using held = await this.#storeOf(image.type).acquire(image, backend.name, request);
     const claim = this.#claimOf(container, backend, held.record);
@@ -167,8 +175,9 @@ export class Provisioner {
     throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `provision: images of type ${type} are not supported`);
   }
 
-  #refuseExisting(container: ContainerId): void {
-    if (this.#parts.claims.get(container) === undefined) return;
+  /** A directory without a claim, too: it may be the root filesystem of a container whose claim was lost. */
+  async #refuseExisting(container: ContainerId): Promise<void> {
+    if (!(await this.#exists(container))) return;
     throw new LarderError('LARDER_CONTAINER_EXISTS', `provision ${container}: there is a container of this name`, {
       hint: `choose another --id, or run \`larder destroy ${container}\` first`,
     });

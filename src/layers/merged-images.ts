@@ -7,6 +7,7 @@
  */
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SingleFlight } from '../concurrency.js';
 import { systemError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
@@ -68,7 +69,7 @@ export class MergedImages {
   readonly #options: MergedImagesOptions;
   readonly #layout: Layout;
   readonly #garbage: Garbage;
-  readonly #making = new Map<string, Promise<MergedImage>>();
+  readonly #making = new SingleFlight<string, MergedImage>();
 
   constructor(options: MergedImagesOptions) {
     this.#options = options;
@@ -85,12 +86,7 @@ export class MergedImages {
     const key = mergedKeyOf(diffIds);
     const found = options.rebuild === true ? undefined : await this.#find(key, diffIds);
     if (found !== undefined) return found;
-    let making = this.#making.get(key);
-    if (making === undefined) {
-      making = this.#make(key, diffIds, options).finally(() => this.#making.delete(key));
-      this.#making.set(key, making);
-    }
-    return making;
+    return this.#making.run(key, (shared) => this.#make(key, diffIds, shared), options);
   }
 
   /** The merged tree of these layers, base first, in this thread's memory. */
@@ -141,7 +137,9 @@ export class MergedImages {
     await this.#options.records.put({ kind: 'merged', key, sha256, size, layers: diffIds });
     this.#step('merge: 4 done');
     const ms = performance.now() - startedMs;
-    (options.onEvent ?? this.#options.onEvent)?.({ type: 'merge', layers: diffIds.length, entries, ms });
+    const event = { type: 'merge', layers: diffIds.length, entries, ms } as const;
+    options.onEvent?.(event);
+    this.#options.onEvent?.(event);
     return { key, path, sha256, size, devices: this.#devicesOf(devices, await this.#recordsOf(diffIds)) };
   }
 

@@ -70,6 +70,10 @@ export class RegistryPuller implements Puller {
   #client(): Promise<RegistryClient> {
     this.#made ??= this.#makeClient((event) => {
       for (const listener of this.#listeners) listener(event);
+    }).catch((error: unknown) => {
+      // The file that was wrong may be right when it is needed again.
+      this.#made = undefined;
+      throw error;
     });
     return this.#made;
   }

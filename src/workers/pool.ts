@@ -94,11 +94,11 @@ export class WorkerPool implements AsyncDisposable {
     }
   }
 
-  /** Ends all threads; what still runs or waits rejects with LARDER_WORKER_LOST. Idempotent. */
+  /** Ends all threads, those at work after the abort grace at the latest; what still runs or waits rejects with LARDER_WORKER_LOST. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const job of this.#queue.splice(0)) job.settle(workerLost(job.task, 'the pool was closed'), undefined);
-    await Promise.all([...this.#threads].map((thread) => thread.end('the pool was closed')));
+    await Promise.all([...this.#threads].map((thread) => thread.stop('the pool was closed')));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -124,6 +124,7 @@ export class WorkerPool implements AsyncDisposable {
   #spawn(): PoolThread {
     const thread = new PoolThread(this.#options, {
       free: () => this.#release(thread),
+      retired: () => this.#retire(thread),
       gone: () => this.#forget(thread),
     });
     this.#threads.add(thread);
@@ -136,10 +137,14 @@ export class WorkerPool implements AsyncDisposable {
     this.#dispatch();
   }
 
-  #forget(thread: PoolThread): void {
-    this.#threads.delete(thread);
+  #retire(thread: PoolThread): void {
     const place = this.#idle.indexOf(thread);
     if (place >= 0) this.#idle.splice(place, 1);
+  }
+
+  #forget(thread: PoolThread): void {
+    this.#threads.delete(thread);
+    this.#retire(thread);
     this.#dispatch();
   }
 }

@@ -14,6 +14,8 @@ export interface ThreadOptions {
 }
 
 export interface ThreadOwner {
+  /** The thread is about to end for want of work: no run may be given to it any more. */
+  retired(): void;
   /** The run is over and the thread can take another. */
   free(): void;
   /** The thread is no more; its run, if it had one, has been rejected. */
@@ -26,6 +28,9 @@ interface CurrentRun {
   readonly options: RunOptions;
   readonly settle: Settle;
   readonly onAbort: () => void;
+  /** Resolves when the run is over; never rejects. */
+  readonly left: Promise<void>;
+  readonly leave: () => void;
   grace: NodeJS.Timeout | undefined;
 }
 
@@ -42,6 +47,8 @@ export class PoolThread {
   #idleTimer: NodeJS.Timeout | undefined;
   /** Why the thread is about to exit, when that is known before it does. */
   #death: { why: string; cause?: unknown } | undefined;
+  /** What fails from now on fails because of that. */
+  #stopping = false;
 
   constructor(options: ThreadOptions, owner: ThreadOwner) {
     this.#options = options;
@@ -72,7 +79,11 @@ export class PoolThread {
     clearTimeout(this.#idleTimer);
     const number = ++this.#runs;
     const onAbort = () => this.#abort();
-    this.#run = { number, task, options, settle, onAbort, grace: undefined };
+    let leave = (): void => {};
+    const left = new Promise<void>((resolve) => {
+      leave = resolve;
+    });
+    this.#run = { number, task, options, settle, onAbort, left, leave, grace: undefined };
     this.#worker.ref();
     try {
       this.#worker.postMessage({ type: 'run', run: number, task, data } satisfies ToWorker, options.transfer);
@@ -89,7 +100,10 @@ export class PoolThread {
   rest(maxIdleMs: number): void {
     this.#worker.unref();
     clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => void this.end('idle'), maxIdleMs);
+    this.#idleTimer = setTimeout(() => {
+      this.#owner.retired();
+      void this.end('idle');
+    }, maxIdleMs);
     this.#idleTimer.unref();
   }
 
@@ -98,6 +112,21 @@ export class PoolThread {
     clearTimeout(this.#idleTimer);
     this.#death ??= { why };
     await this.#worker.terminate();
+  }
+
+  /**
+   * The same, after its run had the grace to stop by itself: a thread that is ended in the midst leaves its files open,
+   * and one that is ended while it loads a native module takes the whole process along.
+   */
+  async stop(why: string): Promise<void> {
+    this.#death ??= { why };
+    this.#stopping = true;
+    const run = this.#run;
+    if (run !== undefined) {
+      this.#cancel(run, workerLost(run.task, why));
+      await run.left;
+    }
+    await this.end(why);
   }
 
   #receive(message: FromWorker): void {
@@ -127,9 +156,12 @@ export class PoolThread {
 
   #abort(): void {
     const run = this.#run;
-    if (run === undefined) return;
-    const reason = serializeError(abortedError(run.task, run.options.signal));
-    this.#post({ type: 'abort', run: run.number, reason });
+    if (run !== undefined) this.#cancel(run, abortedError(run.task, run.options.signal));
+  }
+
+  #cancel(run: CurrentRun, reason: LarderError): void {
+    if (run.grace !== undefined) return;
+    this.#post({ type: 'abort', run: run.number, reason: serializeError(reason) });
     run.grace = setTimeout(
       () => void this.end('did not stop when it was cancelled'),
       this.#options.abortGraceMs ?? 2000,
@@ -141,6 +173,7 @@ export class PoolThread {
     if (run === undefined) return;
     this.#leave(run);
     if (outcome.ok) run.settle(undefined, outcome.value);
+    else if (this.#stopping) run.settle(this.#lost(run), undefined);
     else run.settle(deserializeError(outcome.error), undefined);
     if (this.#death === undefined) this.#owner.free();
   }
@@ -151,15 +184,20 @@ export class PoolThread {
     this.#owner.gone();
     if (run === undefined) return;
     this.#leave(run);
-    const why = this.#death?.why ?? `its thread exited with status ${status}`;
-    const error = workerLost(run.task, why, this.#death?.cause);
-    run.settle(run.grace === undefined ? error : abortedError(run.task, run.options.signal), undefined);
+    const { signal } = run.options;
+    this.#death ??= { why: `its thread exited with status ${status}` };
+    run.settle(signal?.aborted === true ? abortedError(run.task, signal) : this.#lost(run), undefined);
+  }
+
+  #lost({ task }: CurrentRun): LarderError {
+    return workerLost(task, this.#death?.why ?? 'its thread is gone', this.#death?.cause);
   }
 
   #leave(run: CurrentRun): void {
     this.#run = undefined;
     clearTimeout(run.grace);
     run.options.signal?.removeEventListener('abort', run.onAbort);
+    run.leave();
   }
 
   #post(message: ToWorker): void {
