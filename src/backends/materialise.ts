@@ -11,7 +11,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, ftruncateSync } from 'node:fs';
 import { at, displayName } from '../bytes.js';
-import { LarderError, systemError } from '../errors.js';
+import { errnoOf, LarderError, systemError } from '../errors.js';
 import * as kernel from '../linux/at-calls.js';
 import { copyData, copyRange } from '../linux/copy-range.js';
 import type { SparseRun } from '../tar/entry.js';
@@ -147,7 +147,19 @@ class Materialiser {
       this.#makeOther(links, apart, inode);
     }
     if (this.#attributes.isLeftOut(inode)) return;
-    kernel.linkAt(links, apart, directory, name);
+    try {
+      kernel.linkAt(links, apart, directory, name);
+    } catch (error) {
+      if (errnoOf(error) !== 'EMLINK') throw error;
+      throw new LarderError(
+        'LARDER_ENTRY_UNSUPPORTED',
+        `write a root filesystem: ${this.#where()}/${displayName(name)}: this file system allows no more names of one file`,
+        {
+          cause: error,
+          hint: 'use the erofs backend, or a store on xfs or btrfs',
+        },
+      );
+    }
   }
 
   #makeOther(directory: number, name: Uint8Array, inode: number): void {

@@ -103,10 +103,13 @@ export class Authenticator {
     return basicHeader(credential);
   }
 
-  async #bearer({ parameters }: Challenge, ownScope: string, signal: AbortSignal | undefined): Promise<string> {
+  /**
+   * The scope that the challenge names is not taken over: a registry could ask with it for the user's rights to push, or
+   * to other repositories of the same token server.
+   */
+  async #bearer({ parameters }: Challenge, scope: string, signal: AbortSignal | undefined): Promise<string> {
     const realm = this.#realm(parameters['realm'] ?? '');
     const service = parameters['service'] ?? '';
-    const scope = parameters['scope'] || ownScope;
     const key = JSON.stringify([realm.href, service, scope]);
     const known = this.#tokens.get(key);
     if (known !== undefined && known.expiresAtMs > performance.now()) return known.header;

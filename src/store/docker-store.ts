@@ -157,7 +157,7 @@ export class DockerStore implements Store {
     const still = metadata.get(record.reference, true, record.platform);
     if (still?.manifest !== record.manifest || still.config !== record.config) return false;
     for (const { diffId } of record.layers) if (!(await layers.has(diffId))) return false;
-    for (const digest of blobsOf(record)) if (!(await content.has(digest))) return false;
+    for (const digest of blobsOf(record)) if (!(await isSound(content, digest))) return false;
     return true;
   }
 
@@ -312,6 +312,16 @@ export function blobsOf(record: ImageRecord): Digest[] {
 
 function namesOf(record: ImageRecord): { readonly layers: readonly DiffId[]; readonly blobs: readonly Digest[] } {
   return { layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) };
+}
+
+/** A damaged document counts as missing: the pull that follows replaces it. */
+async function isSound(content: ContentStore, digest: Digest): Promise<boolean> {
+  try {
+    return (await content.find(digest)) !== undefined;
+  } catch (error) {
+    if (isLarderError(error, 'LARDER_DIGEST_MISMATCH', 'LARDER_SIZE_MISMATCH')) return false;
+    throw error;
+  }
 }
 
 /** Puts the image under a waiter's lease, which the waiter may have given back meanwhile. */

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { ImageSource } from '../../src/testing/image-source.js';
-import { dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
+import { char, dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { needs, needsRoot } from '../e2e/tools.js';
 import { whileRuns } from '../helpers/child.js';
 import { CommandHome } from '../helpers/command.js';
@@ -38,6 +38,25 @@ describe('larder run', { skip }, () => {
     await home.ok('prune');
     assert.equal(await home.ok('check'), 'clean');
     home.dispose();
+  });
+
+  test('devices of an image do not open, not even where its files are a copy', async () => {
+    const nodes = tar([char('memory', 1, 1, { mode: 0o666 }), file('plain', 'text')]);
+    source.publish('devices', [programs('/bin/sh', '/bin/cat'), nodes]);
+    for (const backend of ['copy', 'erofs']) {
+      const script = 'cat /plain; : < /memory';
+      const { stdout, stderr } = await home.run([
+        'run',
+        '--backend',
+        backend,
+        source.reference('devices'),
+        '/bin/sh',
+        '-c',
+        script,
+      ]);
+      assert.equal(stdout, 'text');
+      assert.match(stderr, /Permission denied/, backend);
+    }
   });
 
   async function run(...args: readonly string[]): Promise<{ status: number | string; stdout: string; stderr: string }> {

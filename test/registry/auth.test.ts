@@ -76,7 +76,7 @@ describe('the token server that a registry names', () => {
       get,
     };
     await new Authenticator(settings).answer(
-      `Bearer realm="${realm}",service="s"`,
+      `Bearer realm="${realm}",service="s",scope="repository:secret/other:pull,push"`,
       'repository:a:pull',
       undefined,
       'test',
@@ -89,6 +89,10 @@ describe('the token server that a registry names', () => {
     assert.deepEqual(sent, [
       { url: 'https://auth.docker.io/token?service=s&scope=repository%3Aa%3Apull', authorization: BASIC },
     ]);
+  });
+  it('is never asked for rights that the registry chose: see the scope above', async () => {
+    const { sent } = await ask('https://r.example/', 'https://auth.r.example/token');
+    assert.equal(new URL(sent[0]?.url ?? '').searchParams.get('scope'), 'repository:a:pull');
   });
   it('gets none in another domain, and that is said', async () => {
     const { sent, events } = await ask('https://r.example/', 'https://evil.test/token');

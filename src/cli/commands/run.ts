@@ -38,7 +38,7 @@ export const run: Command = async (context, [reference = '', ...command], option
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
-  const { rootfs } = await store.provision(reference, {
+  const { rootfs, backend: used } = await store.provision(reference, {
     id,
     onEvent: context.onEvent,
     signal: context.signal,
@@ -47,11 +47,22 @@ export const run: Command = async (context, [reference = '', ...command], option
   });
   try {
     context.quiet();
+    if (used === 'copy') await forbidDevices(rootfs);
     return { exitCode: await runBundle(runtime, id, rootfs, program, options) };
   } finally {
     await store.destroy(id);
   }
 };
+
+/** Copied device nodes are real ones, and no mount of the container's own says nodev. Destroying unmounts this one. */
+async function forbidDevices(rootfs: string): Promise<void> {
+  const { bindMount } = await import('../../linux/mount.js');
+  try {
+    bindMount({ source: rootfs, target: rootfs, nodev: true });
+  } catch (error) {
+    throw systemError(`run: mount ${rootfs}`, error);
+  }
+}
 
 function pullRequest({ onEvent, signal }: CommandContext, options: Options): { cached: boolean; platform?: string } {
   return { ...{ onEvent, signal }, cached: options['refresh'] !== true, ...platformOption(options) };
