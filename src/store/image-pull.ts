@@ -1,0 +1,156 @@
+/**
+ * One pull, from a reference to a record, in the one order that makes it a commit:
+ *
+ *     lease -> resolve -> documents -> layers (fetch, verify, stage, adopt) -> merge -> record
+ *
+ * Bytes before the record on the way in (I3): an image is in the store from the instant its record is, and before that
+ * everything that was made is garbage that the next prune takes. The lease is durable before anything is looked for, so
+ * what was found cannot be pruned before it is recorded or claimed (I5).
+ */
+import type { SharedWork } from '../concurrency.js';
+import type { OperationOptions } from '../events.js';
+import type { MergedImages } from '../layers/merged-images.js';
+import type { History } from '../metadata/history.js';
+import type { Lease, Leases } from '../metadata/leases.js';
+import type { MetadataManager } from '../metadata/metadata-manager.js';
+import type { ImageLayer, ImageRecord } from '../metadata/records.js';
+import type { DiffId, Digest } from '../spec/digest.js';
+import { formatReference, type Reference } from '../spec/reference.js';
+import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
+import type { ResolvedImage } from './puller.js';
+
+export interface ImagePullParts extends LayerFetchParts {
+  readonly metadata: MetadataManager;
+  readonly leases: Leases;
+  readonly history: History;
+  readonly merged: MergedImages;
+  /** Whether `backend` shows images through the merged EROFS image, which is then made as a part of the pull. */
+  readonly usesMergedImage: (backend: string) => boolean;
+}
+
+export interface Wanted {
+  readonly reference: Reference;
+  readonly platform: string;
+  readonly backend: string;
+}
+
+export class ImagePull {
+  readonly #parts: ImagePullParts;
+  readonly #fetch: LayerFetch;
+
+  constructor(parts: ImagePullParts) {
+    this.#parts = parts;
+    this.#fetch = new LayerFetch(parts);
+  }
+
+  /** `waiting` are the leases of those who wait for it: they hold the image before it can be pruned. */
+  async run(
+    { reference, platform, backend }: Wanted,
+    waiting: ReadonlySet<Lease>,
+    shared: SharedWork,
+  ): Promise<ImageRecord> {
+    const { leases, puller, content } = this.#parts;
+    const { signal, onEvent } = shared;
+    const name = formatReference(reference);
+    using _requests = puller.listen(onEvent);
+    const lease = await leases.create();
+    try {
+      onEvent({ type: 'resolve', reference: name });
+      // Threads start while the manifest is on its way.
+      this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
+      const resolved = await puller.resolve(reference, { ...shared, platform });
+      onEvent({
+        type: 'resolved',
+        reference: name,
+        digest: resolved.digest,
+        platform: resolved.platform,
+        cached: false,
+      });
+      const layers = withoutRepeats(resolved.layers);
+      await lease.add({
+        layers: layers.map((layer) => layer.diffId),
+        blobs: resolved.documents.map((document) => document.digest),
+      });
+      // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
+      (await this.#parts.lock.shared({ signal })).release();
+      for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
+      await this.#fetch.fetchMissing(reference, layers, { ...shared, platform });
+      const record = recordOf(name, platform, resolved, layers);
+      await this.#merge(record, backend, { signal, onEvent });
+      await this.#commit(record);
+      onEvent({ type: 'commit', reference: name, imageId: record.config });
+      // Before this pull's own lease goes: a prune in between would take what they are waiting for.
+      for (const waiter of waiting) await extend(waiter, record, waiting);
+      await this.#parts.layers.sweep();
+      return record;
+    } finally {
+      await lease.release();
+    }
+  }
+
+  /** The merge proves that the layers make a tree at all, so it comes before the commit, whatever the backend. */
+  async #merge(record: ImageRecord, backend: string, options: OperationOptions): Promise<void> {
+    const { merged, usesMergedImage } = this.#parts;
+    const diffIds = record.layers.map((layer) => layer.diffId);
+    if (usesMergedImage(backend)) await merged.ensure(diffIds, options);
+    else await merged.validate(diffIds, options);
+  }
+
+  async #commit(record: ImageRecord): Promise<void> {
+    using _shared = await this.#parts.lock.shared();
+    await this.#parts.metadata.put(record);
+    await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
+  }
+}
+
+/** Manifest and config of an image, and the image index that led to it. */
+export function blobsOf(record: ImageRecord): Digest[] {
+  return [...new Set([record.digest, record.manifest, record.config])];
+}
+
+/** What a lease on an image names. */
+export function namesOf(record: ImageRecord): {
+  readonly layers: readonly DiffId[];
+  readonly blobs: readonly Digest[];
+} {
+  return { layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) };
+}
+
+/** Puts the image under a waiter's lease, which the waiter may have given back meanwhile. */
+async function extend(lease: Lease, record: ImageRecord, waiting: ReadonlySet<Lease>): Promise<void> {
+  try {
+    await lease.add(namesOf(record));
+  } catch (error) {
+    if (waiting.has(lease)) throw error;
+  }
+}
+
+/**
+ * A layer list has no duplicates (I7). Of a layer that comes twice the last one counts: what it brings is on top in
+ * either case.
+ */
+function withoutRepeats(layers: readonly ImageLayer[]): ImageLayer[] {
+  const last = new Map(layers.map((layer, i) => [layer.diffId, i]));
+  return layers.filter((layer, i) => last.get(layer.diffId) === i);
+}
+
+function recordOf(
+  reference: string,
+  platform: string,
+  resolved: ResolvedImage,
+  layers: readonly ImageLayer[],
+): ImageRecord {
+  const nowMs = Date.now();
+  const { digest, manifest, config } = resolved;
+  return {
+    type: 'docker',
+    reference,
+    platform,
+    digest,
+    manifest,
+    config,
+    layers,
+    createdAtMs: nowMs,
+    lastUsedAtMs: nowMs,
+  };
+}
