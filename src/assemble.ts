@@ -246,7 +246,7 @@ export class Assembly {
       records: {
         get: (id) => layerRecords.get(id),
         put: (record) => layerRecords.put(record),
-        delete: async (id) => void (await layerRecords.delete(id)),
+        delete: async (...ids) => void (await layerRecords.delete(...ids)),
       },
     });
     const merged = new MergedImages({
@@ -256,7 +256,7 @@ export class Assembly {
       records: {
         get: (kind, key) => derived.get(kind, key),
         put: (record) => derived.put(record),
-        delete: async (kind, key) => void (await derived.delete(kind, key)),
+        delete: async (kind, ...keys) => void (await derived.delete(kind, ...keys)),
       },
     });
     await leases.recover();
@@ -271,10 +271,10 @@ export class Assembly {
       leases,
       content,
       layers,
-      merged: derivedFiles(this, 'merged', (key) => merged.retire(key)),
-      chains: derivedFiles(this, 'chains', async (key) => {
-        await derived.delete('chain', key);
-        return gc.take(join(layout.derived, 'chains', key));
+      merged: derivedFiles(this, 'merged', (...keys) => merged.retire(...keys)),
+      chains: derivedFiles(this, 'chains', async (...keys) => {
+        if (keys.length > 0) await derived.delete('chain', ...keys);
+        return gc.takeAll(keys.map((key) => join(layout.derived, 'chains', key)));
       }),
       allImages: () => this.metadata.list(),
     });

@@ -14,7 +14,7 @@ export interface DerivedSource {
 export function derivedFiles(
   { layout, derived }: DerivedSource,
   kind: 'merged' | 'chains',
-  retire: (key: string) => Promise<boolean>,
+  retire: (...keys: readonly string[]) => Promise<boolean>,
 ) {
   const directory = join(layout.derived, kind);
   return {

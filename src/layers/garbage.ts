@@ -13,6 +13,9 @@ export interface Swept {
   readonly failures: readonly LarderError[];
 }
 
+/** Renames under way at once: hides the way to the thread pool and back. */
+const LANES = 16;
+
 export class Garbage {
   readonly #path: string;
 
@@ -29,6 +32,21 @@ export class Garbage {
       if (errnoOf(error) === 'ENOENT') return false;
       throw systemError(`retire: ${path}`, error);
     }
+  }
+
+  /**
+   * {@link take} of each, several at once. False when there was nothing of any. When one fails it rejects, but not before
+   * all have ended: the caller may let go of its lock.
+   */
+  async takeAll(paths: readonly string[]): Promise<boolean> {
+    const waiting = paths.values();
+    let had = false;
+    const lane = async (): Promise<void> => {
+      for (const path of waiting) had = (await this.take(path)) || had;
+    };
+    const ended = await Promise.allSettled(Array.from({ length: LANES }, lane));
+    for (const one of ended) if (one.status === 'rejected') throw one.reason;
+    return had;
   }
 
   /** Deletes all that is here; one failure does not keep the rest. Several processes may sweep at once. */

@@ -32,7 +32,8 @@ import { corrupt, openExactly, sizeOf } from './stored-file.js';
 export interface LayerRecords {
   get(diffId: DiffId): Promise<LayerRecord | undefined> | LayerRecord | undefined;
   put(record: LayerRecord): Promise<void> | void;
-  delete(diffId: DiffId): Promise<void> | void;
+  /** Those that are there, all or none. */
+  delete(...diffIds: readonly DiffId[]): Promise<void> | void;
 }
 
 export interface LayerStoreOptions {
@@ -210,20 +211,22 @@ export class LayerStore {
   }
 
   /**
-   * Forgets a layer and moves it to `gc/`. The caller holds the store lock exclusively and has made sure that no record,
-   * claim or lease names it (I5). Only a record change and renames happen (I8). False when there was nothing.
+   * Forgets layers and moves them to `gc/`. The caller holds the store lock exclusively and has made sure that no
+   * record, claim or lease names them (I5). Only one change of records and renames happen (I8). False when there was
+   * nothing of any.
    *
-   * Crash argument. After 1 the layer is a tar without a record: never used, and found by the next prune through
+   * Crash argument. After 1 each layer is a tar without a record: never used, and found by the next prune through
    * {@link list}. A rename that a power cut undoes brings back just that.
    */
-  async retire(diffId: DiffId): Promise<boolean> {
-    this.#step('retire: 1 record');
-    // The point of no return.
-    await this.#options.records.delete(diffId);
-    this.#step('retire: 2 rename the tar');
-    const had = await this.#garbage.take(this.#layout.layer(diffId));
+  async retire(...diffIds: readonly DiffId[]): Promise<boolean> {
+    if (diffIds.length === 0) return false;
+    this.#step('retire: 1 records');
+    // The point of no return, for all of them.
+    await this.#options.records.delete(...diffIds);
+    this.#step('retire: 2 rename the tars');
+    const had = await this.#garbage.takeAll(diffIds.map((diffId) => this.#layout.layer(diffId)));
     this.#step('retire: 3 rename derived files');
-    const hadDerived = await this.#garbage.take(this.#layout.derivedLayer(diffId));
+    const hadDerived = await this.#garbage.takeAll(diffIds.map((diffId) => this.#layout.derivedLayer(diffId)));
     this.#step('retire: 4 done');
     return had || hadDerived;
   }

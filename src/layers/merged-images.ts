@@ -28,7 +28,8 @@ import type { LayerStore } from './layer-store.js';
 export interface DerivedRecords {
   get(kind: DerivedRecord['kind'], key: string): Promise<DerivedRecord | undefined> | DerivedRecord | undefined;
   put(record: DerivedRecord): Promise<void> | void;
-  delete(kind: DerivedRecord['kind'], key: string): Promise<void> | void;
+  /** Those that are there, all or none. */
+  delete(kind: DerivedRecord['kind'], ...keys: readonly string[]): Promise<void> | void;
 }
 
 export interface MergedImagesOptions {
@@ -99,12 +100,13 @@ export class MergedImages {
     await this.#merge(mergedKeyOf(diffIds), diffIds, undefined, options);
   }
 
-  /** Forgets an image and moves it to `gc/`; under the exclusive store lock (I8). False when there was nothing. */
-  async retire(key: string): Promise<boolean> {
-    // 1. The point of no return: without its record the file is never used.
-    await this.#options.records.delete('merged', key);
+  /** Forgets images and moves them to `gc/`; under the exclusive store lock (I8). False when there was nothing of any. */
+  async retire(...keys: readonly string[]): Promise<boolean> {
+    if (keys.length === 0) return false;
+    // 1. The point of no return: without its record a file is never used.
+    await this.#options.records.delete('merged', ...keys);
     // 2. The bytes.
-    return this.#garbage.take(this.#layout.merged(key));
+    return this.#garbage.takeAll(keys.map((key) => this.#layout.merged(key)));
   }
 
   async #find(key: string, diffIds: readonly DiffId[]): Promise<MergedImage | undefined> {

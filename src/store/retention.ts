@@ -9,14 +9,14 @@
 import type { ContentStore } from '../content/content-store.js';
 import { LarderError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
-import type { LayerStore } from '../layers/layer-store.js';
+import type { LayerStore, StoredLayer } from '../layers/layer-store.js';
 import type { Layout } from '../layout.js';
 import type { StoreLock } from '../linux/store-lock.js';
 import type { Claims } from '../metadata/claims.js';
 import type { Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import type { ImageRecord } from '../metadata/records.js';
-import { chainIdOf, type DiffId, type Digest, hexOf } from '../spec/digest.js';
+import type { ImageRecord, LeaseRecord } from '../metadata/records.js';
+import { chainIdOf, type DiffId, type Digest, hexOf, parseDiffId } from '../spec/digest.js';
 import { mergedKeyOf } from '../tree/merged-key.js';
 import type { PruneOptions } from './store.js';
 
@@ -40,9 +40,14 @@ export interface RetentionParts {
 export interface DerivedFiles {
   /** What is on disk, recorded or not; sizes in bytes. */
   list(): Promise<readonly { readonly key: string; readonly size: number }[]>;
-  /** Under the exclusive store lock: the record goes, the file is renamed into gc/. False when there was nothing. */
-  retire(key: string): Promise<boolean>;
+  /**
+   * Under the exclusive store lock: the records go in one transaction, then the files are renamed into gc/. False when
+   * there was nothing of any.
+   */
+  retire(...keys: readonly string[]): Promise<boolean>;
 }
+
+const MAX_BATCH = 20_000;
 
 export interface Excluded {
   readonly reference: string;
@@ -78,9 +83,15 @@ export class Retention {
     activeLayerPaths: ReadonlySet<string>,
     options: PruneOptions,
   ): Promise<void> {
-    const doomed = [...this.#parts.metadata.list()].filter((record) => !this.#isKept(record, excluded));
-    await this.#forget(doomed, options);
-    await this.#retireUnheld(doomed, activeLayerPaths, options);
+    const { metadata, leases } = this.#parts;
+    // Once for all: who takes a lease from here on waits for this lock before looking for what the lease names.
+    const live = leases.listLive();
+    const isKept = keptBy(excluded, live);
+    const records = [...metadata.list()];
+    const doomed = records.filter((record) => !isKept(record));
+    if (options.dryRun !== true && doomed.length > 0) await metadata.prune(records.filter(isKept));
+    tellForgotten(doomed, options);
+    await this.#retireUnheld(doomed, live, activeLayerPaths, options);
   }
 
   /**
@@ -98,9 +109,11 @@ export class Retention {
         hint: '`larder images` lists what there is',
       });
     }
-    for (const record of doomed) this.#refuseUsed(record);
-    await this.#forget(doomed, options);
-    await this.#retireUnheld(doomed, new Set(), options);
+    const live = this.#parts.leases.listLive();
+    for (const record of doomed) this.#refuseUsed(record, live);
+    if (options.dryRun !== true) await metadata.remove(reference, platform);
+    tellForgotten(doomed, options);
+    await this.#retireUnheld(doomed, live, new Set(), options);
   }
 
   /** Deletes what was renamed away and downloads that nobody goes on with. Holds no lock. */
@@ -114,26 +127,14 @@ export class Retention {
     for (const failure of failures) onEvent?.({ type: 'warning', message: failure.message });
   }
 
-  /** Excluded by name, or in the hands of a pull that has not been disposed. */
-  #isKept(record: ImageRecord, excluded: readonly Excluded[]): boolean {
-    const named = excluded.some(
-      ({ reference, platform }) =>
-        reference === record.reference && (platform === undefined || platform === record.platform),
-    );
-    return named || this.#parts.leases.listLive().some((lease) => lease.blobs.includes(record.config));
-  }
-
-  #refuseUsed(record: ImageRecord): void {
+  #refuseUsed(record: ImageRecord, live: readonly LeaseRecord[]): void {
     const users = this.#parts.claims
       .list()
       .filter((claim) =>
         claim.images.some((image) => image.reference === record.reference && image.platform === record.platform),
       )
       .map((claim) => `container ${claim.container}`);
-    const pulls = this.#parts.leases
-      .listLive()
-      .filter((lease) => lease.blobs.includes(record.config))
-      .map(() => 'a running pull');
+    const pulls = live.filter((lease) => lease.blobs.includes(record.config)).map(() => 'a running pull');
     const [user] = [...users, ...pulls];
     if (user === undefined) return;
     throw new LarderError('LARDER_IMAGE_IN_USE', `remove ${record.reference}: ${user} uses it`, {
@@ -141,23 +142,23 @@ export class Retention {
     });
   }
 
-  async #forget(doomed: readonly ImageRecord[], { dryRun, onEvent }: PruneOptions): Promise<void> {
-    for (const record of doomed) {
-      if (dryRun !== true) await this.#parts.metadata.remove(record.reference, record.platform);
-      onEvent?.({ type: 'removed', what: 'image', name: `${record.reference} ${record.platform}`, bytes: 0 });
-    }
-  }
-
   async #retireUnheld(
     doomed: readonly ImageRecord[],
+    live: readonly LeaseRecord[],
     activeLayerPaths: ReadonlySet<string>,
     options: PruneOptions,
   ): Promise<void> {
     const { dryRun = false, onEvent } = options;
-    const keep = this.#keep(doomed);
-    for await (const { diffId, record } of this.#parts.layers.list()) {
-      if (keep.layers.has(diffId) || activeLayerPaths.has(this.#parts.layout.layer(diffId))) continue;
-      if (!dryRun) await this.#parts.layers.retire(diffId);
+    const keep = this.#keep(doomed, live);
+    const unheld: StoredLayer[] = [];
+    for await (const layer of this.#parts.layers.list()) {
+      if (keep.layers.has(layer.diffId) || activeLayerPaths.has(this.#parts.layout.layer(layer.diffId))) continue;
+      unheld.push(layer);
+    }
+    for (const batch of dryRun ? [] : inBatches(unheld)) {
+      await this.#parts.layers.retire(...batch.map(({ diffId }) => diffId));
+    }
+    for (const { diffId, record } of unheld) {
       onEvent?.({ type: 'removed', what: 'layer', name: diffId, bytes: record?.tarSize ?? 0 });
     }
     for await (const { digest, size } of this.#parts.content.list()) {
@@ -170,10 +171,10 @@ export class Retention {
   }
 
   /** What records, claims and live leases name (I5), and the keys of what is derived from those stacks of layers. */
-  #keep(forgotten: readonly ImageRecord[]): Keep {
-    const records = [...this.#parts.allImages()].filter((record) => !forgotten.some((other) => isSame(record, other)));
+  #keep(forgotten: readonly ImageRecord[], leases: readonly LeaseRecord[]): Keep {
+    const gone = new Set(forgotten.map(nameOf));
+    const records = [...this.#parts.allImages()].filter((record) => !gone.has(nameOf(record)));
     const claims = this.#parts.claims.list();
-    const leases = this.#parts.leases.listLive();
     const stacks = [
       ...records.map((record) => record.layers.map((layer) => layer.diffId)),
       ...claims.map((claim) => claim.layers),
@@ -182,7 +183,7 @@ export class Retention {
       layers: new Set([...stacks.flat(), ...leases.flatMap((lease) => lease.layers)]),
       blobs: new Set([...records.flatMap(documentsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
       mergedKeys: new Set(stacks.map(mergedKeyOf)),
-      chains: new Set(stacks.flatMap((stack) => stack.map((_, i) => hexOf(chainIdOf(stack.slice(0, i + 1)))))),
+      chains: new Set(stacks.flatMap(chainKeysOf)),
     };
   }
 }
@@ -194,8 +195,39 @@ interface Keep {
   readonly chains: ReadonlySet<string>;
 }
 
-function isSame(a: ImageRecord, b: ImageRecord): boolean {
-  return a.type === b.type && a.reference === b.reference && a.platform === b.platform;
+/** Excluded by name, or in the hands of a pull that has not been disposed. */
+function keptBy(excluded: readonly Excluded[], live: readonly LeaseRecord[]): (record: ImageRecord) => boolean {
+  const names = new Set(
+    excluded.map(({ reference, platform }) => (platform === undefined ? reference : `${reference} ${platform}`)),
+  );
+  const leased = new Set(live.flatMap((lease) => lease.blobs));
+  return ({ reference, platform, config }) =>
+    names.has(reference) || names.has(`${reference} ${platform}`) || leased.has(config);
+}
+
+function tellForgotten(doomed: readonly ImageRecord[], { onEvent }: PruneOptions): void {
+  for (const { reference, platform } of doomed) {
+    onEvent?.({ type: 'removed', what: 'image', name: `${reference} ${platform}`, bytes: 0 });
+  }
+}
+
+/** Neither a type nor a reference nor a platform has a space in it. */
+function nameOf({ type, reference, platform }: ImageRecord): string {
+  return `${type} ${reference} ${platform}`;
+}
+
+/** The ChainIDs of a stack's every prefix. What lies below a layer counts as one layer whose DiffID is its ChainID. */
+function chainKeysOf(stack: readonly DiffId[]): string[] {
+  let below: DiffId | undefined;
+  return stack.map((diffId) => {
+    below = parseDiffId(chainIdOf(below === undefined ? [diffId] : [below, diffId]));
+    return hexOf(below);
+  });
+}
+
+/** Arguments of a call are on the stack, which takes some hundred thousand. */
+function* inBatches<T>(values: readonly T[]): Generator<readonly T[]> {
+  for (let i = 0; i < values.length; i += MAX_BATCH) yield values.slice(i, i + MAX_BATCH);
 }
 
 function documentsOf(record: ImageRecord): Digest[] {
@@ -208,9 +240,7 @@ async function retireAll(
   dryRun: boolean,
   onEvent: OnEvent | undefined,
 ): Promise<void> {
-  for (const { key, size } of await files.list()) {
-    if (keep.has(key)) continue;
-    if (!dryRun) await files.retire(key);
-    onEvent?.({ type: 'removed', what: 'derived', name: key, bytes: size });
-  }
+  const unheld = (await files.list()).filter(({ key }) => !keep.has(key));
+  for (const batch of dryRun ? [] : inBatches(unheld)) await files.retire(...batch.map(({ key }) => key));
+  for (const { key, size } of unheld) onEvent?.({ type: 'removed', what: 'derived', name: key, bytes: size });
 }

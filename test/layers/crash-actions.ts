@@ -17,7 +17,7 @@ export const ACTIONS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
     await lab.merged.ensure(LAYERS);
   },
   retire: async (lab) => {
-    for (const diffId of LAYERS) await lab.layers.retire(diffId);
+    await lab.layers.retire(...LAYERS);
     await lab.layers.sweep();
   },
 };

@@ -45,8 +45,8 @@ export class Lab implements AsyncDisposable {
         this.layerRecords.set(record.diffId, record);
         this.#writeRecords();
       },
-      delete: (diffId) => {
-        this.layerRecords.delete(diffId);
+      delete: (...diffIds) => {
+        for (const diffId of diffIds) this.layerRecords.delete(diffId);
         this.#writeRecords();
       },
     };
@@ -56,8 +56,8 @@ export class Lab implements AsyncDisposable {
         this.derivedRecords.set(`${record.kind} ${record.key}`, record);
         this.#writeRecords();
       },
-      delete: (kind, key) => {
-        this.derivedRecords.delete(`${kind} ${key}`);
+      delete: (kind, ...keys) => {
+        for (const key of keys) this.derivedRecords.delete(`${kind} ${key}`);
         this.#writeRecords();
       },
     };
