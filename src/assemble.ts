@@ -94,7 +94,12 @@ export class Assembly {
   }
 
   async *check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
-    const [{ layers }, { checkStore }] = await Promise.all([this.working(), import('./check.js')]);
+    const [{ LayerStore }, { checkStore }] = await Promise.all([
+      import('./layers/layer-store.js'),
+      import('./check.js'),
+    ]);
+    // Without a handle and without recovery: it stages nothing, and what lies about is to be found, not cleared.
+    const layers = this.#makeLayers(LayerStore, 'check');
     yield* checkStore({ ...this.#parts(), layers }, options);
   }
 
@@ -229,7 +234,7 @@ export class Assembly {
   }
 
   async #startWith(handle: StoreHandle): Promise<Working> {
-    const { layout, layerRecords, derived, claims, content } = this;
+    const { layout, derived, claims, content } = this;
     const pool = this.#pool;
     const [{ LayerStore }, { MergedImages }, { Retention }, { Garbage }] = await Promise.all([
       import('./layers/layer-store.js'),
@@ -238,17 +243,7 @@ export class Assembly {
       import('./layers/garbage.js'),
     ]);
     const leases = new Leases({ database: this.#database, layout, handle });
-    const layers = new LayerStore({
-      layout,
-      pool,
-      handle: handle.id,
-      limits: this.limits,
-      records: {
-        get: (id) => layerRecords.get(id),
-        put: (record) => layerRecords.put(record),
-        delete: async (...ids) => void (await layerRecords.delete(...ids)),
-      },
-    });
+    const layers = this.#makeLayers(LayerStore, handle.id);
     const merged = new MergedImages({
       layout,
       layers,
@@ -279,6 +274,21 @@ export class Assembly {
       allImages: () => this.metadata.list(),
     });
     return { handle, leases, layers, merged, retention };
+  }
+
+  #makeLayers(make: typeof LayerStore, handle: string): LayerStore {
+    const { layout, layerRecords, limits } = this;
+    return new make({
+      layout,
+      pool: this.#pool,
+      handle,
+      limits,
+      records: {
+        get: (id) => layerRecords.get(id),
+        put: (record) => layerRecords.put(record),
+        delete: async (...ids) => void (await layerRecords.delete(...ids)),
+      },
+    });
   }
 
   async #makeDocker(): Promise<DockerStore> {

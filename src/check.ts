@@ -1,11 +1,14 @@
 /**
- * ▸ `check`: reads the store against every numbered invariant (docs/storage.md) and changes nothing. It runs at the end
- * of every test that opened a store and after every killed process.
+ * ▸ `check`: reads the store against every numbered invariant (docs/storage.md) and changes nothing, not even what
+ * opening a store clears. It runs at the end of every test that opened a store and after every killed process.
  *
  * Two kinds of findings. A `fault` breaks an invariant: something that was promised is not there or not what it was.
  * `garbage` is what an interrupted operation left; it is safe, and the next prune takes it.
  *
  * The fast form looks at names, records and sizes and hashes the small documents; `deep` hashes every byte.
+ *
+ * It takes no lock. A prune, pull or provision beside it may change the disk between two looks, so a fault counts only
+ * when it is found again.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -22,8 +25,8 @@ import type { Derived } from './metadata/derived.js';
 import { isHandleAlive } from './metadata/handles.js';
 import type { Layers } from './metadata/layers.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
-import type { LayerRecord } from './metadata/records.js';
-import type { Digest } from './spec/digest.js';
+import type { ClaimRecord, ImageRecord, LayerRecord } from './metadata/records.js';
+import type { DiffId, Digest } from './spec/digest.js';
 
 export interface Finding {
   readonly kind: 'fault' | 'garbage';
@@ -53,51 +56,92 @@ export async function* checkStore(parts: CheckParts, options: CheckOptions = {})
     checkDatabase,
     checkBlobs,
     checkLayers,
+    checkBytes,
     checkImages,
     checkClaims,
     checkDerived,
     checkLeftovers,
     checkMounts,
   ]) {
-    throwIfAborted(options.signal, 'check');
-    yield* check(parts, options);
+    const faults: Finding[] = [];
+    for await (const finding of guarded(parts.layout.root, () => check(parts, options), options)) {
+      if (finding.kind === 'garbage') yield finding;
+      else faults.push(finding);
+    }
+    // Bytes that were read through one open file are what they are: they need not all be read once more.
+    if (faults.length === 0 || check === checkBytes) {
+      yield* faults;
+      continue;
+    }
+    const again = new Set<string>();
+    for await (const finding of guarded(parts.layout.root, () => check(parts, options), options)) {
+      again.add(keyOf(finding));
+    }
+    yield* faults.filter((finding) => again.has(keyOf(finding)));
   }
+}
+
+/** What cannot be read is a fault of its subject, and does not keep the rest from being looked at. */
+async function* guarded(
+  subject: string,
+  look: () => AsyncIterable<Finding> | Promise<unknown>,
+  { signal }: CheckOptions,
+  invariant = 'I3',
+): AsyncGenerator<Finding> {
+  throwIfAborted(signal, 'check');
+  try {
+    const looked = look();
+    if (Symbol.asyncIterator in looked) yield* looked;
+    else await looked;
+  } catch (error) {
+    throwIfAborted(signal, 'check');
+    // Errors of the system and of the store are findings; what else is thrown is a bug of ours.
+    if (!isLarderError(error) && errnoOf(error) === undefined) throw error;
+    yield fault(invariant, subject, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function keyOf({ invariant, subject, message }: Finding): string {
+  return JSON.stringify([invariant, subject, message]);
 }
 
 async function* checkDatabase({ integrity, layout }: CheckParts): AsyncGenerator<Finding> {
   for (const line of integrity()) yield fault('I3', layout.database, line);
 }
 
-async function* checkBlobs({ content }: CheckParts): AsyncGenerator<Finding> {
-  for await (const { digest } of content.list()) {
-    try {
-      await content.find(digest);
-    } catch (error) {
-      if (!isLarderError(error, 'LARDER_DIGEST_MISMATCH', 'LARDER_SIZE_MISMATCH')) throw error;
-      yield fault('I1', digest, error.message);
-    }
-  }
+async function* checkBlobs({ content }: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
+  for await (const { digest } of content.list()) yield* guarded(digest, () => content.find(digest), options, 'I1');
 }
 
-async function* checkLayers(parts: CheckParts, { deep, signal }: CheckOptions): AsyncGenerator<Finding> {
-  for await (const { diffId, record } of parts.layers.list()) {
-    if (record === undefined) {
-      yield garbage('I2', diffId, 'a tar that no record names');
-      continue;
-    }
-    yield* checkLayer(parts, record);
-    if (deep !== true) continue;
-    try {
-      await parts.layers.verify(diffId, signal === undefined ? {} : { signal });
-    } catch (error) {
-      // Reported above, or pruned meanwhile: the other layers are looked at all the same.
-      if (isLarderError(error, 'LARDER_PATH_NOT_FOUND')) continue;
-      if (!isLarderError(error, 'LARDER_LAYER_CORRUPT')) throw error;
-      yield fault('I2', diffId, error.message);
+async function* checkLayers(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
+  // A store into which nothing was pulled yet has no such directory.
+  if ((await statOf(parts.layout.layers)) !== undefined) {
+    for await (const { diffId, record } of parts.layers.list()) {
+      if (record === undefined) yield garbage('I2', diffId, 'a tar that no record names');
+      else yield* guarded(diffId, () => checkLayer(parts, record), options, 'I2');
     }
   }
   for (const { diffId } of parts.layerRecords.list()) {
-    if ((await statOf(parts.layout.layer(diffId))) === undefined) yield fault('I2', diffId, 'a record without its tar');
+    if ((await statOf(parts.layout.layer(diffId))) !== undefined) continue;
+    // Pruned since the list was read.
+    if ((await parts.layers.record(diffId)) === undefined) continue;
+    yield fault('I2', diffId, 'a record without its tar');
+  }
+}
+
+async function* checkBytes(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
+  if (options.deep !== true) return;
+  for (const { diffId } of parts.layerRecords.list()) {
+    yield* guarded(diffId, () => checkTar(parts, diffId, options), options, 'I2');
+  }
+}
+
+async function checkTar({ layers }: CheckParts, diffId: DiffId, { signal }: CheckOptions): Promise<void> {
+  try {
+    await layers.verify(diffId, signal === undefined ? {} : { signal });
+  } catch (error) {
+    // Reported by the fast form, or pruned meanwhile.
+    if (!isLarderError(error, 'LARDER_PATH_NOT_FOUND')) throw error;
   }
 }
 
@@ -111,28 +155,31 @@ async function* checkLayer({ layout }: CheckParts, { diffId, tarSize }: LayerRec
   if (others.length > 0) yield fault('I2', diffId, `its directory has ${others.join(', ')} beside layer.tar`);
 }
 
-async function* checkImages(parts: CheckParts): AsyncGenerator<Finding> {
+async function* checkImages(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
   for (const record of parts.metadata.list()) {
-    const subject = `${record.reference} ${record.platform}`;
-    for (const { diffId } of record.layers) {
-      if (!(await parts.layers.has(diffId))) yield fault('I3', subject, `layer ${diffId} is not in the store`);
+    const { reference, platform, createdAtMs } = record;
+    const subject = `${reference} ${platform}`;
+    for await (const finding of guarded(subject, () => checkImage(parts, record, subject), options)) {
+      // Pruned meanwhile, and perhaps pulled again: it was another record that was looked at.
+      if (parts.metadata.get(reference, true, platform)?.createdAtMs === createdAtMs) yield finding;
     }
-    yield* missingBlobs(parts, subject, [record.manifest, record.config], 'I3');
-    if (new Set(record.layers.map((layer) => layer.diffId)).size < record.layers.length)
-      yield fault('I7', subject, 'a layer is listed twice');
   }
 }
 
-async function* checkClaims(parts: CheckParts): AsyncGenerator<Finding> {
+async function* checkImage(parts: CheckParts, record: ImageRecord, subject: string): AsyncGenerator<Finding> {
+  const diffIds = record.layers.map((layer) => layer.diffId);
+  yield* missingLayers(parts, subject, diffIds, 'I3');
+  yield* missingBlobs(parts, subject, [record.manifest, record.config], 'I3');
+  if (new Set(diffIds).size < diffIds.length) yield fault('I7', subject, 'a layer is listed twice');
+}
+
+async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
   const claims = parts.claims.list();
   for (const claim of claims) {
     const subject = `container ${claim.container}`;
-    for (const diffId of claim.layers) {
-      if (!(await parts.layers.has(diffId))) yield fault('I5', subject, `layer ${diffId} is not in the store`);
-    }
-    yield* missingBlobs(parts, subject, claim.blobs, 'I5');
-    if ((await statOf(parts.layout.container(claim.container))) === undefined) {
-      yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');
+    for await (const finding of guarded(subject, () => checkClaim(parts, claim, subject), options, 'I5')) {
+      // Destroyed meanwhile, and what it held may have gone.
+      if (parts.claims.get(claim.container)?.createdAtMs === claim.createdAtMs) yield finding;
     }
   }
   const known = new Set<string>(claims.map((claim) => claim.container));
@@ -140,6 +187,24 @@ async function* checkClaims(parts: CheckParts): AsyncGenerator<Finding> {
     if (!name.endsWith('.lock') && !known.has(name))
       yield fault('I4', `container ${name}`, 'a directory without a claim');
   }
+}
+
+async function* checkClaim(parts: CheckParts, claim: ClaimRecord, subject: string): AsyncGenerator<Finding> {
+  yield* missingLayers(parts, subject, claim.layers, 'I5');
+  yield* missingBlobs(parts, subject, claim.blobs, 'I5');
+  if ((await statOf(parts.layout.container(claim.container))) === undefined) {
+    yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');
+  }
+}
+
+async function* missingLayers(
+  { layers }: CheckParts,
+  subject: string,
+  diffIds: readonly DiffId[],
+  invariant: string,
+): AsyncGenerator<Finding> {
+  for (const diffId of diffIds)
+    if (!(await layers.has(diffId))) yield fault(invariant, subject, `layer ${diffId} is not in the store`);
 }
 
 async function* missingBlobs(
@@ -152,9 +217,16 @@ async function* missingBlobs(
     if (!(await content.has(digest))) yield fault(invariant, subject, `blob ${digest} is not in the store`);
 }
 
-async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGenerator<Finding> {
+interface ExpectedFile {
+  readonly subject: string;
+  readonly path: string;
+  readonly size: number;
+  readonly sha256: string;
+}
+
+async function* checkDerived(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
   const { layout } = parts;
-  const expected: { subject: string; path: string; size: number; sha256: string }[] = [];
+  const expected: ExpectedFile[] = [];
   for (const record of parts.layerRecords.list()) {
     if (record.derivedFormat !== DERIVED_FORMAT) continue;
     const { diffId, indexSize, indexSha256, extraSize, extraSha256 } = record;
@@ -175,13 +247,18 @@ async function* checkDerived(parts: CheckParts, { deep }: CheckOptions): AsyncGe
   for (const { key, size, sha256 } of parts.derived.list('merged')) {
     expected.push({ subject: `merged image ${key}`, path: layout.merged(key), size, sha256 });
   }
-  for (const { subject, path, size, sha256 } of expected) {
-    const found = await statOf(path);
-    // Missing is no fault: it is made again when it is needed. Present and wrong would be, were it ever used.
-    if (found === undefined) yield garbage('I10', subject, 'missing; it is made again when it is needed');
-    else if (found.size !== size || (deep === true && (await sha256Of(path)) !== sha256)) {
-      yield garbage('I10', subject, 'not as recorded; it is made again when it is needed');
-    }
+  for (const file of expected) yield* guarded(file.subject, () => checkFile(file, options), options, 'I10');
+}
+
+/** Missing is no fault: it is made again when it is needed. Present and wrong would be, were it ever used. */
+async function* checkFile(
+  { subject, path, size, sha256 }: ExpectedFile,
+  { deep }: CheckOptions,
+): AsyncGenerator<Finding> {
+  const found = await statOf(path);
+  if (found === undefined) yield garbage('I10', subject, 'missing; it is made again when it is needed');
+  else if (found.size !== size || (deep === true && (await sha256Of(path)) !== sha256)) {
+    yield garbage('I10', subject, 'not as recorded; it is made again when it is needed');
   }
 }
 
@@ -232,6 +309,10 @@ async function namesIn(path: string): Promise<string[]> {
 
 async function sha256Of(path: string): Promise<string> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  try {
+    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  } catch (error) {
+    throw systemError(`check ${path}`, error);
+  }
   return hash.digest('hex');
 }

@@ -1,7 +1,7 @@
 /** Each invariant broken by hand, and what check says of it. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Finding } from '../src/check.js';
 import { type Larder, openLarder } from '../src/index.js';
@@ -97,10 +97,52 @@ describe('check', () => {
     assert.deepEqual(kinds(await found(true)), ['garbage I10']);
   });
 
-  test('changes nothing', async () => {
-    rmSync(layer(), { recursive: true });
+  test('changes nothing, not even what a dead process left', async () => {
+    await larder.close();
     mkdirSync(in_('gc', 'x'));
-    assert.deepEqual(await found(), await found());
+    mkdirSync(in_('staging', 'dead.0123456789abcdef'));
+    writeFileSync(in_('ingest', 'put-dead'), '');
+    rmSync(in_('mounts'), { recursive: true });
+    const list = (): string[] => readdirSync(larder.root, { recursive: true, encoding: 'utf8' }).sort();
+    const before = list();
+    larder = await openLarder({ root: larder.root });
+    assert.deepEqual(kinds(await found(true)), ['garbage I6']);
+    await larder.close();
+    assert.deepEqual(list(), before);
+  });
+
+  test('finds nothing in a store into which nothing was pulled', async () => {
+    await using empty = await openLarder({ root: join(directory, 'empty') });
+    for await (const finding of empty.check({ deep: true })) assert.fail(JSON.stringify(finding));
+  });
+
+  test('calls what cannot be read a fault of its own, and goes on', async () => {
+    const path = layer();
+    rmSync(path, { recursive: true });
+    writeFileSync(path, '');
+    chmodSync(join(layer(1), 'layer.tar'), 0o644);
+    const findings = await found(true);
+    assert.ok(findings.some(({ subject, message }) => subject.endsWith(basename(path)) && /ENOTDIR/.test(message)));
+    assert.ok(findings.some(({ invariant }) => invariant === 'I11'));
+  });
+
+  test('reports no fault beside a loop of pull and prune in another handle', async () => {
+    await using other = await openLarder({ root: larder.root });
+    const until = Date.now() + 3000;
+    const loop = (async (): Promise<void> => {
+      while (Date.now() < until) {
+        await (await other.pull(source.reference('a')))[Symbol.asyncDispose]();
+        await other.prune();
+      }
+    })();
+    const faults: Finding[] = [];
+    let checks = 0;
+    while (Date.now() < until) {
+      faults.push(...(await found(checks++ % 2 === 1)).filter(({ kind }) => kind === 'fault'));
+    }
+    await loop;
+    assert.deepEqual(faults, []);
+    assert.ok(checks > 3, `${checks} checks`);
   });
 
   test('can be cancelled', async () => {
