@@ -39,7 +39,7 @@ export function clientWith(options: RegistryOptions = {}): {
 } {
   const events: LarderEvent[] = [];
   const client = new RegistryClient({
-    timeouts: { backoffMs: 2, stallMs: 200, connectMs: 500 },
+    timeouts: { backoffMs: 2, stallMs: 1500, connectMs: 3000 },
     onEvent: (event) => events.push(event),
     ...options,
   });
