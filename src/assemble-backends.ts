@@ -89,6 +89,13 @@ export class Backends {
     return { chosen: order.find(usable), reports };
   }
 
+  /** After layers were replaced: images that have them are mounted anew for new containers. */
+  async detach(diffIds: readonly DiffId[]): Promise<void> {
+    if (process.platform !== 'linux') return;
+    const images = diffIds.flatMap((diffId) => this.#parts.derived.madeFrom('merged', diffId));
+    for (const key of new Set(images.map((image) => image.key))) await this.#erofs.detach(key);
+  }
+
   /** Unmounts shared mounts that no claim names: what a killed process left. */
   async sweep(): Promise<void> {
     if (process.platform === 'linux') await this.#erofs.sweep();

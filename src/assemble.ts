@@ -312,6 +312,9 @@ export class Assembly {
       limits: this.limits,
       platform: this.config.platform,
       maxParallelLayers: this.config.maxParallelLayers,
+      onReplaced: async (diffIds) => {
+        if (diffIds.length > 0) await (await this.backends()).detach(diffIds);
+      },
       usesMergedImage: (backend) => backend === 'erofs' || backend === 'bind',
     });
   }

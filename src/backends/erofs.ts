@@ -62,6 +62,11 @@ export class ErofsBackend implements Backend {
     return this.#images.release(layers);
   }
 
+  /** New containers of the image with this merged key get a new mount. */
+  detach(mergedKey: string): Promise<void> {
+    return this.#images.detach(mergedKey);
+  }
+
   /** Unmounts the images that no claim names; for `recover`. */
   sweep(): Promise<void> {
     return this.#images.sweep();

@@ -74,6 +74,23 @@ export class ImageMounts {
     await this.#releaseKey(this.#access.mergedKeyOf(layers));
   }
 
+  /**
+   * Takes the image's mount out of the way, although containers use it: the next one mounts the image anew, those that
+   * are there keep what they have.
+   */
+  async detach(key: string): Promise<void> {
+    const path = this.#pathOf(key);
+    if (findMount(path) === undefined) return;
+    const lock = await this.#lock(path, 'exclusive', {});
+    try {
+      if (findMount(path) !== undefined) unmount(path, { detach: true });
+    } catch (error) {
+      throw systemError(`detach the image ${path}`, error);
+    } finally {
+      lock.release();
+    }
+  }
+
   /** Unmounts every image that has no users; an image that somebody is busy with has one. */
   async sweep(): Promise<void> {
     for (const name of this.#names()) {

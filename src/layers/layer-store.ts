@@ -119,26 +119,29 @@ export class LayerStore {
 
   /**
    * Makes staged layers part of the store, durably. The caller holds the store lock (shared) and a lease on them.
-   * Quiet for a layer that is already there: the staged copy stays in its staging and goes with it.
+   * Quiet for a layer that is already there: the staged copy stays in its staging and goes with it. Answers the layers
+   * that took the place of a tar which was no good: who has that one mounted sees it still.
    *
    * Crash argument. Before 2 nothing of a layer is visible: staging is garbage, and derived files without a record are
    * too. From 2 on the tar stands complete under its name, because its bytes and its directory were synced in staging
    * (I2). It counts only with its record, and that is written when the name is durable (I3).
    */
-  async adopt(staged: readonly LayerResult[]): Promise<void> {
+  async adopt(staged: readonly LayerResult[]): Promise<readonly DiffId[]> {
     const missing: LayerResult[] = [];
     for (const layer of staged) if (!(await this.has(layer.diffId))) missing.push(layer);
-    if (missing.length === 0) return;
+    if (missing.length === 0) return [];
     this.#step('adopt: 1 derived files');
     for (const layer of missing) await this.#installDerived(layer);
     this.#step('adopt: 2 rename');
-    for (const layer of missing) await this.#installTar(layer);
+    const replaced: DiffId[] = [];
+    for (const layer of missing) if (await this.#installTar(layer)) replaced.push(layer.diffId);
     this.#step('adopt: 3 sync the directory');
     await fsyncDirectory(this.#layout.layers);
     this.#step('adopt: 4 record');
     // The point of no return, for each layer by itself.
     for (const layer of missing) await this.#options.records.put(recordOf(layer));
     this.#step('adopt: 5 done');
+    return replaced;
   }
 
   /**
@@ -256,15 +259,16 @@ export class LayerStore {
   /**
    * What stands there already has no record, or not the recorded length: nobody has proven it, so the proven one takes
    * its place. Those who have the old one mounted keep it. Another adopter may do the same at this moment: either
-   * one's tar is the layer.
+   * one's tar is the layer. Answers whether there was one.
    */
-  async #installTar(layer: LayerResult): Promise<void> {
+  async #installTar(layer: LayerResult): Promise<boolean> {
     const target = this.#layout.layer(layer.diffId);
+    let replaced = false;
     for (;;) {
-      await this.#garbage.take(target);
+      if (await this.#garbage.take(target)) replaced = true;
       try {
         await rename(join(layer.outDir, 'layer'), target);
-        return;
+        return replaced;
       } catch (error) {
         const errno = errnoOf(error);
         if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);

@@ -17,7 +17,8 @@ export async function layerTask(data: unknown, context: TaskContext): Promise<La
   });
 }
 
-/** Loads what most layers need, decoder included, so that the first one does not wait for it. */
+/** Loads what most pulls need, decoder and merge included, so that they do not wait for it. */
 export async function prepareTask(): Promise<void> {
   (await openInflater('gzip')).close();
+  await import('./merge-task.js');
 }

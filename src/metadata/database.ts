@@ -9,12 +9,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KeyedMutex } from '../concurrency.js';
 import { LarderError } from '../errors.js';
-import { ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
+import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
 import { SCHEMA, SCHEMA_VERSION } from './schema.js';
 import { openSqlite, type Row, type SqliteDatabase, type SqliteStatement, type SqlValue } from './sqlite.js';
@@ -208,17 +208,23 @@ async function createDatabase(path: string, signal: AbortSignal | undefined): Pr
   }
 }
 
-/** Closing checkpoints the log into the file with fsync and removes it: one whole file is left. */
+/**
+ * Nobody reads it under this name, so nothing is synced while it grows: once, as a whole, before it gets its own name.
+ * Closing checkpoints the log into the file and removes it: one whole file is left.
+ */
 async function buildDatabase(path: string): Promise<void> {
   const sqlite = openSqlite(path, false);
   try {
-    sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    sqlite.exec('PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF');
     sqlite.exec(
       `BEGIN; ${SCHEMA}; PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
     );
+    sqlite.exec('PRAGMA journal_mode = WAL');
   } finally {
     sqlite.close();
   }
+  const handle = await open(path, 'r');
+  await closing(handle, () => handle.sync());
 }
 
 function openExisting(path: string, readOnly: boolean): Database {

@@ -12,6 +12,7 @@ import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.
 import type { StoreLock } from '../linux/store-lock.js';
 import type { ImageLayer } from '../metadata/records.js';
 import type { BlobRequest } from '../registry/blob.js';
+import type { DiffId } from '../spec/digest.js';
 import type { Reference } from '../spec/reference.js';
 import type { LayerLimits } from '../tar/entry.js';
 import type { WorkerPool } from '../workers/pool.js';
@@ -25,6 +26,8 @@ export interface LayerFetchParts {
   readonly puller: Puller;
   readonly limits: LayerLimits;
   readonly maxParallelLayers: number;
+  /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
+  readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
 
 /** What a fetch hears and tells, and which platform the puller was asked for. */
@@ -89,10 +92,12 @@ export class LayerFetch {
       onMessage: progressOf(layer, onEvent),
       ...(origin.kind === 'registry' ? { onAsk: (request) => origin.ask(request as BlobRequest) } : {}),
     });
+    let replaced: readonly DiffId[];
     {
       using _shared = await lock.shared({ signal });
-      await layers.adopt([result]);
+      replaced = await layers.adopt([result]);
     }
+    await this.#parts.onReplaced(replaced);
     await ingest.finish();
     const { received, tarSize, entries, ms } = result;
     onEvent({ type: 'layer-done', layer: layer.digest, diffId: layer.diffId, received, written: tarSize, entries, ms });
