@@ -6,18 +6,50 @@
  */
 export type LarderEvent =
   | { readonly type: 'resolve'; readonly reference: string }
-  | { readonly type: 'resolved'; readonly reference: string; readonly digest: string; readonly platform: string; readonly cached: boolean }
-  | { readonly type: 'plan'; readonly layers: readonly { readonly layer: string; readonly size: number; readonly state: 'present' | 'fetch' }[] }
+  | {
+      readonly type: 'resolved';
+      readonly reference: string;
+      readonly digest: string;
+      readonly platform: string;
+      readonly cached: boolean;
+    }
+  | {
+      readonly type: 'plan';
+      readonly layers: readonly {
+        readonly layer: string;
+        readonly size: number;
+        readonly state: 'present' | 'fetch';
+      }[];
+    }
   | { readonly type: 'layer-start'; readonly layer: string; readonly size: number; readonly resumedFrom: number }
   | { readonly type: 'layer-progress'; readonly layer: string; readonly received: number; readonly written: number }
   | { readonly type: 'layer-wait'; readonly layer: string; readonly reason: 'another-process' | 'network' }
-  | { readonly type: 'layer-done'; readonly layer: string; readonly diffId: string; readonly received: number; readonly written: number; readonly entries: number; readonly ms: number }
-  | { readonly type: 'retry'; readonly what: string; readonly reason: string; readonly attempt: number; readonly afterMs: number }
+  | {
+      readonly type: 'layer-done';
+      readonly layer: string;
+      readonly diffId: string;
+      readonly received: number;
+      readonly written: number;
+      readonly entries: number;
+      readonly ms: number;
+    }
+  | {
+      readonly type: 'retry';
+      readonly what: string;
+      readonly reason: string;
+      readonly attempt: number;
+      readonly afterMs: number;
+    }
   | { readonly type: 'merge'; readonly layers: number; readonly entries: number; readonly ms: number }
   | { readonly type: 'commit'; readonly reference: string; readonly imageId: string }
   | { readonly type: 'mounted'; readonly container: string; readonly rootfs: string; readonly backend: string }
   | { readonly type: 'destroyed'; readonly container: string }
-  | { readonly type: 'removed'; readonly what: 'image' | 'layer' | 'blob' | 'derived'; readonly name: string; readonly bytes: number }
+  | {
+      readonly type: 'removed';
+      readonly what: 'image' | 'layer' | 'blob' | 'derived';
+      readonly name: string;
+      readonly bytes: number;
+    }
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'debug'; readonly scope: string; readonly message: string };
 
@@ -33,7 +65,9 @@ export interface OperationOptions {
  * The same events as an async iterable: `start` is called with a listener, the iteration ends when its promise does,
  * and throws what it rejects with.
  */
-export async function* eventsOf(start: (onEvent: OnEvent) => Promise<unknown>): AsyncGenerator<LarderEvent, void, void> {
+export async function* eventsOf(
+  start: (onEvent: OnEvent) => Promise<unknown>,
+): AsyncGenerator<LarderEvent, void, void> {
   const queue: LarderEvent[] = [];
   let wake: () => void = () => {};
   let settled = false;
