@@ -8,14 +8,12 @@ import { Claims } from '../../src/metadata/claims.js';
 import type { Database } from '../../src/metadata/database.js';
 import { Derived } from '../../src/metadata/derived.js';
 import { isHandleAlive, openHandle, type StoreHandle } from '../../src/metadata/handles.js';
-import { held } from '../../src/metadata/held.js';
 import { History } from '../../src/metadata/history.js';
 import { Layers } from '../../src/metadata/layers.js';
 import { Leases } from '../../src/metadata/leases.js';
-import { MetadataManager } from '../../src/metadata/metadata-manager.js';
 import type { ClaimRecord, DerivedRecord, LayerRecord } from '../../src/metadata/records.js';
 import { parseContainerId } from '../../src/spec/container-id.js';
-import { sampleDiffId, sampleDigest, sampleRecord } from '../../src/testing/conformance/metadata-manager.js';
+import { sampleDiffId, sampleDigest } from '../../src/testing/conformance/metadata-manager.js';
 import { type Place, place } from './fixture.js';
 
 interface Open {
@@ -148,33 +146,17 @@ test('the lease of a closed handle counts no more, and recover removes it and no
   }));
 
 test('the lease of a process that was killed counts until then and not after, and its handle file is removed', () =>
-  withOpen(async ({ here, database, leases }) => {
+  withOpen(async ({ here, leases }) => {
     const script = join(import.meta.dirname, 'lease-child.js');
     const child = spawn(process.execPath, [script, here.layout.root], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     await leases.recover();
-    assert.equal(held(database, leases).layers.has(sampleDiffId('of the child')), true);
+    assert.deepEqual(leases.listLive()[0]?.layers, [sampleDiffId('of the child')]);
     child.kill('SIGKILL');
     await once(child, 'exit');
-    assert.equal(held(database, leases).layers.has(sampleDiffId('of the child')), false);
+    assert.deepEqual(leases.listLive(), []);
     assert.equal(await leases.recover(), 1);
     assert.equal(readdirSync(here.layout.handles).length, 1);
-  }));
-
-test('held is what images of any type, claims and live leases name, and nothing else', () =>
-  withOpen(async ({ database, claims, leases }) => {
-    const docker = sampleRecord('a', ['of docker']);
-    const appc = sampleRecord('b', ['of appc'], { type: 'appc' });
-    await MetadataManager.create({ database, type: 'docker' }).put(docker);
-    await MetadataManager.create({ database, type: 'appc' }).put(appc);
-    await claims.insert(claimOf('one', { layers: [sampleDiffId('of a claim')], blobs: [sampleDigest('claimed')] }));
-    await leases.create({ layers: [sampleDiffId('leased')], blobs: [sampleDigest('leased')] });
-    await new Layers(database).put(layerOf('known, not held'));
-    const { layers, blobs } = held(database, leases);
-    assert.deepEqual([...layers].sort(), ['of docker', 'of appc', 'of a claim', 'leased'].map(sampleDiffId).sort());
-    const records = [docker, appc].flatMap(({ digest, manifest, config }) => [digest, manifest, config]);
-    const compressed = ['gzip of of docker', 'gzip of of appc', 'claimed', 'leased'].map(sampleDigest);
-    assert.deepEqual([...blobs].sort(), [...records, ...compressed].sort());
   }));
 
 function layerOf(name: string, changes: Partial<LayerRecord> = {}): LayerRecord {
