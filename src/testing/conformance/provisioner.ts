@@ -11,7 +11,7 @@ import { sampleLayer } from '../image-source.js';
 import { type ProvisionerCase, type ProvisionerFixture, provisionIt, requireNothing } from './provisioner-fixture.js';
 import { processCases } from './provisioner-processes.js';
 import type { Register } from './register.js';
-import { later, soon, until } from './store-fixture.js';
+import { later, requirePrunedClean, soon, until } from './store-fixture.js';
 
 export type { ContainerJob, ContainerProcess, ContainerState, ProvisionerFixture } from './provisioner-fixture.js';
 
@@ -43,8 +43,10 @@ async function requireSound(fixture: ProvisionerFixture): Promise<void> {
     (await fixture.findings()).filter(({ kind }) => kind === 'fault'),
     [],
   );
-  await provisioner.pruneImages([]);
-  assert.deepEqual(await fixture.findings(), []);
+  await requirePrunedClean(
+    () => provisioner.pruneImages([]),
+    () => fixture.findings(),
+  );
 }
 
 const lifeCases: Record<string, ProvisionerCase> = {

@@ -44,6 +44,7 @@ export type StoreCase = (fixture: StoreFixture) => Promise<void>;
 export const BACKEND = 'copy';
 /** Much longer than anything here takes, much shorter than any time-out of a request. */
 const SOON_MS = 15_000;
+const LETTING_GO_MS = 3000;
 
 /** The layers of an image as the store must answer them, by their names on disk. */
 export function layerNames(image: BuiltImage): string[] {
@@ -76,6 +77,23 @@ export function later<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** Waits until the condition holds. */
+/**
+ * Nothing is left once everything is pruned. What was cancelled settles before its thread has let go of what it worked
+ * on, so a prune at that moment leaves that to the next one.
+ */
+export async function requirePrunedClean(
+  prune: () => Promise<void>,
+  findings: () => Promise<readonly Finding[]>,
+): Promise<void> {
+  const end = Date.now() + LETTING_GO_MS;
+  do {
+    await prune();
+    if ((await findings()).length === 0) return;
+    await sleep(50);
+  } while (Date.now() < end);
+  assert.deepEqual(await findings(), []);
+}
+
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const end = Date.now() + SOON_MS;
   while (!(await condition())) {
