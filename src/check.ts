@@ -19,7 +19,7 @@ import { errnoOf, isLarderError, systemError, throwIfAborted } from './errors.js
 import type { OperationOptions } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
 import { DERIVED_FORMAT, type Layout } from './layout.js';
-import { mountsUnder } from './linux/mountinfo.js';
+import { mountNamesBelow } from './linux/mountinfo.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import { isHandleAlive } from './metadata/handles.js';
@@ -275,9 +275,8 @@ async function* checkLeftovers({ layout, content }: CheckParts): AsyncGenerator<
 
 async function* checkMounts({ layout, claims }: CheckParts): AsyncGenerator<Finding> {
   if (process.platform !== 'linux') return;
-  for (const { mountPoint } of mountsUnder(layout.mounts)) {
-    const key = mountPoint.slice(layout.mounts.length + 1);
-    if (claims.holdersOf(key).length === 0) yield garbage('I4', `mount ${mountPoint}`, 'no container uses it');
+  for (const key of mountNamesBelow(layout.mounts)) {
+    if (claims.holdersOf(key).length === 0) yield garbage('I4', `mount ${layout.mount(key)}`, 'no container uses it');
   }
 }
 

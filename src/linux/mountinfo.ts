@@ -70,6 +70,12 @@ export function mountsUnder(path: string, mounts: readonly MountEntry[] = listMo
   return mounts.filter(({ mountPoint }) => mountPoint === prefix || mountPoint.startsWith(`${prefix}/`));
 }
 
+/** Where below `path` something is mounted, relative to it, as bytes in a `latin1` string; in the order of mounting. */
+export function mountNamesBelow(path: string, mounts: readonly MountEntry[] = listMounts()): readonly string[] {
+  const start = Buffer.byteLength(path) + 1;
+  return mountsUnder(path, mounts).flatMap(({ mountPoint }) => mountPoint.slice(start) || []);
+}
+
 /** The mount that one sees at `path`: the last of those upon each other. Undefined when `path` is no mount point. */
 export function findMount(path: string, mounts: readonly MountEntry[] = listMounts()): MountEntry | undefined {
   const wanted = Buffer.from(path).toString('latin1');

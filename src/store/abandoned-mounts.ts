@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import type { Layout } from '../layout.js';
-import { mountsUnder } from '../linux/mountinfo.js';
+import { mountNamesBelow } from '../linux/mountinfo.js';
 
 /**
  * Unmounts what killed processes left mounted where only files may be: backends are tried out in `staging/`, and what is
@@ -8,9 +9,9 @@ import { mountsUnder } from '../linux/mountinfo.js';
 export async function unmountAbandoned(layout: Layout, isAlive: (handle: string) => boolean): Promise<void> {
   if (process.platform !== 'linux') return;
   const abandoned = [layout.staging, layout.gc].flatMap((directory) =>
-    mountsUnder(directory)
-      .filter(({ mountPoint }) => directory === layout.gc || !isAlive(handleOf(mountPoint.slice(directory.length + 1))))
-      .map(({ mountPoint }) => mountPoint),
+    mountNamesBelow(directory)
+      .filter((name) => directory === layout.gc || !isAlive(handleOf(name)))
+      .map((name) => join(directory, name)),
   );
   if (abandoned.length === 0) return;
   const { unmountTree } = await import('../linux/unmount-tree.js');
