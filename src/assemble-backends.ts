@@ -10,6 +10,7 @@ import type { LayerAccess } from './backends/layer-access.js';
 import { OverlayBackend } from './backends/overlay.js';
 import { requireMounting } from './backends/rootfs-files.js';
 import type { RunTask } from './backends/tasks.js';
+import { Lazy } from './concurrency.js';
 import { LarderError } from './errors.js';
 import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
@@ -39,7 +40,7 @@ export class Backends {
   readonly #parts: BackendParts;
   readonly #all: ReadonlyMap<BackendName, Backend>;
   readonly #erofs: ErofsBackend;
-  #choice: Promise<{ readonly backend: Backend; readonly reports: readonly BackendReport[] }> | undefined;
+  readonly #choice = new Lazy(() => chooseBackend([...this.#all.values()], this.#parts.wanted));
 
   constructor(parts: BackendParts) {
     this.#parts = parts;
@@ -71,12 +72,7 @@ export class Backends {
     if (name !== undefined && name !== 'copy') requireMounting(name);
     if (name !== undefined && name !== this.#parts.wanted)
       return (await chooseBackend([...this.#all.values()], name)).backend;
-    this.#choice ??= chooseBackend([...this.#all.values()], this.#parts.wanted).catch((error: unknown) => {
-      // Nothing works on a full disk; that says nothing of the next time.
-      this.#choice = undefined;
-      throw error;
-    });
-    return (await this.#choice).backend;
+    return (await this.#choice.get()).backend;
   }
 
   /** Every backend probed, and which one is chosen by itself. */

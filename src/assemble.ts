@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
 import type { BackendName } from './backends/backend.js';
 import type { CheckOptions, CheckParts, Finding } from './check.js';
+import { Lazy } from './concurrency.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
 import { isLarderError, LarderError, systemError } from './errors.js';
@@ -64,9 +65,9 @@ export class Assembly {
   readonly #database: Database;
   readonly #lock: StoreLock;
   readonly #pool: WorkerPool;
-  #working: Promise<Working> | undefined;
-  #docker: Promise<DockerStore> | undefined;
-  #backends: Promise<Backends> | undefined;
+  readonly #working = new Lazy(() => this.#start());
+  readonly #docker = new Lazy(() => this.#makeDocker());
+  readonly #backends = new Lazy(() => this.#makeBackends());
 
   private constructor(config: Config, layout: Layout, database: Database, content: ContentStore) {
     this.config = config;
@@ -108,12 +109,7 @@ export class Assembly {
   }
 
   async docker(): Promise<DockerStore> {
-    // A failure is not kept, here and below: what was in the way may be gone when it is asked for again.
-    this.#docker ??= this.#makeDocker().catch((error: unknown) => {
-      this.#docker = undefined;
-      throw error;
-    });
-    return this.#docker;
+    return this.#docker.get();
   }
 
   /** The backend that images are pulled for: the automatic choice, or `copy` where nothing works. */
@@ -128,11 +124,7 @@ export class Assembly {
   }
 
   async backends(): Promise<Backends> {
-    this.#backends ??= this.#makeBackends().catch((error: unknown) => {
-      this.#backends = undefined;
-      throw error;
-    });
-    return this.#backends;
+    return this.#backends.get();
   }
 
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
@@ -200,17 +192,13 @@ export class Assembly {
 
   /** A live handle, and what died with other handles cleared away: only what no live lock holds. */
   async working(): Promise<Working> {
-    this.#working ??= this.#start().catch((error: unknown) => {
-      this.#working = undefined;
-      throw error;
-    });
-    return this.#working;
+    return this.#working.get();
   }
 
   async close(): Promise<void> {
     await this.#pool.close();
     // What could not start has been reported to who asked for it, and holds nothing.
-    const working = await this.#working?.catch(() => undefined);
+    const working = await this.#working.made?.catch(() => undefined);
     working?.handle.close();
     this.#database.close();
   }

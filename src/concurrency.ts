@@ -115,6 +115,32 @@ export class KeyedMutex<K> {
   }
 }
 
+/**
+ * What is made when it is first asked for, once. A failure reaches those who asked for it and is not kept: what was in
+ * the way may be gone when it is asked for again.
+ */
+export class Lazy<T> {
+  readonly #make: () => Promise<T>;
+  #made: Promise<T> | undefined;
+
+  constructor(make: () => Promise<T>) {
+    this.#make = make;
+  }
+
+  get(): Promise<T> {
+    this.#made ??= this.#make().catch((error: unknown) => {
+      this.#made = undefined;
+      throw error;
+    });
+    return this.#made;
+  }
+
+  /** What was made or is being made; undefined when nobody has asked. */
+  get made(): Promise<T> | undefined {
+    return this.#made;
+  }
+}
+
 interface Flight<T> {
   readonly controller: AbortController;
   readonly listeners: Set<OnEvent>;

@@ -14,7 +14,7 @@ import type { Finding } from './check.js';
 import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
 import { LarderError } from './errors.js';
 import type { OperationOptions } from './events.js';
-import type { ClaimRecord, ImageRecord } from './metadata/records.js';
+import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Digest } from './spec/digest.js';
@@ -131,7 +131,7 @@ export class Larder implements AsyncDisposable {
     return [...this.#assembly.metadata.list()].map((record) => ({
       ...record,
       bytes: record.layers.reduce((sum, layer) => sum + (sizes.get(layer.diffId) ?? 0), 0),
-      containers: claims.filter((claim) => usesImage(claim, record)).map((claim) => claim.container),
+      containers: claims.filter((claim) => claimNames(claim, record)).map((claim) => claim.container),
     }));
   }
 
@@ -224,10 +224,6 @@ export class Larder implements AsyncDisposable {
     const text = given ?? this.#assembly.config.platform;
     return formatPlatform(text === undefined ? hostPlatform() : parsePlatform(text));
   }
-}
-
-function usesImage(claim: ClaimRecord, record: ImageRecord): boolean {
-  return claim.images.some((image) => image.reference === record.reference && image.platform === record.platform);
 }
 
 /** Runs a removal and sums up its events, which still reach the caller's listener. */

@@ -19,7 +19,7 @@ import { type FileLock, lockFile } from './linux/file-lock.js';
 import { mountsUnder } from './linux/mountinfo.js';
 import type { StoreLock } from './linux/store-lock.js';
 import type { Claims } from './metadata/claims.js';
-import type { ClaimRecord, ImageRecord } from './metadata/records.js';
+import { blobsOf, type ClaimRecord, type ImageRecord } from './metadata/records.js';
 import { type ContainerId, parseContainerId } from './spec/container-id.js';
 import type { Image, ImageType } from './spec/image.js';
 import type { ImageInfo, PruneOptions, Store } from './store/store.js';
@@ -192,7 +192,7 @@ export class Provisioner {
       rootfs: this.#parts.layout.rootfs(container),
       images: [{ type: record.type, reference: record.reference, platform: record.platform }],
       layers,
-      blobs: [...new Set([record.digest, record.manifest, record.config])],
+      blobs: blobsOf(record),
       // Who shares nothing must not keep the image mounted for others.
       mergedKey: backend.release === undefined ? undefined : mergedKeyOf(layers),
       createdAtMs: Date.now(),

@@ -15,7 +15,7 @@ import { systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { fsyncDirectory } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
-import { chainIdOf, type DiffId, hexOf } from '../spec/digest.js';
+import { chainIdsOf, type DiffId, hexOf } from '../spec/digest.js';
 import type { LayerAccess, LayerFiles } from './layer-access.js';
 import type { Step } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
@@ -121,9 +121,9 @@ export class ChainDirectories {
 }
 
 function chainsOf(directory: string, layers: readonly LayerFiles[]): readonly Chain[] {
-  return layers.map((_, i) => {
-    const diffIds = layers.slice(0, i + 1).map(({ diffId }) => diffId);
-    const key = hexOf(chainIdOf(diffIds));
-    return { depth: i + 1, key, path: join(directory, key), diffIds };
+  const stack = layers.map(({ diffId }) => diffId);
+  return chainIdsOf(stack).map((chainId, i) => {
+    const key = hexOf(chainId);
+    return { depth: i + 1, key, path: join(directory, key), diffIds: stack.slice(0, i + 1) };
   });
 }

@@ -30,6 +30,11 @@ export interface ImageRecord {
   readonly lastUsedAtMs: number;
 }
 
+/** The documents of an image: the image index that led to it, if any, its manifest and its config. */
+export function blobsOf({ digest, manifest, config }: ImageRecord): Digest[] {
+  return [...new Set([digest, manifest, config])];
+}
+
 /** What is known of a layer that was adopted into `layers/`. */
 export interface LayerRecord {
   readonly diffId: DiffId;
@@ -69,6 +74,13 @@ export interface ClaimRecord {
   /** The key of the shared EROFS mount that it uses, if any. */
   readonly mergedKey: string | undefined;
   readonly createdAtMs: number;
+}
+
+/** Whether the claim's container has this image. */
+export function claimNames(claim: ClaimRecord, { type, reference, platform }: ImageRecord): boolean {
+  return claim.images.some(
+    (image) => image.type === type && image.reference === reference && image.platform === platform,
+  );
 }
 
 /** A pull's hold: gone when it is disposed, or when the store handle that took it is no longer alive. */

@@ -40,13 +40,13 @@ export function hexOf(digest: Digest | DiffId | ChainId): string {
   return digest.slice(7);
 }
 
-/** The ChainID of a stack of layers, base first. */
-export function chainIdOf(diffIds: readonly DiffId[]): ChainId {
-  const [first, ...rest] = diffIds;
-  if (first === undefined) throw new LarderError('LARDER_INTERNAL', 'chain ID: no layers');
-  let chain: string = first;
-  for (const next of rest) chain = digestOf(Buffer.from(`${chain} ${next}`));
-  return chain as ChainId;
+/** The ChainID of each layer of a stack, base first: of all layers up to it. */
+export function chainIdsOf(diffIds: readonly DiffId[]): ChainId[] {
+  let below: string | undefined;
+  return diffIds.map((diffId) => {
+    below = below === undefined ? diffId : digestOf(Buffer.from(`${below} ${diffId}`));
+    return below as ChainId;
+  });
 }
 
 function invalid(text: string, expected: string): LarderError {

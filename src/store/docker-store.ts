@@ -11,14 +11,14 @@ import { isLarderError, LarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import type { Lease } from '../metadata/leases.js';
-import type { ImageRecord } from '../metadata/records.js';
+import { blobsOf, type ImageRecord } from '../metadata/records.js';
 import { type Digest, hexOf } from '../spec/digest.js';
 import { dockerV1From } from '../spec/docker-v1.js';
 import type { DockerImage, Image } from '../spec/image.js';
 import { parseImageConfig } from '../spec/image-config.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../spec/platform.js';
 import { formatReference, parseReference, type Reference } from '../spec/reference.js';
-import { blobsOf, ImagePull, type ImagePullParts, namesOf, type Wanted } from './image-pull.js';
+import { ImagePull, type ImagePullParts, namesOf, type Wanted } from './image-pull.js';
 import type { Retention } from './retention.js';
 import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
 

@@ -13,7 +13,7 @@ import type { MergedImages } from '../layers/merged-images.js';
 import type { History } from '../metadata/history.js';
 import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import type { ImageLayer, ImageRecord } from '../metadata/records.js';
+import { blobsOf, type ImageLayer, type ImageRecord } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import { formatReference, type Reference } from '../spec/reference.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
@@ -101,11 +101,6 @@ export class ImagePull {
     await this.#parts.metadata.put(record);
     await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
   }
-}
-
-/** Manifest and config of an image, and the image index that led to it. */
-export function blobsOf(record: ImageRecord): Digest[] {
-  return [...new Set([record.digest, record.manifest, record.config])];
 }
 
 /** What a lease on an image names. */

@@ -1,4 +1,5 @@
 /** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
+import { Lazy } from '../concurrency.js';
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { ImageLayer } from '../metadata/records.js';
@@ -23,13 +24,15 @@ const MAX_NESTING = 3;
 const MAX_NESTED_INDEXES = 10;
 
 export class RegistryPuller implements Puller {
-  readonly #makeClient: (onEvent: OnEvent) => Promise<RegistryClient>;
   readonly #listeners = new Set<OnEvent>();
-  #made: Promise<RegistryClient> | undefined;
+  readonly #client: Lazy<RegistryClient>;
 
   /** The client is made when it is first needed: an image that is in the store needs none. */
   constructor(makeClient: (onEvent: OnEvent) => Promise<RegistryClient>) {
-    this.#makeClient = makeClient;
+    const tellAll: OnEvent = (event) => {
+      for (const listener of this.#listeners) listener(event);
+    };
+    this.#client = new Lazy(() => makeClient(tellAll));
   }
 
   listen(onEvent: OnEvent): Disposable {
@@ -44,7 +47,7 @@ export class RegistryPuller implements Puller {
     const wanted = parsePlatform(options.platform);
     const request = requestOptions(options);
     const { documents, manifest } = await this.#walk(reference, wanted, doing, request);
-    const client = await this.#client();
+    const client = await this.#client.get();
     const bytes = await client.fetchSmallBlob(reference, manifest.config, request);
     const image = parseImageConfig(bytes, doing);
     checkDiffIds(manifest, image, doing);
@@ -63,19 +66,8 @@ export class RegistryPuller implements Puller {
   }
 
   layerOrigin(reference: Reference, _layer: ImageLayer, options: PullOptions): LayerOrigin {
-    const broker = this.#client().then((client) => client.broker(reference, requestOptions(options)));
+    const broker = this.#client.get().then((client) => client.broker(reference, requestOptions(options)));
     return { kind: 'registry', ask: async (request) => (await broker).ask(request) };
-  }
-
-  #client(): Promise<RegistryClient> {
-    this.#made ??= this.#makeClient((event) => {
-      for (const listener of this.#listeners) listener(event);
-    }).catch((error: unknown) => {
-      // The file that was wrong may be right when it is needed again.
-      this.#made = undefined;
-      throw error;
-    });
-    return this.#made;
   }
 
   /** From what the reference names down to the manifest of the wanted platform. */
@@ -85,7 +77,7 @@ export class RegistryPuller implements Puller {
     doing: string,
     request: RequestOptions,
   ): Promise<{ documents: FetchedDocument[]; manifest: ImageManifest }> {
-    const client = await this.#client();
+    const client = await this.#client.get();
     const top = await client.resolve(reference, request);
     const search: Search = { client, reference, wanted, doing, request };
     const found = await descend(search, top, 0);

@@ -15,8 +15,8 @@ import type { StoreLock } from '../linux/store-lock.js';
 import type { Claims } from '../metadata/claims.js';
 import type { Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import type { ImageRecord, LeaseRecord } from '../metadata/records.js';
-import { chainIdOf, type DiffId, type Digest, hexOf, parseDiffId } from '../spec/digest.js';
+import { blobsOf, claimNames, type ImageRecord, type LeaseRecord } from '../metadata/records.js';
+import { chainIdsOf, type DiffId, type Digest, hexOf } from '../spec/digest.js';
 import { mergedKeyOf } from '../tree/merged-key.js';
 import type { PruneOptions } from './store.js';
 
@@ -130,9 +130,7 @@ export class Retention {
   #refuseUsed(record: ImageRecord, live: readonly LeaseRecord[]): void {
     const users = this.#parts.claims
       .list()
-      .filter((claim) =>
-        claim.images.some((image) => image.reference === record.reference && image.platform === record.platform),
-      )
+      .filter((claim) => claimNames(claim, record))
       .map((claim) => `container ${claim.container}`);
     const pulls = live.filter((lease) => lease.blobs.includes(record.config)).map(() => 'a running pull');
     const [user] = [...users, ...pulls];
@@ -181,9 +179,9 @@ export class Retention {
     ];
     return {
       layers: new Set([...stacks.flat(), ...leases.flatMap((lease) => lease.layers)]),
-      blobs: new Set([...records.flatMap(documentsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
+      blobs: new Set([...records.flatMap(blobsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
       mergedKeys: new Set(stacks.map(mergedKeyOf)),
-      chains: new Set(stacks.flatMap(chainKeysOf)),
+      chains: new Set(stacks.flatMap((stack) => chainIdsOf(stack).map(hexOf))),
     };
   }
 }
@@ -216,22 +214,9 @@ function nameOf({ type, reference, platform }: ImageRecord): string {
   return `${type} ${reference} ${platform}`;
 }
 
-/** The ChainIDs of a stack's every prefix. What lies below a layer counts as one layer whose DiffID is its ChainID. */
-function chainKeysOf(stack: readonly DiffId[]): string[] {
-  let below: DiffId | undefined;
-  return stack.map((diffId) => {
-    below = parseDiffId(chainIdOf(below === undefined ? [diffId] : [below, diffId]));
-    return hexOf(below);
-  });
-}
-
 /** Arguments of a call are on the stack, which takes some hundred thousand. */
 function* inBatches<T>(values: readonly T[]): Generator<readonly T[]> {
   for (let i = 0; i < values.length; i += MAX_BATCH) yield values.slice(i, i + MAX_BATCH);
-}
-
-function documentsOf(record: ImageRecord): Digest[] {
-  return [record.digest, record.manifest, record.config];
 }
 
 async function retireAll(
