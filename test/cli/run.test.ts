@@ -7,7 +7,7 @@ import { ImageSource } from '../../src/testing/image-source.js';
 import { char, dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { needs, needsRoot } from '../e2e/tools.js';
 import { whileRuns } from '../helpers/child.js';
-import { CommandHome } from '../helpers/command.js';
+import { BIN_PATH, CommandHome } from '../helpers/command.js';
 
 const RUNTIME = needs('crun') !== false && needs('runc') !== false ? 'needs crun or runc' : false;
 const skip = needsRoot() || RUNTIME;
@@ -38,6 +38,15 @@ describe('larder run', { skip }, () => {
     await home.ok('prune');
     assert.equal(await home.ok('check'), 'clean');
     home.dispose();
+  });
+
+  test('gives the program a terminal where it has one itself', async () => {
+    const program = '[ -t 0 ] && [ -t 1 ] && echo is-a-terminal; exit 4';
+    const line = `${process.execPath} ${BIN_PATH} --root ${home.root} run ${reference} -- /bin/sh -c '${program}'`;
+    const { status, stdout } = await home.startProgram('script', ['-qec', line, '/dev/null']).ended;
+    assert.match(stdout, /is-a-terminal/);
+    assert.equal(status, 4);
+    assert.equal(await home.ok('run', reference, '--', '/bin/sh', '-c', '[ -t 0 ] || echo is-none'), 'is-none');
   });
 
   test('devices of an image do not open, not even where its files are a copy', async () => {
