@@ -4,7 +4,6 @@
  * lists images opens the database and nothing else.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
 import type { BackendName } from './backends/backend.js';
@@ -12,7 +11,7 @@ import type { CheckOptions, CheckParts, Finding } from './check.js';
 import { Lazy } from './concurrency.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
-import { isLarderError, LarderError, systemError } from './errors.js';
+import { isLarderError, LarderError } from './errors.js';
 import type { OnEvent, OperationOptions } from './events.js';
 import { derivedFiles } from './layers/derived-listing.js';
 import type { LayerStore } from './layers/layer-store.js';
@@ -28,11 +27,13 @@ import { History } from './metadata/history.js';
 import { Layers } from './metadata/layers.js';
 import { Leases } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
+import { stackOf } from './metadata/records.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { RegistryClient } from './registry/registry-client.js';
 import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
+import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { DockerStore } from './store/docker-store.js';
 import type { Retention } from './store/retention.js';
@@ -62,6 +63,7 @@ export class Assembly {
   readonly layerRecords: Layers;
   readonly history: History;
   readonly content: ContentStore;
+  readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
   readonly #lock: StoreLock;
   readonly #pool: WorkerPool;
@@ -185,7 +187,7 @@ export class Assembly {
     };
     const openFs = async (): Promise<ImageFs> => {
       const { ImageFs } = await import('./tree/image-fs.js');
-      return new ImageFs(await merged.tree(diffIds), { openData });
+      return new ImageFs(await merged.tree(stackOf(held.record)), { openData });
     };
     return new PulledImage({ held, config, openFs });
   }
@@ -236,6 +238,7 @@ export class Assembly {
       layout,
       layers,
       pool,
+      readWhitelist: this.#readWhitelist,
       records: {
         get: (kind, key) => derived.get(kind, key),
         put: (record) => derived.put(record),
@@ -247,7 +250,6 @@ export class Assembly {
     await layers.recover(async (id) => isHandleAlive(layout, id));
     const gc = new Garbage(layout.gc);
     const retention = new Retention({
-      layout,
       lock: this.#lock,
       metadata: this.metadata,
       claims,
@@ -322,22 +324,20 @@ export class Assembly {
       derived,
       claims,
       pool: this.#pool,
+      readWhitelist: this.#readWhitelist,
       scratch,
       wanted: this.config.backend,
     });
   }
 
   async #makeClient(onEvent: OnEvent): Promise<RegistryClient> {
-    const [{ RegistryClient }, { loadDockerConfig, parseDockerConfig }] = await Promise.all([
+    const [{ RegistryClient }, { loadDockerConfig, readDockerConfig }] = await Promise.all([
       import('./registry/registry-client.js'),
       import('./registry/credentials.js'),
     ]);
     const { dockerConfig, insecureRegistries, registryCaFiles, stallTimeoutMs } = this.config;
     return new RegistryClient({
-      credentials:
-        dockerConfig === undefined
-          ? await loadDockerConfig()
-          : parseDockerConfig(await readConfig(dockerConfig), dockerConfig),
+      credentials: dockerConfig === undefined ? await loadDockerConfig() : await readDockerConfig(dockerConfig),
       insecureRegistries,
       caFiles: registryCaFiles,
       timeouts: { stallMs: stallTimeoutMs },
@@ -350,12 +350,4 @@ export class Assembly {
 export async function createStores(flags: RawFlags, _secretResolver?: SecretResolver): Promise<Map<ImageType, Store>> {
   const assembly = await Assembly.open(configOf(parseFlags(flags, 'Store.create')));
   return new Map(await assembly.stores());
-}
-
-async function readConfig(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw systemError(`read the Docker configuration ${path}`, error);
-  }
 }

@@ -7,86 +7,22 @@
  */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir } from 'node:os';
-import { join } from 'node:path';
-import { BACKEND_NAMES, type BackendName } from './backends/backend.js';
+import { join, resolve } from 'node:path';
+import type { BackendName } from './backends/backend.js';
+import type { AppcTrust, ImageGcConfig } from './config-documents.js';
+import { parseValue } from './config-kinds.js';
+import { COUNTERPARTS, SETTINGS, type SettingName, type ValueOf, variableName } from './config-settings.js';
+import { type DocumentSource, nearestName } from './config-values.js';
 import { errnoOf, LarderError, systemError } from './errors.js';
+import type { ImageType } from './spec/image.js';
 import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
 
-type Kind = 'text' | 'list' | 'count' | 'seconds' | 'backend';
-
-interface Setting {
-  readonly kind: Kind;
-  readonly help: string;
-  /** How the value is called in `--help`. */
-  readonly value: string;
-}
-
-export const SETTINGS = {
-  root: {
-    kind: 'text',
-    value: 'DIR',
-    help: "the store's place (default: /var/lib/larder, or the user's data directory when not root)",
-  },
-  image_provisioner_backend: {
-    kind: 'backend',
-    value: 'NAME',
-    help: `backend to use instead of the automatic choice: ${BACKEND_NAMES.join(', ')}`,
-  },
-  platform: {
-    kind: 'text',
-    value: 'OS/ARCH[/VARIANT]',
-    help: "platform to take from multi-platform images (default: this machine's)",
-  },
-  docker_config: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)',
-  },
-  insecure_registries: {
-    kind: 'list',
-    value: 'HOST[:PORT],…',
-    help: 'registries that may be spoken to in plain HTTP; loopback always may',
-  },
-  registry_ca_files: {
-    kind: 'list',
-    value: 'FILE,…',
-    help: "PEM files of certificate authorities trusted beside the system's",
-  },
-  fetcher_stall_timeout: {
-    kind: 'seconds',
-    value: 'SECONDS',
-    help: 'give a request up when no byte arrives for this long (default: 60)',
-  },
-  max_parallel_layers: {
-    kind: 'count',
-    value: 'N',
-    help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
-  },
-  max_layer_bytes: {
-    kind: 'count',
-    value: 'BYTES',
-    help: 'refuse a layer whose uncompressed tar is larger (default: 256 GiB)',
-  },
-  max_layer_entries: { kind: 'count', value: 'N', help: 'refuse a layer with more entries (default: 2000000)' },
-  owner: {
-    kind: 'text',
-    value: 'NAME',
-    help: 'whose containers this is: recover touches only its own (default: default)',
-  },
-} as const satisfies Record<string, Setting>;
-
-export type SettingName = keyof typeof SETTINGS;
-
-type ValueOf<K extends Kind> = K extends 'list'
-  ? readonly string[]
-  : K extends 'count' | 'seconds'
-    ? number
-    : K extends 'backend'
-      ? BackendName
-      : string;
+export type { AppcTrust, ImageGcConfig } from './config-documents.js';
+export { optionName, SETTINGS, type SettingName, variableName } from './config-settings.js';
+export { type DocumentSource, nearestName } from './config-values.js';
 
 /** Settings that were given, checked; those left out have their default. */
-export type Flags = { readonly [N in SettingName]?: ValueOf<(typeof SETTINGS)[N]['kind']> };
+export type Flags = { readonly [N in SettingName]?: ValueOf<N> };
 
 /** Settings as they come from a caller, a file, a variable or an option: not checked yet. */
 export type RawFlags = { readonly [N in SettingName]?: unknown };
@@ -94,12 +30,22 @@ export type RawFlags = { readonly [N in SettingName]?: unknown };
 /** Every setting with its value, defaults filled in. */
 export interface Config {
   readonly root: string;
+  readonly imageProviders: readonly ImageType[];
   readonly backend: BackendName | undefined;
   readonly platform: string | undefined;
-  readonly dockerConfig: string | undefined;
+  /** A URL of a registry, an absolute path or `hdfs://` of archives. */
+  readonly dockerRegistry: string | undefined;
+  readonly dockerConfig: DocumentSource | undefined;
+  readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
   readonly stallTimeoutMs: number;
+  readonly appcSimpleDiscoveryUriPrefix: string | undefined;
+  readonly appcTrust: AppcTrust;
+  readonly hadoopHome: string | undefined;
+  readonly imageGc: ImageGcConfig | undefined;
+  /** Module specifier or absolute path. */
+  readonly secretResolver: string | undefined;
   readonly maxParallelLayers: number;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
@@ -127,15 +73,24 @@ export function loadFlags(options: RawFlags, env: NodeJS.ProcessEnv = process.en
   };
 }
 
+/** Rejects with LARDER_FLAGS_INVALID where settings contradict each other. */
 export function configOf(flags: Flags): Config {
   return {
-    root: flags.root ?? defaultRoot(process.env),
+    root: rootOf(flags),
+    imageProviders: flags.image_providers ?? ['docker', 'appc'],
     backend: flags.image_provisioner_backend,
     platform: flags.platform,
+    dockerRegistry: flags.docker_registry,
     dockerConfig: flags.docker_config,
+    dockerIgnoreRuntime: flags.docker_ignore_runtime ?? false,
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
-    stallTimeoutMs: (flags.fetcher_stall_timeout ?? 60) * 1000,
+    stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
+    appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
+    appcTrust: flags.appc_trust ?? { required: false, keys: {} },
+    hadoopHome: flags.hadoop_home,
+    imageGc: flags.image_gc_config,
+    secretResolver: flags.secret_resolver,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
@@ -143,21 +98,22 @@ export function configOf(flags: Flags): Config {
   };
 }
 
-/** `max_parallel_layers` as an option: `--max-parallel-layers`. */
-export function optionName(name: SettingName): string {
-  return `--${name.replaceAll('_', '-')}`;
-}
-
-/** `max_parallel_layers` as a variable: `LARDER_MAX_PARALLEL_LAYERS`. */
-export function variableName(name: SettingName): string {
-  return `LARDER_${name.toUpperCase()}`;
-}
-
-/** The known name that is nearest to a misspelled one, when one is near. */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
-  const ranked = known.map((k) => ({ k, d: editDistance(name.toLowerCase(), k) })).sort((a, b) => a.d - b.d);
-  const best = ranked[0];
-  return best !== undefined && best.d <= Math.max(2, name.length / 3) ? best.k : undefined;
+/** Mesos has a store for each image type; here all of them are in one, whatever it is called. */
+function rootOf(flags: Flags): string {
+  const names = ['root', 'docker_store_dir', 'appc_store_dir'] as const;
+  const given = names.flatMap((name) => {
+    const path = flags[name];
+    return path === undefined ? [] : [{ name, path }];
+  });
+  const [first, ...others] = given;
+  if (first === undefined) return defaultRoot(process.env);
+  const other = others.find(({ path }) => resolve(path) !== resolve(first.path));
+  if (other === undefined) return first.path;
+  throw new LarderError(
+    'LARDER_FLAGS_INVALID',
+    `settings: ${first.name} is ${JSON.stringify(first.path)} but ${other.name} is ${JSON.stringify(other.path)}: both name the one store`,
+    { hint: 'give one of them, or all the same' },
+  );
 }
 
 function defaultRoot(env: NodeJS.ProcessEnv): string {
@@ -202,49 +158,12 @@ function envFlags(env: NodeJS.ProcessEnv): Flags {
   return parseFlags(given, 'the environment');
 }
 
-function parseValue(name: SettingName, value: unknown, where: string): unknown {
-  const bad = (expected: string): LarderError =>
-    new LarderError(
-      'LARDER_FLAGS_INVALID',
-      `setting ${name} (${where}): ${JSON.stringify(value)}: expected ${expected}`,
-    );
-  switch (SETTINGS[name].kind) {
-    case 'text':
-      if (typeof value !== 'string' || value === '') throw bad('a non-empty text');
-      return value;
-    case 'backend':
-      if (!BACKEND_NAMES.some((known) => known === value)) throw bad(`one of ${BACKEND_NAMES.join(', ')}`);
-      return value;
-    case 'list': {
-      const items = typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value;
-      if (!Array.isArray(items) || !items.every((item) => typeof item === 'string')) throw bad('a list of texts');
-      return items.filter((item) => item !== '');
-    }
-    case 'count':
-    case 'seconds': {
-      const n = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
-      if (typeof n !== 'number' || !Number.isSafeInteger(n) || n < 1) throw bad('a whole number above 0');
-      return n;
-    }
-  }
-}
-
 function unknownSetting(name: string, where: string): LarderError {
-  const near = nearestName(name, Object.keys(SETTINGS));
-  return new LarderError('LARDER_FLAGS_INVALID', `settings (${where}): ${JSON.stringify(name)}: no such setting`, {
-    hint: near === undefined ? `known settings: ${Object.keys(SETTINGS).join(', ')}` : `did you mean ${near}?`,
+  const known = Object.keys(SETTINGS);
+  const near = nearestName(name, known);
+  const counterpart = Object.hasOwn(COUNTERPARTS, name) ? COUNTERPARTS[name] : undefined;
+  const shown = JSON.stringify(name.slice(0, 80));
+  return new LarderError('LARDER_FLAGS_INVALID', `settings (${where}): ${shown}: no such setting`, {
+    hint: counterpart ?? (near === undefined ? `known settings: ${known.join(', ')}` : `did you mean ${near}?`),
   });
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -8,7 +8,7 @@ import { join, posix } from 'node:path';
 import { test } from 'node:test';
 import { CHECKOUT } from './checkout.js';
 
-/** A folder's name, or a file directly under src/ without its ending; `assemble` stands for `assemble-worker` too. */
+/** A folder's name, or a file directly under src/ without its ending; `assemble` stands for `assemble-worker` too, as `config` for its parts. */
 const FLOORS: Readonly<Record<string, number>> = {
   index: 8,
   cli: 8,
@@ -25,6 +25,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   content: 4,
   metadata: 4,
   config: 4,
+  secrets: 4,
   registry: 3,
   workers: 3,
   layout: 3,
@@ -45,7 +46,17 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   linux: ['*'],
   store: ['*'],
   tar: ['entry', 'reader', 'compression'],
-  tree: ['types', 'index-builder', 'layer-index', 'merge', 'merged-key', 'derived-format', 'image-fs', 'layer-diff'],
+  tree: [
+    'types',
+    'index-builder',
+    'layer-index',
+    'merge',
+    'merged-key',
+    'derived-format',
+    'image-fs',
+    'layer-diff',
+    'seen-as',
+  ],
   erofs: ['write-erofs', 'verify', 'constants'],
   workers: ['pool', 'serve', 'protocol'],
   registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials'],
@@ -164,7 +175,7 @@ function cycles(sources: Sources): string[] {
 
 function folderOf(file: string): string {
   const first = file.split('/', 1)[0] ?? '';
-  return /^assemble(-|$)/.test(first) ? 'assemble' : first;
+  return /^(?:assemble|config)(?=-|$)/.exec(first)?.[0] ?? first;
 }
 
 function importsOf(text: string): Import[] {

@@ -21,14 +21,14 @@ describe('settings', () => {
     assert.deepEqual(parseFlags(text, 'test'), {
       max_parallel_layers: 3,
       insecure_registries: ['a', 'b:1'],
-      fetcher_stall_timeout: 5,
+      fetcher_stall_timeout: 5000,
     });
   });
 
   const wrong: Record<string, readonly unknown[]> = {
     root: ['', 7, null, []],
     max_parallel_layers: [0, -1, 1.5, '1e3', 'x', ' 3', Number.NaN, '99999999999999999999', true],
-    fetcher_stall_timeout: ['5s', '-5'],
+    fetcher_stall_timeout: ['5 s', '-5', '5seconds', '0', 0, '1mins2secs', '', 'mins', '1e3'],
     insecure_registries: [7, [7], {}],
     image_provisioner_backend: ['zfs', 'EROFS', ''],
   };

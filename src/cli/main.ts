@@ -192,8 +192,12 @@ function addGlobals(command: Program, hidden: boolean): void {
     if (!command.options.some((known) => known.attributeName() === option.attributeName()))
       command.addOption(option.hideHelp(hidden));
   };
-  for (const [name, setting] of Object.entries(SETTINGS))
-    add(new Option(`${optionName(name as SettingName)} <${setting.value}>`, setting.help));
+  for (const [name, setting] of Object.entries(SETTINGS)) {
+    const option = optionName(name as SettingName);
+    // With a value of its own it would take the image's name for it.
+    if (setting.kind !== 'bool') add(new Option(`${option} <${setting.value}>`, setting.help));
+    else for (const flag of [option, option.replace('--', '--no-')]) add(new Option(flag, setting.help));
+  }
   add(new Option('--json', 'print results and errors as JSON'));
   add(new Option('--debug', 'say more, and show where errors come from'));
 }

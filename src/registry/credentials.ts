@@ -19,6 +19,11 @@ export interface Credentials {
   helperFor(host: string): string | undefined;
 }
 
+/** In place, or a file's path. */
+export type DockerConfigSource =
+  | { readonly kind: 'inline'; readonly text: string }
+  | { readonly kind: 'file'; readonly path: string };
+
 export const NO_CREDENTIALS: Credentials = { find: () => undefined, helperFor: () => undefined };
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -64,6 +69,16 @@ export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Pr
     throw systemError(`credentials: ${path}`, error);
   }
   return parseDockerConfig(text, path);
+}
+
+/** What the setting `docker_config` names. Rejects with LARDER_CONFIG_INVALID, LARDER_PERMISSION, LARDER_INTERNAL. */
+export async function readDockerConfig(source: DockerConfigSource): Promise<Credentials> {
+  if (source.kind === 'inline') return parseDockerConfig(source.text, 'docker_config');
+  try {
+    return parseDockerConfig(await readFile(source.path, 'utf8'), source.path);
+  } catch (error) {
+    throw systemError(`credentials: ${source.path}`, error);
+  }
 }
 
 const text = v.nullish(v.string(), '');

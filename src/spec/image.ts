@@ -6,6 +6,7 @@ export type Secret =
   | { readonly type: 'reference'; readonly reference: { readonly name: string; readonly key?: string } };
 
 export interface SecretResolver {
+  /** The value. Rejects with LARDER_POLICY_DENIED or LARDER_REQUEST_INVALID; no message ever has the value in it. */
   resolve(secret: Secret): Promise<string>;
 }
 
@@ -18,7 +19,7 @@ export interface DockerImage {
   /** `os/arch[/variant]`; default: this machine's. */
   readonly platform?: string;
   /** A Docker `config.json` for this image alone. */
-  readonly secret?: Secret;
+  readonly config?: Secret;
 }
 
 export interface AppcImage {

@@ -1,0 +1,162 @@
+/**
+ * ▸ The table of settings: name, kind, help. Those that Mesos has keep Mesos's name. Everything that lists settings
+ * (options, variables, files, help) goes through it.
+ */
+import { BACKEND_NAMES, type BackendName } from './backends/backend.js';
+import type { AppcTrust, ImageGcConfig } from './config-documents.js';
+import type { DocumentSource } from './config-values.js';
+import type { ImageType } from './spec/image.js';
+
+/** What a setting of each kind is, once it is checked. */
+interface Values {
+  text: string;
+  list: readonly string[];
+  count: number;
+  /** Milliseconds. */
+  duration: number;
+  bool: boolean;
+  backend: BackendName;
+  providers: readonly ImageType[];
+  /** Where archives or registries begin: a URL or an absolute path. */
+  prefix: string;
+  /** Docker's config.json; read when a registry is first asked. */
+  credentials: DocumentSource;
+  gc: ImageGcConfig;
+  trust: AppcTrust;
+}
+
+export type Kind = keyof Values;
+
+interface Setting {
+  readonly kind: Kind;
+  readonly help: string;
+  /** How the value is called in `--help`. */
+  readonly value: string;
+}
+
+export const SETTINGS = {
+  root: {
+    kind: 'text',
+    value: 'DIR',
+    help: "the store's place (default: /var/lib/larder, or the user's data directory when not root)",
+  },
+  docker_store_dir: { kind: 'text', value: 'DIR', help: "Mesos's name for root: all image types share one store" },
+  appc_store_dir: { kind: 'text', value: 'DIR', help: "Mesos's name for root: all image types share one store" },
+  image_providers: {
+    kind: 'providers',
+    value: 'TYPE,…',
+    help: 'image types to serve: docker, appc (default: both)',
+  },
+  image_provisioner_backend: {
+    kind: 'backend',
+    value: 'NAME',
+    help: `backend to use instead of the automatic choice: ${BACKEND_NAMES.join(', ')}`,
+  },
+  platform: {
+    kind: 'text',
+    value: 'OS/ARCH[/VARIANT]',
+    help: "platform to take from multi-platform images (default: this machine's)",
+  },
+  docker_registry: {
+    kind: 'prefix',
+    value: 'URL|DIR',
+    help: 'where images without a registry in their name come from: a registry, a directory or hdfs:// of archives',
+  },
+  docker_config: {
+    kind: 'credentials',
+    value: 'FILE|JSON',
+    help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)',
+  },
+  docker_ignore_runtime: {
+    kind: 'bool',
+    value: 'BOOL',
+    help: 'leave out how Docker images ask to be run',
+  },
+  insecure_registries: {
+    kind: 'list',
+    value: 'HOST[:PORT],…',
+    help: 'registries that may be spoken to in plain HTTP; loopback always may',
+  },
+  registry_ca_files: {
+    kind: 'list',
+    value: 'FILE,…',
+    help: "PEM files of certificate authorities trusted beside the system's",
+  },
+  fetcher_stall_timeout: {
+    kind: 'duration',
+    value: 'DURATION',
+    help: 'give a request up when no byte arrives for this long, as 60 or 1mins (default: 1mins)',
+  },
+  appc_simple_discovery_uri_prefix: {
+    kind: 'prefix',
+    value: 'PREFIX',
+    help: 'what NAME-VERSION-OS-ARCH.aci is put behind: http://, https://, file://, hdfs:// or an absolute path',
+  },
+  appc_trust: {
+    kind: 'trust',
+    value: 'FILE|JSON',
+    help: 'which ACIs must be signed and by whom: {"required": BOOL, "keys": {"NAME PREFIX": ["/KEY/FILE"]}}',
+  },
+  hadoop_home: {
+    kind: 'text',
+    value: 'DIR',
+    help: 'where bin/hadoop is, for hdfs:// (default: $HADOOP_HOME, then $PATH)',
+  },
+  image_gc_config: {
+    kind: 'gc',
+    value: 'FILE|JSON',
+    help: 'when the daemon removes images by itself: {"image_disk_headroom": 0.1, "excluded_images": […], …}',
+  },
+  secret_resolver: {
+    kind: 'text',
+    value: 'MODULE',
+    help: 'module that resolves secrets, by name or absolute path (default: values, file:, env: and exec: references)',
+  },
+  max_parallel_layers: {
+    kind: 'count',
+    value: 'N',
+    help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
+  },
+  max_layer_bytes: {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'refuse a layer whose uncompressed tar is larger (default: 256 GiB)',
+  },
+  max_layer_entries: { kind: 'count', value: 'N', help: 'refuse a layer with more entries (default: 2000000)' },
+  owner: {
+    kind: 'text',
+    value: 'NAME',
+    help: 'whose containers this is: recover touches only its own (default: default)',
+  },
+} as const satisfies Record<string, Setting>;
+
+/** Flags of Mesos's agent that mean something else here, and what to use. Others are refused like any unknown name. */
+export const COUNTERPARTS: Readonly<Record<string, string>> = {
+  work_dir: 'root is the place of the store and of its containers',
+  runtime_dir: 'root is the place of the store and of its containers',
+  docker_stall_timeout: 'fetcher_stall_timeout is for all that is fetched',
+  curl_stall_timeout: 'fetcher_stall_timeout is for all that is fetched',
+  hadoop_client: 'hadoop_home says where bin/hadoop is',
+  gc_disk_headroom: 'image_gc_config has image_disk_headroom',
+  disk_watch_interval: 'image_gc_config has image_disk_watch_interval',
+  gc_delay: 'image_gc_config has minimum_age',
+  switch_user: '`larder run --user` chooses the user of one container',
+  launcher: 'larder makes root filesystems and launches nothing: leave it out',
+  isolation: 'larder makes root filesystems and isolates nothing: leave it out',
+  containerizers: 'larder is no containerizer: leave it out',
+  sandbox_directory: 'larder mounts no sandbox: leave it out',
+};
+
+export type SettingName = keyof typeof SETTINGS;
+
+export type ValueOf<N extends SettingName> = Values[(typeof SETTINGS)[N]['kind']];
+
+/** `max_parallel_layers` as an option: `--max-parallel-layers`. */
+export function optionName(name: SettingName): string {
+  return `--${name.replaceAll('_', '-')}`;
+}
+
+/** `max_parallel_layers` as a variable: `LARDER_MAX_PARALLEL_LAYERS`. */
+export function variableName(name: SettingName): string {
+  return `LARDER_${name.toUpperCase()}`;
+}
