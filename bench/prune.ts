@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { Assembly } from '../src/assemble.js';
 import { configOf, parseFlags } from '../src/config.js';
 import { DERIVED_FORMAT } from '../src/layout.js';
-import type { ImageRecord, LayerRecord } from '../src/metadata/records.js';
+import { type ImageRecord, type LayerRecord, stackOf } from '../src/metadata/records.js';
 import { type DiffId, type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
 import { mergedKeyOf } from '../src/tree/merged-key.js';
 import { wipe } from './machine.js';
@@ -99,7 +99,7 @@ async function fill({ layout, metadata, layerRecords, derived }: Assembly, image
     for (const diffId of diffIds) {
       for (const path of [layout.layer(diffId), layout.derivedLayer(diffId)]) mkdirSync(path, { recursive: true });
     }
-    const key = mergedKeyOf(diffIds);
+    const key = mergedKeyOf(stackOf(record));
     for (const path of [layout.merged(key), layout.blob(record.manifest), layout.blob(record.config)]) {
       mkdirSync(dirname(path), { recursive: true });
       writeFileSync(path, '');

@@ -1,5 +1,5 @@
 /** The composition of backends: what they need of the store, and which of them works here. */
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { BACKEND_NAMES, type Backend, type BackendName } from './backends/backend.js';
 import { BindBackend } from './backends/bind.js';
 import { ChainDirectories } from './backends/chain-directories.js';
@@ -14,10 +14,11 @@ import { Lazy } from './concurrency.js';
 import { LarderError } from './errors.js';
 import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
-import type { Layout } from './layout.js';
+import { type Layout, parseLayerPath } from './layout.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
-import { type DiffId, parseDiffId } from './spec/digest.js';
+import type { DiffId } from './spec/digest.js';
+import { type ReadWhitelist, rootfsViewData } from './spec/stack.js';
 import { mergedKeyOf } from './tree/merged-key.js';
 import type { WorkerPool } from './workers/pool.js';
 
@@ -30,6 +31,7 @@ export interface BackendParts {
   readonly derived: Derived;
   readonly claims: Claims;
   readonly pool: WorkerPool;
+  readonly readWhitelist: ReadWhitelist;
   /** Where backends are tried out: this store handle's own, so that nobody clears it away meanwhile. */
   readonly scratch: string;
   /** The backend that the configuration asks for. */
@@ -98,21 +100,18 @@ export class Backends {
   }
 }
 
-function layerAccess({ layers, merged, derived, claims }: BackendParts): LayerAccess {
-  const diffIdsOf = (paths: readonly string[]): DiffId[] => paths.map(diffIdOf);
+function layerAccess({ layers, merged, derived, claims, readWhitelist }: BackendParts): LayerAccess {
   return {
-    layerFiles: (path) => layers.files(diffIdOf(path)),
-    mergedKeyOf: (paths) => mergedKeyOf(diffIdsOf(paths)),
-    mergedImage: (paths, options) => merged.ensure(diffIdsOf(paths), options),
+    layerFiles: async (path) => {
+      const { diffId, view } = parseLayerPath(path);
+      return { ...(await layers.files(diffId)), view, rootfs: await rootfsViewData(view, readWhitelist) };
+    },
+    mergedKeyOf: (paths) => mergedKeyOf(paths.map(parseLayerPath)),
+    mergedImage: (paths, options) => merged.ensure(paths.map(parseLayerPath), options),
     recordChain: async ({ key, layers: diffIds, size }) => {
       if (size === undefined && derived.get('chain', key) !== undefined) return;
       await derived.put({ kind: 'chain', key, sha256: '', size: size ?? 0, layers: diffIds });
     },
     usersOf: (key) => claims.holdersOf(key).length,
   };
-}
-
-/** A layer path's last component is the DiffID's hex: the one place where a path is read back. */
-function diffIdOf(layerPath: string): DiffId {
-  return parseDiffId(`sha256:${basename(layerPath)}`);
 }

@@ -169,7 +169,7 @@ async function* checkImages(parts: CheckParts, options: CheckOptions): AsyncGene
 async function* checkImage(parts: CheckParts, record: ImageRecord, subject: string): AsyncGenerator<Finding> {
   const diffIds = record.layers.map((layer) => layer.diffId);
   yield* missingLayers(parts, subject, diffIds, 'I3');
-  yield* missingBlobs(parts, subject, [record.manifest, record.config], 'I3');
+  yield* missingBlobs(parts, subject, [record.manifest, record.config, ...(record.extraBlobs ?? [])], 'I3');
   if (new Set(diffIds).size < diffIds.length) yield fault('I7', subject, 'a layer is listed twice');
 }
 
@@ -190,7 +190,8 @@ async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGene
 }
 
 async function* checkClaim(parts: CheckParts, claim: ClaimRecord, subject: string): AsyncGenerator<Finding> {
-  yield* missingLayers(parts, subject, claim.layers, 'I5');
+  const layers = claim.images.flatMap((image) => image.layers);
+  yield* missingLayers(parts, subject, [...new Set(layers.map(({ diffId }) => diffId))], 'I5');
   yield* missingBlobs(parts, subject, claim.blobs, 'I5');
   if ((await statOf(parts.layout.container(claim.container))) === undefined) {
     yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');

@@ -19,9 +19,10 @@
  *       mounts/<merged key>          where an image's one EROFS mount is attached; <merged key>.lock
  *       containers/<id>/             rootfs and what its backend needs; <id>.lock
  */
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { ContainerId } from './spec/container-id.js';
-import { algorithmOf, type ChainId, type DiffId, type Digest, hexOf } from './spec/digest.js';
+import { algorithmOf, type ChainId, type DiffId, type Digest, hexOf, parseDiffId } from './spec/digest.js';
+import { parseLayerView, type StackLayer, stackLayer } from './spec/stack.js';
 import { DERIVED_FORMAT } from './tree/derived-format.js';
 
 /** Version of what cannot be rebuilt: metadata/, blobs/, layers/. */
@@ -62,9 +63,16 @@ export class Layout {
   get layers(): string {
     return join(this.root, 'layers', 'sha256');
   }
-  /** The *layer path*: what `ImageInfo.layers` lists and backends receive. */
+  /** Where a layer's tar lies. */
   layer(diffId: DiffId): string {
     return join(this.layers, hexOf(diffId));
+  }
+  /**
+   * The *layer path*: what `ImageInfo.layers` lists and backends receive: the layer's directory, and below it the view
+   * when there is one (`…/<DiffID>/rootfs`), as a name only: nothing lies there.
+   */
+  layerPath({ diffId, view }: StackLayer): string {
+    return view === undefined ? this.layer(diffId) : join(this.layer(diffId), view);
   }
   layerTar(diffId: DiffId): string {
     return join(this.layer(diffId), 'layer.tar');
@@ -114,4 +122,11 @@ export class Layout {
   rootfs(id: ContainerId): string {
     return join(this.containers, id, 'rootfs');
   }
+}
+
+/** Reads a layer path back: the one place where that is done. Rejects with LARDER_DIGEST_INVALID. */
+export function parseLayerPath(path: string): StackLayer {
+  const last = basename(path);
+  if (!last.startsWith('rootfs')) return { diffId: parseDiffId(`sha256:${last}`) };
+  return stackLayer(parseDiffId(`sha256:${basename(dirname(path))}`), parseLayerView(last));
 }

@@ -19,7 +19,7 @@ import { type FileLock, lockFile } from './linux/file-lock.js';
 import { mountsUnder } from './linux/mountinfo.js';
 import type { StoreLock } from './linux/store-lock.js';
 import type { Claims } from './metadata/claims.js';
-import { blobsOf, type ClaimRecord, type ImageRecord } from './metadata/records.js';
+import { blobsOf, type ClaimedImage, type ClaimRecord, type ImageRecord, stackOf } from './metadata/records.js';
 import { type ContainerId, parseContainerId } from './spec/container-id.js';
 import type { Image, ImageType } from './spec/image.js';
 import type { ImageInfo, PruneOptions, Store } from './store/store.js';
@@ -89,17 +89,18 @@ export class Provisioner {
     const backend = await this.#parts.chooseBackend(request.backend);
     await using held = await this.#storeOf(image.type).acquire(image, backend.name, request);
     const claim = this.#claimOf(container, backend, held.record);
+    const rootfs = this.#parts.layout.rootfs(container);
     {
       using _shared = await this.#parts.lock.shared(signalOf(request));
       await this.#parts.claims.insert(claim);
     }
     const { layers } = held.info;
     const made = await this.#make(claim, backend, layers, request);
-    request.onEvent?.({ type: 'mounted', container, rootfs: claim.rootfs, backend: backend.name });
+    request.onEvent?.({ type: 'mounted', container, rootfs, backend: backend.name });
     return {
       ...held.info,
       container,
-      rootfs: claim.rootfs,
+      rootfs,
       backend: backend.name,
       ephemeralVolumes: made.ephemeral,
       warnings: made.warnings,
@@ -159,8 +160,11 @@ export class Provisioner {
     {
       using _exclusive = await this.#parts.lock.exclusive(signalOf(request));
       const claims = this.#parts.claims.list();
-      const active = new Set(claims.flatMap((claim) => claim.layers.map((diffId) => this.#parts.layout.layer(diffId))));
-      const used = claims.flatMap((claim) => claim.images.map(imageOfClaim));
+      const images = claims.flatMap((claim) => claim.images);
+      const active = new Set(
+        images.flatMap(({ layers }) => layers.map((layer) => this.#parts.layout.layerPath(layer))),
+      );
+      const used = images.map(imageOfClaim);
       for (const [type, store] of this.#parts.stores) {
         const excluded = [...excludedImages, ...used].filter((image) => image.type === type);
         await store.prune(excluded, active, request);
@@ -184,17 +188,22 @@ export class Provisioner {
   }
 
   #claimOf(container: ContainerId, backend: Backend, record: ImageRecord): ClaimRecord {
-    const layers = record.layers.map((layer) => layer.diffId);
+    const { type, reference, platform } = record;
+    const layers = stackOf(record);
+    const image: ClaimedImage = {
+      name: '',
+      ...{ type, reference, platform },
+      backend: backend.name,
+      rootfs: this.#parts.layout.rootfs(container),
+      layers,
+      // Who shares nothing must not keep the image mounted for others.
+      mergedKey: backend.release === undefined ? undefined : mergedKeyOf(layers),
+    };
     return {
       container,
       owner: this.#parts.owner,
-      backend: backend.name,
-      rootfs: this.#parts.layout.rootfs(container),
-      images: [{ type: record.type, reference: record.reference, platform: record.platform }],
-      layers,
+      images: [image],
       blobs: blobsOf(record),
-      // Who shares nothing must not keep the image mounted for others.
-      mergedKey: backend.release === undefined ? undefined : mergedKeyOf(layers),
       createdAtMs: Date.now(),
     };
   }
@@ -210,7 +219,7 @@ export class Provisioner {
       await mkdir(directory, { mode: 0o700 });
       const { nodev = true, nosuid = false, noexec = false, signal, onEvent } = request;
       const flags = { nodev, nosuid, noexec };
-      return await backend.provision(layers, claim.rootfs, directory, {
+      return await backend.provision(layers, this.#parts.layout.rootfs(claim.container), directory, {
         ...flags,
         ...(signal === undefined ? {} : { signal }),
         ...(onEvent === undefined ? {} : { onEvent }),
@@ -226,12 +235,13 @@ export class Provisioner {
     const { layout, claims } = this.#parts;
     const directory = layout.container(container);
     // Without a claim (lost metadata) the plainest backend's undo fits all: unmount what is mounted, remove the files.
-    const backend = this.#parts.backendOf(claim?.backend ?? 'copy');
+    const [image] = claim?.images ?? [];
+    const backend = this.#parts.backendOf(image?.backend ?? 'copy');
     await backend.destroy(layout.rootfs(container), directory);
     await this.#removeDirectory(container, directory);
     if (claim === undefined) return;
     await claims.remove(container);
-    await backend.release?.(claim.layers.map((diffId) => layout.layer(diffId)));
+    await backend.release?.((image?.layers ?? []).map((layer) => layout.layerPath(layer)));
   }
 
   async #removeDirectory(container: ContainerId, directory: string): Promise<void> {
@@ -272,7 +282,7 @@ export class Provisioner {
   }
 }
 
-function imageOfClaim(image: ClaimRecord['images'][number]): Image {
+function imageOfClaim(image: ClaimedImage): Image {
   return image.type === 'docker'
     ? { type: 'docker', name: image.reference, platform: image.platform }
     : { type: 'appc', name: image.reference };

@@ -15,7 +15,8 @@ import { systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { fsyncDirectory } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
-import { chainIdsOf, type DiffId, hexOf } from '../spec/digest.js';
+import { type DiffId, hexOf } from '../spec/digest.js';
+import { chainIdsOf, stackLayer } from '../spec/stack.js';
 import type { LayerAccess, LayerFiles } from './layer-access.js';
 import type { Step } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
@@ -121,9 +122,10 @@ export class ChainDirectories {
 }
 
 function chainsOf(directory: string, layers: readonly LayerFiles[]): readonly Chain[] {
-  const stack = layers.map(({ diffId }) => diffId);
+  const stack = layers.map(({ diffId, view }) => stackLayer(diffId, view));
+  const diffIds = layers.map(({ diffId }) => diffId);
   return chainIdsOf(stack).map((chainId, i) => {
     const key = hexOf(chainId);
-    return { depth: i + 1, key, path: join(directory, key), diffIds: stack.slice(0, i + 1) };
+    return { depth: i + 1, key, path: join(directory, key), diffIds: diffIds.slice(0, i + 1) };
   });
 }

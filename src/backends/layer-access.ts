@@ -4,10 +4,14 @@
  */
 import type { OperationOptions } from '../events.js';
 import type { DiffId } from '../spec/digest.js';
+import type { LayerView, RootfsView } from '../spec/stack.js';
 
 /** Where one layer's bytes are, with what its record says of them. */
 export interface LayerFiles {
   readonly diffId: DiffId;
+  readonly view: LayerView | undefined;
+  /** What the view needs; undefined: the entries are read as OCI does. */
+  readonly rootfs: RootfsView | undefined;
   readonly tar: string;
   /** Bytes, as recorded when the layer was adopted; what is found on disk is compared with it before each use. */
   readonly tarSize: number;
@@ -33,7 +37,7 @@ export interface MergedImage {
 
 /** A layer as an overlay directory, as it is recorded. */
 export interface ChainRecord {
-  /** The ChainID's hex: the directory's name. */
+  /** The hex of the ChainID (`chainIdsOf`): the directory's name. */
   readonly key: string;
   /** All layers that it was computed from, base first; the last is the one whose directory it is. */
   readonly layers: readonly DiffId[];

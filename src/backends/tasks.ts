@@ -12,6 +12,7 @@ import { removeTree } from '../linux/remove-tree.js';
 import { overlayDiff } from '../tree/layer-diff.js';
 import { decodeLayerIndex } from '../tree/layer-index.js';
 import { mergeLayers } from '../tree/merge.js';
+import { seenAs } from '../tree/seen-as.js';
 import type { LayerIndex, MergedTree } from '../tree/types.js';
 import { closeAll, corrupt, openChecked } from './checked-file.js';
 import type { LayerFiles } from './layer-access.js';
@@ -133,7 +134,7 @@ function readIndex(files: LayerFiles): LayerIndex {
   if (index.tarSize !== files.tarSize || index.extraSize !== files.extraSize) {
     throw corrupt(files.index, `is for a tar of ${index.tarSize} bytes and an extra file of ${index.extraSize}`);
   }
-  return index;
+  return seenAs(index, files.rootfs);
 }
 
 async function withLayerData<T>(

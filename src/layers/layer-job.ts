@@ -1,5 +1,6 @@
 /** What goes to a worker thread for one layer and what comes back: plain data only. */
 import type { DiffId, Digest } from '../spec/digest.js';
+import type { RootfsView } from '../spec/stack.js';
 import type { LayerLimits } from '../tar/entry.js';
 import type { DataSource } from '../tree/types.js';
 
@@ -11,13 +12,18 @@ export type LayerSource =
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };
 
 export interface LayerJob {
-  /** What the bytes must hash to. Only a file source may leave it out, and then `expectedDiffId` must be given. */
+  /** What the bytes must hash to. Only a file source may leave it out, and then `expectedDiffId` or `tarSha512` must be given. */
   readonly digest?: Digest;
   /** Bytes as transferred, exactly. */
   readonly size: number;
   /** Says the compression, and the bytes must agree. Only where nothing says it (archives) it is left out, and the bytes alone decide. */
   readonly mediaType?: string;
   readonly expectedDiffId?: DiffId;
+  /**
+   * Asks for the SHA-512 of the tar: the image id of an Appc image. Where the job names neither digest nor DiffID,
+   * nothing but the size is verified here: the caller compares the id before it adopts the layer.
+   */
+  readonly tarSha512?: true;
   readonly source: LayerSource;
   /** Of a registry source: the file to which the bytes are appended as they come, and which an earlier run may have begun. */
   readonly ingestData?: string;
@@ -40,6 +46,8 @@ export interface LayerResult {
   readonly size: number;
   readonly diffId: DiffId;
   readonly tarSize: number;
+  /** Hex, of the whole uncompressed tar; only where the job asked for it. */
+  readonly tarSha512?: string;
   readonly entries: number;
   /** The job's `outDir`. */
   readonly outDir: string;
@@ -97,6 +105,8 @@ export interface MergeJob {
 
 export interface MergeInput {
   readonly diffId: DiffId;
+  /** Undefined: its entries are read as OCI does. */
+  readonly rootfs: RootfsView | undefined;
   readonly index: DerivedFile;
   readonly extra: DerivedFile | undefined;
 }

@@ -4,6 +4,7 @@ import { writeErofs } from '../erofs/write-erofs.js';
 import { LarderError, throwIfAborted } from '../errors.js';
 import { decodeLayerIndex } from '../tree/layer-index.js';
 import { mergeLayers } from '../tree/merge.js';
+import { seenAs } from '../tree/seen-as.js';
 import type { LayerIndex, MergedTree } from '../tree/types.js';
 import type { TaskContext } from '../workers/protocol.js';
 import { matchesRecord, readDerived } from './derived-file.js';
@@ -38,13 +39,13 @@ export function refuseTooMuch(layers: readonly MergeInput[]): void {
   );
 }
 
-async function readIndex({ diffId, index, extra }: MergeInput): Promise<LayerIndex> {
+async function readIndex({ diffId, rootfs, index, extra }: MergeInput): Promise<LayerIndex> {
   const bytes = await readDerived(index.path, index.size, index.sha256);
   if (bytes === undefined) throw changed(diffId, 'its index');
   if (extra !== undefined && !(await matchesRecord(extra.path, extra.size, extra.sha256))) {
     throw changed(diffId, 'its extra file');
   }
-  return decodeLayerIndex(bytes);
+  return seenAs(decodeLayerIndex(bytes), rootfs);
 }
 
 async function writeImage(job: MergeJob, path: string, tree: MergedTree, signal: AbortSignal): Promise<MergeResult> {

@@ -14,14 +14,16 @@ import type { Layout } from '../layout.js';
 import { ensureDirectory, fsyncDirectory } from '../linux/durable.js';
 import type { DerivedRecord, LayerRecord } from '../metadata/records.js';
 import type { DiffId } from '../spec/digest.js';
+import { type ReadWhitelist, rootfsViewData, type StackLayer } from '../spec/stack.js';
 import { mergeLayers } from '../tree/merge.js';
 import { mergedKeyOf } from '../tree/merged-key.js';
-import type { DataSource, MergedTree } from '../tree/types.js';
+import { seenAs } from '../tree/seen-as.js';
+import type { DataSource, LayerIndex, MergedTree } from '../tree/types.js';
 import type { WorkerPool } from '../workers/pool.js';
 import { matchesRecord } from './derived-file.js';
 import { type DeviceSlot, readDeviceTable } from './device-table.js';
 import { Garbage } from './garbage.js';
-import type { MergeJob, MergeResult } from './layer-job.js';
+import type { MergeInput, MergeJob, MergeResult } from './layer-job.js';
 import type { LayerStore } from './layer-store.js';
 
 /** The metadata's part: durable when the promise resolves. */
@@ -37,6 +39,7 @@ export interface MergedImagesOptions {
   readonly layers: LayerStore;
   readonly records: DerivedRecords;
   readonly pool: WorkerPool;
+  readonly readWhitelist: ReadWhitelist;
   readonly onEvent?: OnEvent;
   /** Called before each numbered step of a durable protocol, so that tests can stop there. */
   readonly onStep?: (step: string) => void;
@@ -83,21 +86,24 @@ export class MergedImages {
    * verified in this call, and its data files are there. The caller holds the layers by a lease or claim.
    * Rejects with LARDER_LAYER_CORRUPT, LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_NO_SPACE.
    */
-  async ensure(diffIds: readonly DiffId[], options: EnsureOptions = {}): Promise<MergedImage> {
-    const key = mergedKeyOf(diffIds);
-    const found = options.rebuild === true ? undefined : await this.#find(key, diffIds);
+  async ensure(stack: readonly StackLayer[], options: EnsureOptions = {}): Promise<MergedImage> {
+    const key = mergedKeyOf(stack);
+    const found = options.rebuild === true ? undefined : await this.#find(key, stack);
     if (found !== undefined) return found;
-    return this.#making.run(key, (shared) => this.#make(key, diffIds, shared), options);
+    return this.#making.run(key, (shared) => this.#make(key, stack, shared), options);
   }
 
   /** The merged tree of these layers, base first, in this thread's memory. */
-  async tree(diffIds: readonly DiffId[]): Promise<MergedTree> {
-    return mergeLayers(await Promise.all(diffIds.map((diffId) => this.#options.layers.index(diffId))));
+  async tree(stack: readonly StackLayer[]): Promise<MergedTree> {
+    const { layers, readWhitelist } = this.#options;
+    const read = async ({ diffId, view }: StackLayer): Promise<LayerIndex> =>
+      seenAs(await layers.index(diffId), await rootfsViewData(view, readWhitelist));
+    return mergeLayers(await Promise.all(stack.map(read)));
   }
 
   /** Rejects as {@link ensure} does when these layers make no tree together; writes nothing. */
-  async validate(diffIds: readonly DiffId[], options: OperationOptions = {}): Promise<void> {
-    await this.#merge(mergedKeyOf(diffIds), diffIds, undefined, options);
+  async validate(stack: readonly StackLayer[], options: OperationOptions = {}): Promise<void> {
+    await this.#merge(mergedKeyOf(stack), stack, undefined, options);
   }
 
   /** Forgets images and moves them to `gc/`; under the exclusive store lock (I8). False when there was nothing of any. */
@@ -109,12 +115,12 @@ export class MergedImages {
     return this.#garbage.takeAll(keys.map((key) => this.#layout.merged(key)));
   }
 
-  async #find(key: string, diffIds: readonly DiffId[]): Promise<MergedImage | undefined> {
+  async #find(key: string, stack: readonly StackLayer[]): Promise<MergedImage | undefined> {
     const record = await this.#options.records.get('merged', key);
     if (record === undefined) return undefined;
     const path = this.#layout.merged(key);
     if (!(await matchesRecord(path, record.size, record.sha256))) return undefined;
-    const layers = await this.#recordsOf(diffIds);
+    const layers = await this.#recordsOf(stack);
     const slots = await this.#slotsOf(path, layers);
     if (slots === undefined) return undefined;
     await this.#ensureExtras(slots, layers);
@@ -125,34 +131,33 @@ export class MergedImages {
    * Crash argument. The image is durable in staging before it has its name, and its name is durable before its record
    * is. Between them it is a file that nobody trusts, and the next call writes the same bytes again.
    */
-  async #make(key: string, diffIds: readonly DiffId[], options: OperationOptions): Promise<MergedImage> {
+  async #make(key: string, stack: readonly StackLayer[], options: OperationOptions): Promise<MergedImage> {
     const startedMs = performance.now();
     await using staging = await this.#options.layers.stage();
     this.#step('merge: 1 write');
     const staged = join(staging.path, 'merged.erofs');
-    const { sha256, size, entries, devices } = await this.#merge(key, diffIds, staged, options);
+    const { sha256, size, entries, devices } = await this.#merge(key, stack, staged, options);
     this.#step('merge: 2 rename');
     const path = this.#layout.merged(key);
     await install(staged, path, join(this.#layout.derived, 'merged'));
     this.#step('merge: 3 record');
     // The point of no return.
-    await this.#options.records.put({ kind: 'merged', key, sha256, size, layers: diffIds });
+    await this.#options.records.put({ kind: 'merged', key, sha256, size, layers: stack.map(({ diffId }) => diffId) });
     this.#step('merge: 4 done');
     const ms = performance.now() - startedMs;
-    const event = { type: 'merge', layers: diffIds.length, entries, ms } as const;
+    const event = { type: 'merge', layers: stack.length, entries, ms } as const;
     options.onEvent?.(event);
     this.#options.onEvent?.(event);
-    return { key, path, sha256, size, devices: this.#devicesOf(devices, await this.#recordsOf(diffIds)) };
+    return { key, path, sha256, size, devices: this.#devicesOf(devices, await this.#recordsOf(stack)) };
   }
 
   async #merge(
     mergedKey: string,
-    diffIds: readonly DiffId[],
+    stack: readonly StackLayer[],
     outPath: string | undefined,
     options: OperationOptions,
   ): Promise<MergeResult> {
-    const records = await Promise.all(diffIds.map((diffId) => this.#options.layers.ensureDerived(diffId)));
-    const job: MergeJob = { layers: records.map((record) => this.#inputOf(record)), mergedKey, outPath };
+    const job: MergeJob = { layers: await Promise.all(stack.map((layer) => this.#inputOf(layer))), mergedKey, outPath };
     return this.#options.pool.run<MergeResult>(
       'merge',
       job,
@@ -160,14 +165,22 @@ export class MergedImages {
     );
   }
 
-  #inputOf({ diffId, indexSha256, indexSize, extraSha256, extraSize }: LayerRecord): MergeJob['layers'][number] {
+  async #inputOf({ diffId, view }: StackLayer): Promise<MergeInput> {
+    const { layers, readWhitelist } = this.#options;
+    const { indexSha256, indexSize, extraSha256, extraSize } = await layers.ensureDerived(diffId);
+    const rootfs = await rootfsViewData(view, readWhitelist);
     const index = { path: this.#layout.layerIndex(diffId), sha256: indexSha256, size: indexSize };
-    if (extraSha256 === undefined) return { diffId, index, extra: undefined };
-    return { diffId, index, extra: { path: this.#layout.layerExtra(diffId), sha256: extraSha256, size: extraSize } };
+    if (extraSha256 === undefined) return { diffId, rootfs, index, extra: undefined };
+    return {
+      diffId,
+      rootfs,
+      index,
+      extra: { path: this.#layout.layerExtra(diffId), sha256: extraSha256, size: extraSize },
+    };
   }
 
-  async #recordsOf(diffIds: readonly DiffId[]): Promise<LayerRecord[]> {
-    return Promise.all(diffIds.map((diffId) => this.#options.layers.mustHave(diffId)));
+  async #recordsOf(stack: readonly StackLayer[]): Promise<LayerRecord[]> {
+    return Promise.all(stack.map(({ diffId }) => this.#options.layers.mustHave(diffId)));
   }
 
   async #slotsOf(path: string, layers: readonly LayerRecord[]): Promise<readonly DeviceSlot[] | undefined> {

@@ -5,8 +5,9 @@
 import { LarderError } from '../errors.js';
 import type { ContainerId } from '../spec/container-id.js';
 import type { DiffId } from '../spec/digest.js';
+import { stackLayer } from '../spec/stack.js';
 import type { Database, Writer } from './database.js';
-import type { ClaimRecord } from './records.js';
+import type { ClaimedImage, ClaimRecord } from './records.js';
 import { column, insertList, type RowReader } from './rows.js';
 
 export class Claims {
@@ -51,12 +52,15 @@ export class Claims {
 
   /** The containers that use this shared mount. */
   holdersOf(mergedKey: string): ContainerId[] {
-    return this.#containers('SELECT container FROM claims WHERE merged_key = ? ORDER BY container', mergedKey);
+    return this.#containers(
+      'SELECT DISTINCT container FROM claim_images WHERE merged_key = ? ORDER BY container',
+      mergedKey,
+    );
   }
 
-  /** The containers whose root filesystem has this layer. */
+  /** The containers of whose root filesystems one has this layer. */
   holdersOfLayer(diffId: DiffId): ContainerId[] {
-    return this.#containers('SELECT container FROM claim_layers WHERE diff_id = ? ORDER BY container', diffId);
+    return this.#containers('SELECT DISTINCT container FROM claim_layers WHERE diff_id = ? ORDER BY container', diffId);
   }
 
   #containers(sql: string, value: string): ContainerId[] {
@@ -69,44 +73,56 @@ export class Claims {
 
   #claimOf(row: RowReader): ClaimRecord {
     const container = row.container('container');
-    const listOf = <T>(table: string, read: (item: RowReader) => T): T[] =>
-      column(this.#database, read, `SELECT * FROM ${table} WHERE container = ? ORDER BY position`, container);
+    const blobs = 'SELECT digest FROM claim_blobs WHERE container = ? ORDER BY position';
     return {
       container,
       owner: row.text('owner'),
-      backend: row.text('backend'),
-      rootfs: row.text('rootfs'),
-      images: listOf('claim_images', (item) => ({
-        type: item.imageType('type'),
-        reference: item.text('reference'),
-        platform: item.text('platform'),
-      })),
-      layers: listOf('claim_layers', (item) => item.diffId('diff_id')),
-      blobs: listOf('claim_blobs', (item) => item.digest('digest')),
-      mergedKey: row.optionalText('merged_key'),
+      images: this.#imagesOf(container),
+      blobs: column(this.#database, (item) => item.digest('digest'), blobs, container),
       createdAtMs: row.count('created'),
     };
   }
+
+  #imagesOf(container: ContainerId): ClaimedImage[] {
+    const layers = column(
+      this.#database,
+      (row) => ({ image: row.count('image'), layer: stackLayer(row.diffId('diff_id'), row.view('view')) }),
+      'SELECT * FROM claim_layers WHERE container = ? ORDER BY image, position',
+      container,
+    );
+    return column(
+      this.#database,
+      (row) => ({
+        name: row.text('name'),
+        type: row.imageType('type'),
+        reference: row.text('reference'),
+        platform: row.text('platform'),
+        backend: row.text('backend'),
+        rootfs: row.text('rootfs'),
+        layers: layers.filter(({ image }) => image === row.count('position')).map(({ layer }) => layer),
+        mergedKey: row.optionalText('merged_key'),
+      }),
+      'SELECT * FROM claim_images WHERE container = ? ORDER BY position',
+      container,
+    );
+  }
 }
 
-function insertClaim(writer: Writer, claim: ClaimRecord): void {
-  const { container } = claim;
-  writer.run(
-    'INSERT INTO claims (container, owner, backend, rootfs, merged_key, created) VALUES (?, ?, ?, ?, ?, ?)',
-    container,
-    claim.owner,
-    claim.backend,
-    claim.rootfs,
-    claim.mergedKey ?? null,
-    claim.createdAtMs,
-  );
-  const { images, layers, blobs } = claim;
-  insertList(writer, 'INSERT INTO claim_images VALUES (?, ?, ?, ?, ?)', [container], images, (image) => [
+function insertClaim(writer: Writer, { container, owner, images, blobs, createdAtMs }: ClaimRecord): void {
+  writer.run('INSERT INTO claims (container, owner, created) VALUES (?, ?, ?)', container, owner, createdAtMs);
+  insertList(writer, 'INSERT INTO claim_images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', [container], images, (image) => [
+    image.name,
     image.type,
     image.reference,
     image.platform,
+    image.backend,
+    image.rootfs,
+    image.mergedKey ?? null,
   ]);
-  insertList(writer, 'INSERT INTO claim_layers VALUES (?, ?, ?)', [container], layers, (diffId) => [diffId]);
+  for (const [position, { layers }] of images.entries()) {
+    const sql = 'INSERT INTO claim_layers VALUES (?, ?, ?, ?, ?)';
+    insertList(writer, sql, [container, position], layers, ({ diffId, view }) => [diffId, view ?? null]);
+  }
   insertList(writer, 'INSERT INTO claim_blobs VALUES (?, ?, ?)', [container], blobs, (digest) => [digest]);
 }
 

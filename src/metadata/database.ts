@@ -16,7 +16,7 @@ import { KeyedMutex } from '../concurrency.js';
 import { LarderError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
-import { SCHEMA, SCHEMA_VERSION } from './schema.js';
+import { MIGRATIONS, SCHEMA, SCHEMA_VERSION } from './schema.js';
 import { openSqlite, type Row, type SqliteDatabase, type SqliteStatement, type SqlValue } from './sqlite.js';
 import { isIoError, metadataCorrupt, sqliteError } from './sqlite-error.js';
 
@@ -65,6 +65,7 @@ export class Database {
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
     if (options.readOnly === true) requireFile(path);
     else if (!existsSync(path)) await createDatabase(path, options.signal);
+    else await upgradeDatabase(path, options.signal);
     return openExisting(path, options.readOnly ?? false);
   }
 
@@ -225,6 +226,42 @@ async function buildDatabase(path: string): Promise<void> {
   }
   const handle = await open(path, 'r');
   await closing(handle, () => handle.sync());
+}
+
+/** Step by step to the version that this larder knows; quiet when it is that one, or none of ours. */
+async function upgradeDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
+  if (migrationOf(path) === undefined) return;
+  const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
+  const sqlite = openSqlite(path, false);
+  try {
+    sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA synchronous = FULL`);
+    for (let step = migrationOf(path); step !== undefined; step = migrationOf(path)) {
+      sqlite.exec(`BEGIN IMMEDIATE; ${step.sql}; PRAGMA user_version = ${step.to}; COMMIT`);
+    }
+  } catch (error) {
+    throw sqliteError('upgrade metadata', path, error);
+  } finally {
+    sqlite.close();
+    lock.release();
+  }
+}
+
+/** What is to be done next to a database of an older version. */
+function migrationOf(path: string): { readonly sql: string; readonly to: number } | undefined {
+  // Empty and foreign files are refused where they are opened for use.
+  if (statSync(path).size === 0) return undefined;
+  let sqlite: SqliteDatabase | undefined;
+  try {
+    sqlite = openSqlite(path, true);
+    sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    const version = Number(pragma(sqlite, 'user_version'));
+    const sql = pragma(sqlite, 'application_id') === APPLICATION_ID ? MIGRATIONS[version] : undefined;
+    return sql === undefined ? undefined : { sql, to: version + 1 };
+  } catch (error) {
+    throw sqliteError('open metadata', path, error);
+  } finally {
+    sqlite?.close();
+  }
 }
 
 function openExisting(path: string, readOnly: boolean): Database {

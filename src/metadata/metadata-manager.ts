@@ -8,7 +8,7 @@
 import { LarderError } from '../errors.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
-import type { Database, Row, Writer } from './database.js';
+import type { Database, Row, SqlValue, Writer } from './database.js';
 import type { ImageLayer, ImageRecord } from './records.js';
 import { column, insertList, RowReader } from './rows.js';
 
@@ -56,15 +56,15 @@ interface StoredRecord {
 const TOUCH_GRANULARITY_MS = 60_000;
 
 const SELECT = `
-  SELECT i.id, i.type, i.reference, i.platform, i.digest, i.manifest, i.config, i.created, i.last_used,
-         l.diff_id, l.digest AS layer_digest, l.size, l.media_type
+  SELECT i.id, i.type, i.reference, i.platform, i.digest, i.manifest, i.config, i.created, i.last_used, i.pinned,
+         l.diff_id, l.digest AS layer_digest, l.size, l.media_type, l.view
   FROM images i LEFT JOIN image_layers l ON l.image = i.id
   WHERE i.type = ?`;
 const INSERT_IMAGE = `
-  INSERT INTO images (type, reference, platform, digest, manifest, config, created, last_used)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+  INSERT INTO images (type, reference, platform, digest, manifest, config, created, last_used, pinned)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_LAYER = `
-  INSERT INTO image_layers (image, position, diff_id, digest, size, media_type) VALUES (?, ?, ?, ?, ?, ?)`;
+  INSERT INTO image_layers (image, position, diff_id, digest, size, media_type, view) VALUES (?, ?, ?, ?, ?, ?, ?)`;
 
 export class MetadataManager {
   readonly #database: Database;
@@ -89,7 +89,7 @@ export class MetadataManager {
     // 2. What the disk lacks.
     const missing = await missingOf(records, presence);
     const broken = records
-      .map(({ id, record }) => ({ id, record, lacks: needsOf(record).filter((name) => missing.has(name)) }))
+      .map(({ id, record }) => ({ id, record, lacks: missingFrom(record, missing) }))
       .filter(({ lacks }) => lacks.length > 0);
     if (broken.length === 0) return [];
     // 3. By id, so that only what was looked at goes.
@@ -110,6 +110,7 @@ export class MetadataManager {
       this.#delete(writer, record.reference, record.platform);
       const id = this.#insert(writer, record);
       insertList(writer, INSERT_LAYER, [id], record.layers, layerColumns);
+      insertList(writer, 'INSERT INTO image_blobs VALUES (?, ?, ?)', [id], record.extraBlobs ?? [], (blob) => [blob]);
     });
     return record;
   }
@@ -194,6 +195,7 @@ export class MetadataManager {
       record.config,
       record.createdAtMs,
       record.lastUsedAtMs,
+      record.pinned === true ? 1 : 0,
     );
   }
 
@@ -210,8 +212,15 @@ export class MetadataManager {
       for (let row = rows[i]; row?.['id'] === id; row = rows[++i]) {
         if (row?.['diff_id'] !== null) layers.push(layerOf(new RowReader(this.#database, row ?? {})));
       }
-      yield { id, record: recordOf(first, layers) };
+      yield { id, record: recordOf(first, layers, this.#extraBlobs(id)) };
     }
+  }
+
+  #extraBlobs(image: number): Digest[] {
+    // Docker images have none, and there may be many of them.
+    if (this.#type === 'docker') return [];
+    const sql = 'SELECT digest FROM image_blobs WHERE image = ? ORDER BY position';
+    return column(this.#database, (row) => row.digest('digest'), sql, image);
   }
 
   #names(): { readonly id: number; readonly reference: string; readonly platform: string }[] {
@@ -233,7 +242,10 @@ export class MetadataManager {
   }
 
   #blobs(): Digest[] {
-    const selects = ['digest', 'manifest', 'config'].map((name) => `SELECT ${name} AS blob FROM images WHERE type = ?`);
+    const selects = [
+      ...['digest', 'manifest', 'config'].map((name) => `SELECT ${name} AS blob FROM images WHERE type = ?`),
+      'SELECT b.digest AS blob FROM image_blobs b JOIN images i ON i.id = b.image WHERE i.type = ?',
+    ];
     const types = selects.map(() => this.#type);
     return column(this.#database, (row) => row.digest('blob'), selects.join(' UNION '), ...types);
   }
@@ -243,30 +255,41 @@ export class MetadataManager {
 async function missingOf(records: readonly StoredRecord[], presence: Presence): Promise<Set<string>> {
   const missing = new Set<string>();
   const diffIds = new Set(records.flatMap(({ record }) => record.layers.map((layer) => layer.diffId)));
-  const digests = new Set(records.flatMap(({ record }) => [record.manifest, record.config]));
+  const digests = new Set(records.flatMap(({ record }) => needsOf(record).blobs));
   for (const diffId of diffIds) if (!(await presence.layerExists(diffId))) missing.add(diffId);
   for (const digest of digests) if (!(await presence.blobExists(digest))) missing.add(digest);
   return missing;
 }
 
-function needsOf(record: ImageRecord): readonly string[] {
-  return [...record.layers.map((layer) => layer.diffId), record.manifest, record.config];
+function missingFrom(record: ImageRecord, missing: ReadonlySet<string>): readonly string[] {
+  const { layers, blobs } = needsOf(record);
+  return [...layers, ...blobs].filter((name) => missing.has(name));
 }
 
-function layerColumns(layer: ImageLayer): readonly (string | number)[] {
-  return [layer.diffId, layer.digest, layer.size, layer.mediaType];
+/** The image index that led to it may be gone: nothing is read from it. */
+function needsOf({ layers, manifest, config, extraBlobs = [] }: ImageRecord): {
+  readonly layers: readonly DiffId[];
+  readonly blobs: readonly Digest[];
+} {
+  return { layers: layers.map((layer) => layer.diffId), blobs: [manifest, config, ...extraBlobs] };
+}
+
+function layerColumns(layer: ImageLayer): readonly SqlValue[] {
+  return [layer.diffId, layer.digest, layer.size, layer.mediaType, layer.view ?? null];
 }
 
 function layerOf(row: RowReader): ImageLayer {
+  const view = row.view('view');
   return {
     diffId: row.diffId('diff_id'),
     digest: row.digest('layer_digest'),
     size: row.count('size'),
     mediaType: row.text('media_type'),
+    ...(view === undefined ? {} : { view }),
   };
 }
 
-function recordOf(row: RowReader, layers: readonly ImageLayer[]): ImageRecord {
+function recordOf(row: RowReader, layers: readonly ImageLayer[], extraBlobs: readonly Digest[]): ImageRecord {
   return {
     type: row.imageType('type'),
     reference: row.text('reference'),
@@ -277,5 +300,7 @@ function recordOf(row: RowReader, layers: readonly ImageLayer[]): ImageRecord {
     layers,
     createdAtMs: row.count('created'),
     lastUsedAtMs: row.count('last_used'),
+    ...(extraBlobs.length === 0 ? {} : { extraBlobs }),
+    ...(row.count('pinned') === 0 ? {} : { pinned: true }),
   };
 }

@@ -2,37 +2,47 @@
 import type { ContainerId } from '../spec/container-id.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
+import { type LayerView, type StackLayer, stackLayer } from '../spec/stack.js';
 
 export interface ImageLayer {
   readonly diffId: DiffId;
-  /** As transferred. */
+  /** As transferred; of an Appc image its image id, the SHA-512 of its tar. */
   readonly digest: Digest;
   /** Bytes as transferred. */
   readonly size: number;
   readonly mediaType: string;
+  readonly view?: LayerView;
 }
 
 /** One image under one reference and platform. Key: (type, reference, platform). */
 export interface ImageRecord {
   readonly type: ImageType;
-  /** Canonical: `docker.io/library/alpine:latest`, `…@sha256:…`. */
+  /** Canonical: `docker.io/library/alpine:latest`, `…@sha256:…`, `appc:example.com/app:1.0`. */
   readonly reference: string;
   /** `linux/amd64`, `linux/arm/v7`. */
   readonly platform: string;
-  /** What the reference resolved to: an image index or a manifest. */
+  /** What the reference resolved to: an image index or a manifest; of an Appc image its manifest again. */
   readonly digest: Digest;
   readonly manifest: Digest;
-  /** The config's digest is the image ID. */
+  /** The config's digest is the image ID. Of an Appc image: the document that lists the images it is made of. */
   readonly config: Digest;
+  /** Documents that it needs beside these three. */
+  readonly extraBlobs?: readonly Digest[];
   /** Dependencies first (base layer first), no duplicates (I7). */
   readonly layers: readonly ImageLayer[];
   readonly createdAtMs: number;
   readonly lastUsedAtMs: number;
+  /** Only `unpin` and `remove` let it go. */
+  readonly pinned?: boolean;
 }
 
-/** The documents of an image: the image index that led to it, if any, its manifest and its config. */
-export function blobsOf({ digest, manifest, config }: ImageRecord): Digest[] {
-  return [...new Set([digest, manifest, config])];
+/** The documents of an image: the image index that led to it, if any, its manifest, its config and what else it needs. */
+export function blobsOf({ digest, manifest, config, extraBlobs = [] }: ImageRecord): Digest[] {
+  return [...new Set([digest, manifest, config, ...extraBlobs])];
+}
+
+export function stackOf({ layers }: Pick<ImageRecord, 'layers'>): StackLayer[] {
+  return layers.map(({ diffId, view }) => stackLayer(diffId, view));
 }
 
 /** What is known of a layer that was adopted into `layers/`. */
@@ -60,19 +70,29 @@ export interface DerivedRecord {
   readonly layers: readonly DiffId[];
 }
 
-/** A container's durable hold on what its root filesystem is made of (I4, I5). */
+/** One root filesystem of a container: its own, or that of an image volume. */
+export interface ClaimedImage {
+  /** '' for the container's own root filesystem, else the volume's name. */
+  readonly name: string;
+  readonly type: ImageType;
+  readonly reference: string;
+  readonly platform: string;
+  readonly backend: string;
+  readonly rootfs: string;
+  readonly layers: readonly StackLayer[];
+  /** The key of the shared EROFS mount that it uses, if any. */
+  readonly mergedKey: string | undefined;
+}
+
+/** A container's durable hold on what its root filesystems are made of (I4, I5). */
 export interface ClaimRecord {
   readonly container: ContainerId;
   /** Whose `recover` may destroy it. */
   readonly owner: string;
-  readonly backend: string;
-  readonly rootfs: string;
-  readonly images: readonly { readonly type: ImageType; readonly reference: string; readonly platform: string }[];
-  readonly layers: readonly DiffId[];
-  /** Manifest and config of each image. */
+  /** The container's own root filesystem first, if it has one. */
+  readonly images: readonly ClaimedImage[];
+  /** The documents of all images. */
   readonly blobs: readonly Digest[];
-  /** The key of the shared EROFS mount that it uses, if any. */
-  readonly mergedKey: string | undefined;
   readonly createdAtMs: number;
 }
 

@@ -3,7 +3,8 @@ import { isLarderError } from '../errors.js';
 import { type ContainerId, parseContainerId } from '../spec/container-id.js';
 import { type DiffId, type Digest, parseDiffId, parseDigest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
-import type { Database, Row, Writer } from './database.js';
+import { type LayerView, parseLayerView } from '../spec/stack.js';
+import type { Database, Row, SqlValue, Writer } from './database.js';
 import { metadataCorrupt } from './sqlite-error.js';
 
 /** Reads the columns of one row; rejects with LARDER_METADATA_CORRUPT where a column is not what the schema says. */
@@ -41,6 +42,10 @@ export class RowReader {
     return this.#parsed(column, parseDiffId);
   }
 
+  view(column: string): LayerView | undefined {
+    return this.#row[column] === null ? undefined : this.#parsed(column, parseLayerView);
+  }
+
   container(column: string): ContainerId {
     return this.#parsed(column, parseContainerId);
   }
@@ -73,7 +78,7 @@ export function insertList<T>(
   sql: string,
   owner: readonly (string | number)[],
   values: readonly T[],
-  columns: (value: T) => readonly (string | number)[],
+  columns: (value: T) => readonly SqlValue[],
 ): void {
   for (const [position, value] of values.entries()) writer.run(sql, ...owner, position, ...columns(value));
 }

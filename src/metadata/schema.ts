@@ -1,7 +1,7 @@
 /** The tables, drawn once. Times are milliseconds since the epoch; digests and DiffIDs are `algorithm:hex`. */
 
 /** Raise it with every change, and teach `database.ts` the way from the version before. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 export const SCHEMA = `
   -- One image under one reference and platform. Its row is the commit of a pull (I3).
@@ -15,6 +15,7 @@ export const SCHEMA = `
     config     TEXT NOT NULL,
     created    INTEGER NOT NULL,
     last_used  INTEGER NOT NULL,
+    pinned     INTEGER NOT NULL DEFAULT 0,        -- 1: only unpin and remove let it go
     UNIQUE (type, reference, platform)
   ) STRICT;
 
@@ -25,10 +26,19 @@ export const SCHEMA = `
     digest     TEXT NOT NULL,                     -- as transferred
     size       INTEGER NOT NULL,                  -- as transferred
     media_type TEXT NOT NULL,
+    view       TEXT,                              -- how its entries are read; NULL: as OCI does
     PRIMARY KEY (image, position),
     UNIQUE (image, diff_id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX image_layers_by_diff_id ON image_layers (diff_id);
+
+  -- Documents that an image needs beside digest, manifest and config.
+  CREATE TABLE image_blobs (
+    image    INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    digest   TEXT NOT NULL,
+    PRIMARY KEY (image, position)
+  ) STRICT, WITHOUT ROWID;
 
   -- Layers that were adopted, whether or not an image names them.
   CREATE TABLE layers (
@@ -63,29 +73,33 @@ export const SCHEMA = `
 
   -- A container's hold; durable before its mount (I4).
   CREATE TABLE claims (
-    container  TEXT PRIMARY KEY,
-    owner      TEXT NOT NULL,
+    container TEXT PRIMARY KEY,
+    owner     TEXT NOT NULL,
+    created   INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- Each root filesystem of a container: its own, whose name is empty, and its image volumes'.
+  CREATE TABLE claim_images (
+    container  TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE,
+    position   INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    type       TEXT NOT NULL,
+    reference  TEXT NOT NULL,
+    platform   TEXT NOT NULL,
     backend    TEXT NOT NULL,
     rootfs     TEXT NOT NULL,
     merged_key TEXT,                              -- the shared mount that it uses
-    created    INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX claims_by_merged_key ON claims (merged_key);
-
-  CREATE TABLE claim_images (
-    container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE,
-    position  INTEGER NOT NULL,
-    type      TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    platform  TEXT NOT NULL,
     PRIMARY KEY (container, position)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX claim_images_by_merged_key ON claim_images (merged_key);
 
   CREATE TABLE claim_layers (
     container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE,
+    image     INTEGER NOT NULL,                   -- the position in claim_images
     position  INTEGER NOT NULL,
     diff_id   TEXT NOT NULL,
-    PRIMARY KEY (container, position)
+    view      TEXT,
+    PRIMARY KEY (container, image, position)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX claim_layers_by_diff_id ON claim_layers (diff_id);
 
@@ -124,3 +138,52 @@ export const SCHEMA = `
   ) STRICT;
   CREATE INDEX history_by_reference ON history (reference, id);
 `;
+
+/** From each version to the next; run in one transaction. */
+export const MIGRATIONS: Readonly<Record<number, string>> = {
+  1: `
+    ALTER TABLE images ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE image_layers ADD COLUMN view TEXT;
+    CREATE TABLE image_blobs (
+      image    INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+      position INTEGER NOT NULL,
+      digest   TEXT NOT NULL,
+      PRIMARY KEY (image, position)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TEMP TABLE old_claims AS SELECT * FROM claims;
+    CREATE TEMP TABLE old_claim_images AS SELECT * FROM claim_images;
+    CREATE TEMP TABLE old_claim_layers AS SELECT * FROM claim_layers;
+    CREATE TEMP TABLE old_claim_blobs AS SELECT * FROM claim_blobs;
+    DROP TABLE claim_images;
+    DROP TABLE claim_layers;
+    DROP TABLE claim_blobs;
+    DROP TABLE claims;
+    CREATE TABLE claims (container TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE claim_images (
+      container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE, position INTEGER NOT NULL,
+      name TEXT NOT NULL, type TEXT NOT NULL, reference TEXT NOT NULL, platform TEXT NOT NULL, backend TEXT NOT NULL,
+      rootfs TEXT NOT NULL, merged_key TEXT, PRIMARY KEY (container, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX claim_images_by_merged_key ON claim_images (merged_key);
+    CREATE TABLE claim_layers (
+      container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE, image INTEGER NOT NULL,
+      position INTEGER NOT NULL, diff_id TEXT NOT NULL, view TEXT, PRIMARY KEY (container, image, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX claim_layers_by_diff_id ON claim_layers (diff_id);
+    CREATE TABLE claim_blobs (
+      container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE, position INTEGER NOT NULL,
+      digest TEXT NOT NULL, PRIMARY KEY (container, position)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO claims SELECT container, owner, created FROM old_claims;
+    INSERT INTO claim_images
+      SELECT i.container, i.position, '', i.type, i.reference, i.platform, c.backend, c.rootfs, c.merged_key
+      FROM old_claim_images i JOIN old_claims c USING (container) WHERE i.position = 0;
+    INSERT INTO claim_layers SELECT container, 0, position, diff_id, NULL FROM old_claim_layers;
+    INSERT INTO claim_blobs SELECT * FROM old_claim_blobs;
+    DROP TABLE old_claims;
+    DROP TABLE old_claim_images;
+    DROP TABLE old_claim_layers;
+    DROP TABLE old_claim_blobs;
+  `,
+};

@@ -40,15 +40,6 @@ export function hexOf(digest: Digest | DiffId | ChainId): string {
   return digest.slice(7);
 }
 
-/** The ChainID of each layer of a stack, base first: of all layers up to it. */
-export function chainIdsOf(diffIds: readonly DiffId[]): ChainId[] {
-  let below: string | undefined;
-  return diffIds.map((diffId) => {
-    below = below === undefined ? diffId : digestOf(Buffer.from(`${below} ${diffId}`));
-    return below as ChainId;
-  });
-}
-
 function invalid(text: string, expected: string): LarderError {
   const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   return new LarderError('LARDER_DIGEST_INVALID', `digest: ${JSON.stringify(shown)}: expected ${expected}`);

@@ -26,15 +26,9 @@ const PORT = /^[1-9][0-9]{0,4}$/;
 const PATH_PART = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
-/** Sources that users know from skopeo and that larder does not read yet. */
-const OTHER_TRANSPORTS = [
-  'docker-archive',
-  'docker-daemon',
-  'containers-storage',
-  'oci-archive',
-  'oci',
-  'dir',
-] as const;
+/** Of the sources that users know from skopeo, those that larder reads elsewhere (`image-name.ts`). */
+const ARCHIVES: readonly string[] = ['docker-archive', 'oci-archive', 'oci'];
+const OTHER_TRANSPORTS = [...ARCHIVES, 'docker-daemon', 'containers-storage', 'dir'];
 
 /**
  * `[docker://][domain/]path[:tag][@digest]` by the distribution grammar: `alpine` is
@@ -93,14 +87,13 @@ function refuseOtherTransports(text: string): void {
   const transport = OTHER_TRANSPORTS.find((name) => text.startsWith(`${name}:`));
   // `oci:1.0` and `dir:latest` are names of images, too; skopeo's reading wins only where a path follows.
   if (transport === undefined || TAG.test(text.slice(transport.length + 1))) return;
-  throw new LarderError(
-    'LARDER_IMAGE_TYPE_UNSUPPORTED',
-    `reference: ${shown(text)}: the transport ${transport}: is not supported yet`,
-    {
-      hint: 'push the image to a registry and use docker://registry/name:tag',
-      details: { transport },
-    },
-  );
+  const [why, hint] = ARCHIVES.includes(transport)
+    ? [`a ${transport} is not an image in a registry`, 'write [registry/]name[:tag][@digest]']
+    : [`the transport ${transport}: is not supported`, 'docker://, docker-archive:, oci: and oci-archive: are'];
+  throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `reference: ${shownText(text)}: ${why}`, {
+    hint,
+    details: { transport },
+  });
 }
 
 function splitDigest(body: string, text: string): readonly [string, Digest | undefined] {
@@ -163,11 +156,12 @@ function parseDomain(domain: string, text: string): string {
 function invalid(text: string, why: string, hint?: string): LarderError {
   return new LarderError(
     'LARDER_REFERENCE_INVALID',
-    `reference: ${shown(text)}: ${why}`,
+    `reference: ${shownText(text)}: ${why}`,
     hint === undefined ? {} : { hint },
   );
 }
 
-function shown(text: string): string {
+/** A text that somebody gave as a name, for messages. */
+export function shownText(text: string): string {
   return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
 }

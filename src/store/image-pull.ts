@@ -13,7 +13,7 @@ import type { MergedImages } from '../layers/merged-images.js';
 import type { History } from '../metadata/history.js';
 import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import { blobsOf, type ImageLayer, type ImageRecord } from '../metadata/records.js';
+import { blobsOf, type ImageLayer, type ImageRecord, stackOf } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import { formatReference, type Reference } from '../spec/reference.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
@@ -91,9 +91,8 @@ export class ImagePull {
   /** The merge proves that the layers make a tree at all, so it comes before the commit, whatever the backend. */
   async #merge(record: ImageRecord, backend: string, options: OperationOptions): Promise<void> {
     const { merged, usesMergedImage } = this.#parts;
-    const diffIds = record.layers.map((layer) => layer.diffId);
-    if (usesMergedImage(backend)) await merged.ensure(diffIds, options);
-    else await merged.validate(diffIds, options);
+    if (usesMergedImage(backend)) await merged.ensure(stackOf(record), options);
+    else await merged.validate(stackOf(record), options);
   }
 
   async #commit(record: ImageRecord): Promise<void> {

@@ -10,18 +10,18 @@ import type { ContentStore } from '../content/content-store.js';
 import { LarderError } from '../errors.js';
 import type { OnEvent, OperationOptions } from '../events.js';
 import type { LayerStore, StoredLayer } from '../layers/layer-store.js';
-import type { Layout } from '../layout.js';
+import { parseLayerPath } from '../layout.js';
 import type { StoreLock } from '../linux/store-lock.js';
 import type { Claims } from '../metadata/claims.js';
 import type { Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import { blobsOf, claimNames, type ImageRecord, type LeaseRecord } from '../metadata/records.js';
-import { chainIdsOf, type DiffId, type Digest, hexOf } from '../spec/digest.js';
+import { blobsOf, claimNames, type ImageRecord, type LeaseRecord, stackOf } from '../metadata/records.js';
+import { type DiffId, type Digest, hexOf } from '../spec/digest.js';
+import { chainIdsOf } from '../spec/stack.js';
 import { mergedKeyOf } from '../tree/merged-key.js';
 import type { PruneOptions } from './store.js';
 
 export interface RetentionParts {
-  readonly layout: Layout;
   readonly lock: StoreLock;
   readonly metadata: MetadataManager;
   readonly claims: Claims;
@@ -148,9 +148,10 @@ export class Retention {
   ): Promise<void> {
     const { dryRun = false, onEvent } = options;
     const keep = this.#keep(doomed, live);
+    const active = new Set([...activeLayerPaths].map((path) => parseLayerPath(path).diffId));
     const unheld: StoredLayer[] = [];
     for await (const layer of this.#parts.layers.list()) {
-      if (keep.layers.has(layer.diffId) || activeLayerPaths.has(this.#parts.layout.layer(layer.diffId))) continue;
+      if (keep.layers.has(layer.diffId) || active.has(layer.diffId)) continue;
       unheld.push(layer);
     }
     for (const batch of dryRun ? [] : inBatches(unheld)) {
@@ -173,12 +174,9 @@ export class Retention {
     const gone = new Set(forgotten.map(nameOf));
     const records = [...this.#parts.allImages()].filter((record) => !gone.has(nameOf(record)));
     const claims = this.#parts.claims.list();
-    const stacks = [
-      ...records.map((record) => record.layers.map((layer) => layer.diffId)),
-      ...claims.map((claim) => claim.layers),
-    ];
+    const stacks = [...records.map(stackOf), ...claims.flatMap((claim) => claim.images.map((image) => image.layers))];
     return {
-      layers: new Set([...stacks.flat(), ...leases.flatMap((lease) => lease.layers)]),
+      layers: new Set([...stacks.flat().map(({ diffId }) => diffId), ...leases.flatMap((lease) => lease.layers)]),
       blobs: new Set([...records.flatMap(blobsOf), ...[...claims, ...leases].flatMap((holder) => holder.blobs)]),
       mergedKeys: new Set(stacks.map(mergedKeyOf)),
       chains: new Set(stacks.flatMap((stack) => chainIdsOf(stack).map(hexOf))),

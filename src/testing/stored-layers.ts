@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 import type {
   ChainRecord,
   LayerAccess,
@@ -14,8 +14,8 @@ import type {
 } from '../backends/layer-access.js';
 import { writeErofs } from '../erofs/write-erofs.js';
 import { LarderError } from '../errors.js';
-import { Layout } from '../layout.js';
-import { type DiffId, digestOf, parseDiffId } from '../spec/digest.js';
+import { Layout, parseLayerPath } from '../layout.js';
+import { digestOf, parseDiffId } from '../spec/digest.js';
 import { DEFAULT_LAYER_LIMITS } from '../tar/entry.js';
 import { TarReader } from '../tar/reader.js';
 import { type BuiltIndex, IndexBuilder } from '../tree/index-builder.js';
@@ -57,6 +57,8 @@ export class StoredLayers implements LayerAccess {
     const path = this.layout.layer(diffId);
     this.#layers.set(path, {
       diffId,
+      view: undefined,
+      rootfs: undefined,
       tar: this.layout.layerTar(diffId),
       tarSize: tar.length,
       extra,
@@ -79,7 +81,7 @@ export class StoredLayers implements LayerAccess {
   }
 
   mergedKeyOf(layerPaths: readonly string[]): string {
-    return mergedKeyOf(layerPaths.map((path): DiffId => parseDiffId(`sha256:${basename(path)}`)));
+    return mergedKeyOf(layerPaths.map(parseLayerPath));
   }
 
   async mergedImage(layerPaths: readonly string[], options: MergedImageOptions = {}): Promise<MergedImage> {

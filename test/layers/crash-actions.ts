@@ -14,7 +14,7 @@ export const ACTIONS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
     await lab.layers.sweep();
   },
   merge: async (lab) => {
-    await lab.merged.ensure(LAYERS);
+    await lab.merged.ensure(LAYERS.map((diffId) => ({ diffId })));
   },
   retire: async (lab) => {
     await lab.layers.retire(...LAYERS);

@@ -15,6 +15,7 @@ import { Layout } from '../../src/layout.js';
 import type { DerivedRecord, LayerRecord } from '../../src/metadata/records.js';
 import type { BlobGrant, BlobRequest } from '../../src/registry/blob.js';
 import { type DiffId, type Digest, digestOf, parseDiffId } from '../../src/spec/digest.js';
+import { parseWhitelist } from '../../src/spec/stack.js';
 import { DEFAULT_LAYER_LIMITS } from '../../src/tar/entry.js';
 import { WorkerPool } from '../../src/workers/pool.js';
 
@@ -64,7 +65,15 @@ export class Lab implements AsyncDisposable {
     const { layout, pool } = this;
     const steps = onStep === undefined ? {} : { onStep };
     this.layers = new LayerStore({ layout, records, pool, handle: 'h1', onEvent, ...steps });
-    this.merged = new MergedImages({ layout, layers: this.layers, records: derived, pool, onEvent, ...steps });
+    this.merged = new MergedImages({
+      layout,
+      layers: this.layers,
+      records: derived,
+      pool,
+      readWhitelist: async (document) => parseWhitelist(readFileSync(layout.blob(document))),
+      onEvent,
+      ...steps,
+    });
   }
 
   static async open(): Promise<Lab> {

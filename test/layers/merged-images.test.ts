@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { checkErofs } from '../../src/erofs/verify.js';
-import type { DiffId } from '../../src/spec/digest.js';
+import type { StackLayer } from '../../src/spec/stack.js';
 import { dir, file, hardlink, tar, whiteout } from '../../src/testing/tar-builder.js';
 import { Lab } from './lab.js';
 
@@ -15,14 +15,14 @@ function dirtyFile(name: string): Buffer {
 
 describe('MergedImages', () => {
   let lab: Lab;
-  let layers: readonly DiffId[];
+  let layers: readonly StackLayer[];
 
   beforeEach(async () => {
     lab = await Lab.open();
     layers = [
-      await lab.add(tar([dir('etc'), file('etc/a', 'lower'), file('etc/b', 'lower')])),
-      await lab.add(tar([whiteout('etc/a'), dirtyFile('odd'), file('even', 'upper')])),
-      await lab.add(tar([dirtyFile('only-in-extra')])),
+      { diffId: await lab.add(tar([dir('etc'), file('etc/a', 'lower'), file('etc/b', 'lower')])) },
+      { diffId: await lab.add(tar([whiteout('etc/a'), dirtyFile('odd'), file('even', 'upper')])) },
+      { diffId: await lab.add(tar([dirtyFile('only-in-extra')])) },
     ];
   });
 
@@ -53,10 +53,10 @@ describe('MergedImages', () => {
     assert.deepEqual(
       made.devices.map(({ diffId, source }) => [diffId, source]),
       [
-        [base, 'tar'],
-        [middle, 'tar'],
-        [middle, 'extra'],
-        [top, 'extra'],
+        [base?.diffId, 'tar'],
+        [middle?.diffId, 'tar'],
+        [middle?.diffId, 'extra'],
+        [top?.diffId, 'extra'],
       ],
     );
     for (const { path, size } of made.devices) assert.equal(readFileSync(path).length, size);
@@ -110,7 +110,7 @@ describe('MergedImages', () => {
   it('validates without writing anything', async () => {
     await lab.merged.validate(layers);
     assert.equal(lab.derivedRecords.size, 0);
-    const broken = await lab.add(tar([hardlink('x', 'nowhere')]));
+    const broken = { diffId: await lab.add(tar([hardlink('x', 'nowhere')])) };
     await assert.rejects(lab.merged.validate([...layers, broken]), { code: 'LARDER_LAYER_INVALID' });
     await assert.rejects(lab.merged.ensure([...layers, broken]), { code: 'LARDER_LAYER_INVALID' });
     assert.equal(lab.derivedRecords.size, 0);

@@ -159,7 +159,7 @@ test('a newer schema is refused, and the file stays as it is', () =>
   withPlace(async (here, path) => {
     await filled(here);
     const sqlite = openSqlite(path, false);
-    sqlite.exec('PRAGMA user_version = 2; PRAGMA wal_checkpoint(TRUNCATE)');
+    sqlite.exec('PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)');
     sqlite.close();
     const before = readFileSync(path);
     await opensWith('LARDER_FORMAT_VERSION', here);

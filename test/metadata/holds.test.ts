@@ -11,8 +11,9 @@ import { isHandleAlive, openHandle, type StoreHandle } from '../../src/metadata/
 import { History } from '../../src/metadata/history.js';
 import { Layers } from '../../src/metadata/layers.js';
 import { Leases } from '../../src/metadata/leases.js';
-import type { ClaimRecord, DerivedRecord, LayerRecord } from '../../src/metadata/records.js';
+import type { ClaimedImage, ClaimRecord, DerivedRecord, LayerRecord } from '../../src/metadata/records.js';
 import { parseContainerId } from '../../src/spec/container-id.js';
+import { rootfsViewOf } from '../../src/spec/stack.js';
 import { sampleDiffId, sampleDigest } from '../../src/testing/conformance/metadata-manager.js';
 import { type Place, place } from './fixture.js';
 
@@ -37,19 +38,38 @@ async function withOpen(body: (open: Open) => Promise<void>): Promise<void> {
   }
 }
 
+function imageOf(name: string, changes: Partial<ClaimedImage> = {}): ClaimedImage {
+  return {
+    name,
+    type: 'docker',
+    reference: 'docker.io/library/b:1',
+    platform: 'linux/amd64',
+    backend: 'erofs',
+    rootfs: `/store/containers/one/${name}/rootfs`,
+    layers: ['z', 'a', 'm'].map((layer) => ({ diffId: sampleDiffId(layer) })),
+    mergedKey: 'k1',
+    ...changes,
+  };
+}
+
 function claimOf(container: string, changes: Partial<ClaimRecord> = {}): ClaimRecord {
   return {
     container: parseContainerId(container),
     owner: 'me',
-    backend: 'erofs',
-    rootfs: `/store/containers/${container}/rootfs`,
     images: [
-      { type: 'docker', reference: 'docker.io/library/b:1', platform: 'linux/amd64' },
-      { type: 'docker', reference: 'docker.io/library/a:1', platform: 'linux/amd64' },
+      imageOf(''),
+      imageOf('data', {
+        type: 'appc',
+        reference: 'appc:example.com/data:1.0',
+        backend: 'bind',
+        layers: [
+          { diffId: sampleDiffId('y'), view: rootfsViewOf() },
+          { diffId: sampleDiffId('x'), view: rootfsViewOf(sampleDigest('whitelist')) },
+        ],
+        mergedKey: 'k3',
+      }),
     ],
-    layers: ['z', 'a', 'm'].map(sampleDiffId),
     blobs: ['manifest', 'config'].map(sampleDigest),
-    mergedKey: 'k1',
     createdAtMs: 1_700_000_000_000,
     ...changes,
   };
@@ -77,12 +97,14 @@ test('a second claim of one container is LARDER_CONTAINER_EXISTS, and the first 
 test('claims are listed for one owner or for all, and a removed one is gone with all its parts', () =>
   withOpen(async ({ claims, database }) => {
     await claims.insert(claimOf('b'));
-    await claims.insert(claimOf('a', { owner: 'you', mergedKey: undefined }));
+    await claims.insert(claimOf('a', { owner: 'you', images: [imageOf('', { mergedKey: undefined })] }));
     assert.deepEqual(
       claims.list().map((claim) => claim.container),
       ['a', 'b'],
     );
-    assert.deepEqual(claims.list('you'), [claimOf('a', { owner: 'you', mergedKey: undefined })]);
+    assert.deepEqual(claims.list('you'), [
+      claimOf('a', { owner: 'you', images: [imageOf('', { mergedKey: undefined })] }),
+    ]);
     assert.equal(await claims.remove(parseContainerId('a')), true);
     assert.equal(await claims.remove(parseContainerId('a')), false);
     assert.deepEqual(claims.list(), [claimOf('b')]);
@@ -95,9 +117,12 @@ test('claims are listed for one owner or for all, and a removed one is gone with
 test('the holders of a shared mount and of a layer are the containers that claim them', () =>
   withOpen(async ({ claims }) => {
     await claims.insert(claimOf('one'));
-    await claims.insert(claimOf('two', { layers: [sampleDiffId('other')] }));
-    await claims.insert(claimOf('three', { mergedKey: 'k2' }));
+    await claims.insert(claimOf('two', { images: [imageOf('', { layers: [{ diffId: sampleDiffId('other') }] })] }));
+    await claims.insert(
+      claimOf('three', { images: [imageOf('', { mergedKey: 'k2' }), imageOf('again', { mergedKey: 'k2' })] }),
+    );
     assert.deepEqual(claims.holdersOf('k1'), ['one', 'two']);
+    assert.deepEqual(claims.holdersOf('k3'), ['one']);
     assert.deepEqual(claims.holdersOf('k9'), []);
     assert.deepEqual(claims.holdersOfLayer(sampleDiffId('a')), ['one', 'three']);
   }));

@@ -24,7 +24,7 @@ const mutants: Record<string, readonly [RegExp, Change]> = {
     /destroy waits/,
     (real) => ({
       destroy: async (id, options) =>
-        real.list().some(({ container }) => container === id) && real.destroy(id, options),
+        (await real.list()).some(({ container }) => container === id) && real.destroy(id, options),
     }),
   ],
   'replaces a container of the same name': [
@@ -41,7 +41,7 @@ const mutants: Record<string, readonly [RegExp, Change]> = {
     (real) => ({
       provision: (id, image, request) =>
         real.provision(id, image, request).catch(async (error: unknown) => {
-          if (id === 'c' && real.list().length === 0)
+          if (id === 'c' && (await real.list()).length === 0)
             await real
               .provision('left', { type: 'docker', name: image.name.replace('nowhere', 'image') }, request)
               .catch(() => {});
@@ -55,7 +55,7 @@ const mutants: Record<string, readonly [RegExp, Change]> = {
     /recover destroys/,
     (real) => ({
       recover: async (known) => {
-        for (const { container } of real.list()) if (!known.includes(container)) await real.destroy(container);
+        for (const { container } of await real.list()) if (!known.includes(container)) await real.destroy(container);
       },
     }),
   ],
@@ -68,7 +68,7 @@ const mutants: Record<string, readonly [RegExp, Change]> = {
     (real) => ({
       pruneImages: async (excluded, request) => {
         await real.pruneImages(excluded, request);
-        for (const { rootfs } of real.list()) rmSync(`${rootfs}/image`);
+        for (const { images } of await real.list()) rmSync(`${images[0]?.rootfs}/image`);
       },
     }),
   ],

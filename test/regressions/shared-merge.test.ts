@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { Assembly } from '../../src/assemble.js';
 import { configOf } from '../../src/config.js';
+import { stackOf } from '../../src/metadata/records.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
 
@@ -15,7 +16,7 @@ it('makes a merged image for who waits for it, although who asked for it first g
     const store = await assembly.docker();
     await using held = await store.acquire({ type: 'docker', name: source.reference('image') }, 'copy');
     const { merged } = await assembly.working();
-    const layers = held.record.layers.map(({ diffId }) => diffId);
+    const layers = stackOf(held.record);
     const first = new AbortController();
     const given = assert.rejects(merged.ensure(layers, { signal: first.signal, onEvent: () => {} }), {
       code: 'LARDER_ABORTED',

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isLarderError } from '../../src/errors.js';
 import { parseDiffId } from '../../src/spec/digest.js';
+import { rootfsViewOf } from '../../src/spec/stack.js';
 import { DEFAULT_LAYER_LIMITS } from '../../src/tar/entry.js';
 import { TarReader } from '../../src/tar/reader.js';
 import {
@@ -189,9 +190,9 @@ test('A real archive is indexed through the reader', () => {
 });
 
 test('The merged key depends on the layers and their order', () => {
-  const [a, b] = ['a', 'b'].map((c) => parseDiffId(`sha256:${c.repeat(64)}`));
+  const [a, b] = ['a', 'b'].map((c) => ({ diffId: parseDiffId(`sha256:${c.repeat(64)}`) }));
   assert.ok(a !== undefined && b !== undefined);
-  const keys = [[], [a], [b], [a, b], [b, a], [a, a]].map(mergedKeyOf);
+  const keys = [[], [a], [b], [a, b], [b, a], [a, a], [{ ...b, view: rootfsViewOf() }]].map(mergedKeyOf);
   assert.equal(new Set(keys).size, keys.length);
   assert.ok(keys.every((key) => /^[0-9a-f]{64}$/.test(key)));
   assert.equal(mergedKeyOf([a, b]), keys[3]);

@@ -6,13 +6,16 @@ import { formatAge, formatTable } from '../format.js';
 export const containers: Command = async ({ larder }) => {
   const claims = (await larder()).containers();
   const nowMs = Date.now();
-  const rows = claims.map((claim) => [
-    claim.container,
-    claim.images.map((image) => familiarReference(parseReference(image.reference))).join(', '),
-    claim.backend,
-    formatAge(claim.createdAtMs, nowMs),
-    claim.rootfs,
-  ]);
+  // A line for each root filesystem: the container's own and its image volumes'.
+  const rows = claims.flatMap((claim) =>
+    claim.images.map(({ name, type, reference, backend, rootfs }) => [
+      name === '' ? claim.container : `${claim.container} ${name}`,
+      type === 'docker' ? familiarReference(parseReference(reference)) : reference,
+      backend,
+      formatAge(claim.createdAtMs, nowMs),
+      rootfs,
+    ]),
+  );
   return {
     data: claims,
     text:

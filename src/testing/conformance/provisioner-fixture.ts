@@ -2,13 +2,17 @@
 import assert from 'node:assert/strict';
 import type { BackendName } from '../../backends/backend.js';
 import type { Finding } from '../../check.js';
+import type { ClaimRecord } from '../../metadata/records.js';
 import type { Provisioner, ProvisionInfo } from '../../provisioner.js';
 import type { Image } from '../../spec/image.js';
 import type { ImageSource } from '../image-source.js';
 import type { StoreProcess } from './store-fixture.js';
 
 /** What a provisioner is to its callers, behind a socket or not. */
-export type Provisioning = Pick<Provisioner, 'provision' | 'destroy' | 'recover' | 'list' | 'claimOf' | 'pruneImages'>;
+export interface Provisioning extends Pick<Provisioner, 'provision' | 'destroy' | 'recover' | 'pruneImages'> {
+  list(): readonly ClaimRecord[] | Promise<readonly ClaimRecord[]>;
+  claimOf(id: string): ClaimRecord | Promise<ClaimRecord>;
+}
 
 export interface ContainerState {
   /** Names under `containers/`, without locks. */
@@ -65,8 +69,14 @@ export function provisionIt(fixture: ProvisionerFixture, id: string, signal?: Ab
   return fixture.provisioner.provision(id, fixture.image('image'), request);
 }
 
+/** Where the container's own root filesystem is. */
+export async function rootfsOf({ provisioner }: ProvisionerFixture, id: string): Promise<string> {
+  const [image] = (await provisioner.claimOf(id)).images;
+  return image?.rootfs ?? assert.fail(`container ${id} has no root filesystem`);
+}
+
 /** No claim, no directory, no mount. */
-export function requireNothing({ provisioner, state }: ProvisionerFixture): void {
-  assert.deepEqual(provisioner.list(), []);
+export async function requireNothing({ provisioner, state }: ProvisionerFixture): Promise<void> {
+  assert.deepEqual(await provisioner.list(), []);
   assert.deepEqual(state(), { directories: [], mounts: [], imageMounts: [] });
 }

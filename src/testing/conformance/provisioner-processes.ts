@@ -9,6 +9,7 @@ import {
   type ProvisionerCase,
   type ProvisionerFixture,
   requireNothing,
+  rootfsOf,
 } from './provisioner-fixture.js';
 
 const ROUNDS = 20;
@@ -17,7 +18,7 @@ export const processCases: Record<string, ProvisionerCase> = {
   'a container outlives the process that made it': async (fixture) => {
     if (fixture.inProcess === undefined) return;
     await requireEnd(start(fixture, 'provision', 'c'));
-    const { rootfs } = fixture.provisioner.claimOf('c');
+    const rootfs = await rootfsOf(fixture, 'c');
     assert.equal(readFileSync(join(rootfs, 'image'), 'utf8'), 'this is image\n');
     await fixture.provisioner.recover(['c']);
     assert.equal(readFileSync(join(rootfs, 'image'), 'utf8'), 'this is image\n');
@@ -36,7 +37,7 @@ export const processCases: Record<string, ProvisionerCase> = {
       clearInterval(watch);
     }
     if (fixture.sharesMounts) assert.equal(most, 1);
-    requireNothing(fixture);
+    await requireNothing(fixture);
   },
   'a process that is killed anywhere in provision leaves nothing that destroy does not undo': async (fixture) => {
     if (fixture.inProcess === undefined) return;
@@ -44,9 +45,9 @@ export const processCases: Record<string, ProvisionerCase> = {
     let halves = 0;
     for (let round = 0; round < ROUNDS; round++) {
       await killedAfter(start(fixture, 'provision', 'c'), (length * 1.2 * (round + Math.random())) / ROUNDS);
-      if (fixture.provisioner.list().length > 0) halves++;
+      if ((await fixture.provisioner.list()).length > 0) halves++;
       await fixture.provisioner.destroy('c');
-      requireNothing(fixture);
+      await requireNothing(fixture);
     }
     assert.ok(halves > 0, 'no process was killed after its claim');
   },
@@ -56,7 +57,7 @@ export const processCases: Record<string, ProvisionerCase> = {
     for (let round = 0; round < ROUNDS / 2; round++) {
       await killedAfter(start(fixture, 'destroy', 'c'), (length * 2 * (round + Math.random())) / ROUNDS);
       await fixture.provisioner.recover([]);
-      requireNothing(fixture);
+      await requireNothing(fixture);
     }
   },
 };

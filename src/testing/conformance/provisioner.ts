@@ -8,7 +8,13 @@ import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import type { LarderEvent } from '../../events.js';
 import { sampleLayer } from '../image-source.js';
-import { type ProvisionerCase, type ProvisionerFixture, provisionIt, requireNothing } from './provisioner-fixture.js';
+import {
+  type ProvisionerCase,
+  type ProvisionerFixture,
+  provisionIt,
+  requireNothing,
+  rootfsOf,
+} from './provisioner-fixture.js';
 import { processCases } from './provisioner-processes.js';
 import type { Register } from './register.js';
 import { later, requirePrunedClean, soon, until } from './store-fixture.js';
@@ -37,8 +43,8 @@ export function provisionerConformance(
 async function requireSound(fixture: ProvisionerFixture): Promise<void> {
   const { provisioner, source } = fixture;
   source.setFault();
-  for (const { container } of provisioner.list()) await provisioner.destroy(container);
-  requireNothing(fixture);
+  for (const { container } of await provisioner.list()) await provisioner.destroy(container);
+  await requireNothing(fixture);
   assert.deepEqual(
     (await fixture.findings()).filter(({ kind }) => kind === 'fault'),
     [],
@@ -66,18 +72,19 @@ const lifeCases: Record<string, ProvisionerCase> = {
       info.layers.map((path) => `sha256:${basename(path)}`),
       built.layers.map(({ diffId }) => diffId),
     );
-    const [claim = assert.fail('no claim'), ...others] = fixture.provisioner.list();
+    const [claim = assert.fail('no claim'), ...others] = await fixture.provisioner.list();
     assert.deepEqual(others, []);
-    assert.deepEqual(fixture.provisioner.claimOf('c'), claim);
-    assert.equal(claim.rootfs, info.rootfs);
+    assert.deepEqual(await fixture.provisioner.claimOf('c'), claim);
+    const [image = assert.fail('no image')] = claim.images;
+    assert.equal(image.rootfs, info.rootfs);
     assert.deepEqual(
-      claim.layers,
+      image.layers.map(({ diffId }) => diffId),
       built.layers.map(({ diffId }) => diffId),
     );
     assert.ok(events.some((event) => event.type === 'mounted' && event.container === 'c'));
     assert.equal(await fixture.provisioner.destroy('c', { onEvent: (event) => events.push(event) }), true);
     assert.ok(events.some((event) => event.type === 'destroyed' && event.container === 'c'));
-    requireNothing(fixture);
+    await requireNothing(fixture);
   },
   'destroying twice is true once, and a container that never was is false': async (fixture) => {
     await provisionIt(fixture, 'c');
@@ -133,7 +140,7 @@ const failureCases: Record<string, ProvisionerCase> = {
     writeFileSync(join(rootfs, 'mine'), 'x');
     await assert.rejects(provisionIt(fixture, 'c'), { code: 'LARDER_CONTAINER_EXISTS' });
     assert.equal(readFileSync(join(rootfs, 'mine'), 'utf8'), 'x');
-    assert.equal(fixture.provisioner.list().length, 1);
+    assert.equal((await fixture.provisioner.list()).length, 1);
   },
   'of those who provision one name at once, one gets it': async (fixture) => {
     fixture.publish();
@@ -144,7 +151,7 @@ const failureCases: Record<string, ProvisionerCase> = {
     const outcomes = await Promise.allSettled(all);
     const failures = outcomes.filter((outcome) => outcome.status === 'rejected').map(({ reason }) => reason.code);
     assert.deepEqual(failures, Array(3).fill('LARDER_CONTAINER_EXISTS'));
-    assert.equal(readFileSync(join(fixture.provisioner.claimOf('c').rootfs, 'image'), 'utf8'), 'this is image\n');
+    assert.equal(readFileSync(join(await rootfsOf(fixture, 'c'), 'image'), 'utf8'), 'this is image\n');
   },
   'names that are none are refused': async (fixture) => {
     fixture.publish();
@@ -155,18 +162,18 @@ const failureCases: Record<string, ProvisionerCase> = {
     }
   },
   'an unknown container has no claim': async (fixture) => {
-    assert.throws(() => fixture.provisioner.claimOf('c'), { code: 'LARDER_CONTAINER_NOT_FOUND' });
+    await assert.rejects(async () => fixture.provisioner.claimOf('c'), { code: 'LARDER_CONTAINER_NOT_FOUND' });
   },
   'a provision whose image is not there leaves nothing, and the name is free': async (fixture) => {
     const provision = fixture.provisioner.provision('c', fixture.image('nowhere'), { backend: fixture.backend });
     await assert.rejects(provision, { code: 'LARDER_IMAGE_NOT_FOUND' });
-    requireNothing(fixture);
+    await requireNothing(fixture);
     await provisionIt(fixture, 'c');
   },
   'a provision whose backend fails leaves nothing, and the name is free': async (fixture) => {
     const restore = await fixture.breakImage();
     await assert.rejects(provisionIt(fixture, 'c'), { code: 'LARDER_LAYER_CORRUPT' });
-    requireNothing(fixture);
+    await requireNothing(fixture);
     await restore();
     await provisionIt(fixture, 'c');
   },
@@ -178,7 +185,7 @@ const failureCases: Record<string, ProvisionerCase> = {
     await until(() => fixture.source.requests('layer').length > 0, 'the layer is asked for');
     cancel.abort();
     await soon(assert.rejects(provision, { code: 'LARDER_ABORTED' }), 'the provision', 1000);
-    requireNothing(fixture);
+    await requireNothing(fixture);
   },
   'destroy waits for a provision that is under way': async (fixture) => {
     fixture.publish();
@@ -187,7 +194,7 @@ const failureCases: Record<string, ProvisionerCase> = {
     await until(() => fixture.source.requests('layer').length > 0, 'the layer is asked for');
     assert.equal(await fixture.provisioner.destroy('c'), true);
     await provision;
-    requireNothing(fixture);
+    await requireNothing(fixture);
   },
   'a destroy that is cancelled while it waits leaves the container': async (fixture) => {
     fixture.publish();
@@ -208,16 +215,16 @@ const recoverCases: Record<string, ProvisionerCase> = {
     await other.provision('foreign', fixture.image('image'), { backend: fixture.backend });
     await fixture.provisioner.recover(['known', 'never-heard-of']);
     assert.deepEqual(
-      fixture.provisioner.list().map(({ container }) => container),
+      (await fixture.provisioner.list()).map(({ container }) => container),
       ['foreign', 'known'],
     );
     for (const id of ['foreign', 'known']) {
-      assert.equal(readFileSync(join(fixture.provisioner.claimOf(id).rootfs, 'image'), 'utf8'), 'this is image\n');
+      assert.equal(readFileSync(join(await rootfsOf(fixture, id), 'image'), 'utf8'), 'this is image\n');
     }
     assert.deepEqual(fixture.state().directories, ['foreign', 'known']);
     await other.recover([]);
     assert.deepEqual(
-      fixture.provisioner.list().map(({ container }) => container),
+      (await fixture.provisioner.list()).map(({ container }) => container),
       ['known'],
     );
   },
