@@ -21,6 +21,7 @@ export interface VerifiedLayer extends DerivedFiles {
   readonly size: number;
   readonly diffId: DiffId;
   readonly tarSize: number;
+  readonly tarSha512?: string;
   readonly entries: number;
 }
 
@@ -42,7 +43,8 @@ export class LayerPass {
   }
 
   get name(): string {
-    return this.#job.digest ?? this.#job.expectedDiffId ?? 'layer';
+    const { digest, expectedDiffId, source } = this.#job;
+    return digest ?? expectedDiffId ?? (source.kind === 'file' ? source.path : 'layer');
   }
 
   /** Bytes of the layer as transferred that went through. */
@@ -86,10 +88,12 @@ export class LayerPass {
     if (expected !== undefined && digest !== expected) throw this.#digestMismatch(expected, digest);
     this.throwIfRefused();
     const output = await this.#end();
-    const tarSha256 = output.end();
-    const diffId = parseDiffId(tarSha256 === undefined ? digest : `sha256:${tarSha256}`);
+    const { sha256, sha512 } = output.end();
+    const diffId = parseDiffId(sha256 === undefined ? digest : `sha256:${sha256}`);
     if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
-    return { digest, size, diffId, tarSize: output.size, ...(await output.finish(signal)) };
+    const files = await output.finish(signal);
+    const id = sha512 === undefined ? {} : { tarSha512: sha512 };
+    return { digest, size, diffId, tarSize: output.size, ...id, ...files };
   }
 
   /** Gives memory and the decoder back. Idempotent. */
@@ -124,10 +128,11 @@ export class LayerPass {
   async #begin(head: Uint8Array): Promise<void> {
     this.#head = undefined;
     const compression = this.#compressionOf(head);
-    const { outDir, limits, digest } = this.#job;
+    const { outDir, limits, digest, tarSha512 = false } = this.#job;
     // Of an uncompressed layer the digest is the DiffID: its bytes need not be hashed twice.
     const isDiffId = compression === 'none' && (digest === undefined || algorithmOf(digest) === 'sha256');
-    this.#output = TarOutput.create({ outDir, limits, name: `layer ${this.name}`, hash: !isDiffId });
+    const name = `layer ${this.name}`;
+    this.#output = TarOutput.create({ outDir, limits, name, sha256: !isDiffId, sha512: tarSha512 });
     this.#inflater = await openInflater(compression, { name: this.name });
     await this.#inflater.write(head, this.#out);
   }
@@ -140,7 +145,7 @@ export class LayerPass {
       return declared;
     }
     const found = sniffCompression(head);
-    if (found === 'gzip' || found === 'zstd' || found === 'none') return found;
+    if (found !== 'lz4' && found !== 'zip') return found;
     throw new LarderError('LARDER_MEDIA_TYPE_UNSUPPORTED', `reading layer: ${this.name}: ${found} is not supported`);
   }
 

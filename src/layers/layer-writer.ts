@@ -35,6 +35,7 @@ export interface LayerWriterContext {
  * LARDER_NO_SPACE; LARDER_ABORTED; and what the broker decides (LARDER_REGISTRY_…).
  */
 export async function writeLayer(job: LayerJob, context: LayerWriterContext): Promise<LayerResult> {
+  checkJob(job);
   const writing = LayerWriting.open(job, context);
   const resumed = writing.prefixBytes > 0;
   try {
@@ -158,6 +159,12 @@ class LayerWriting {
   #removeStaged(): void {
     for (const part of ['layer', 'derived']) rmSync(join(this.#job.outDir, part), { recursive: true, force: true });
   }
+}
+
+/** Something must say which layer is right: a job that does not is a mistake of ours. */
+function checkJob({ digest, expectedDiffId, tarSha512 }: LayerJob): void {
+  if (digest !== undefined || expectedDiffId !== undefined || tarSha512 !== undefined) return;
+  throw new LarderError('LARDER_INTERNAL', 'write layer: nothing says what its bytes must be');
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}

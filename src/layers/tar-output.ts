@@ -17,8 +17,15 @@ export interface TarOutputOptions {
   readonly limits: LayerLimits;
   /** Says in messages which layer it is. */
   readonly name: string;
-  /** Whether the bytes are to be hashed here; else somebody else does. */
-  readonly hash: boolean;
+  /** Which digests of the bytes are to be made here. SHA-256 only where nobody else makes it. */
+  readonly sha256: boolean;
+  readonly sha512: boolean;
+}
+
+/** In hex, those that were asked for. */
+export interface TarDigests {
+  readonly sha256: string | undefined;
+  readonly sha512: string | undefined;
 }
 
 export class TarOutput {
@@ -26,7 +33,8 @@ export class TarOutput {
   readonly #file: NewFile;
   readonly #reader: TarReader;
   readonly #builder: IndexBuilder;
-  readonly #hash: Hash | undefined;
+  readonly #sha256: Hash | undefined;
+  readonly #sha512: Hash | undefined;
   readonly #writeBack: WriteBack;
 
   constructor(options: TarOutputOptions, file: NewFile, builder: IndexBuilder) {
@@ -34,7 +42,8 @@ export class TarOutput {
     this.#file = file;
     this.#builder = builder;
     this.#reader = new TarReader(builder, options.limits, options.name);
-    this.#hash = options.hash ? createHash('sha256') : undefined;
+    this.#sha256 = options.sha256 ? createHash('sha256') : undefined;
+    this.#sha512 = options.sha512 ? createHash('sha512') : undefined;
     this.#writeBack = new WriteBack(file);
   }
 
@@ -61,15 +70,16 @@ export class TarOutput {
   write(bytes: Uint8Array): void {
     // The reader first: what is beyond the limits does not reach the disk.
     this.#reader.write(bytes);
-    this.#hash?.update(bytes);
+    this.#sha256?.update(bytes);
+    this.#sha512?.update(bytes);
     this.#file.append(bytes);
     this.#writeBack.advance();
   }
 
-  /** No more bytes: refuses an archive that is cut off. Answers the SHA-256 of all, in hex, if it was to be made. Call once. */
-  end(): string | undefined {
+  /** No more bytes: refuses an archive that is cut off. Call once. */
+  end(): TarDigests {
     this.#reader.end();
-    return this.#hash?.digest('hex');
+    return { sha256: this.#sha256?.digest('hex'), sha512: this.#sha512?.digest('hex') };
   }
 
   /** Makes the tar and what is derived from it durable. Only after every digest was found right. */

@@ -65,7 +65,7 @@ class LayerMerge {
     const table = this.#table;
     const { kind: kinds, pool, pathStart, pathLength } = this.#index;
     const kind = u8(kinds, i);
-    if (kind === KIND.whiteout || kind === KIND.opaque) return;
+    if (kind >= KIND.whiteout || kind === KIND.none) return;
     const start = u32(pathStart, i);
     const end = start + u16(pathLength, i);
     if (start === end) {

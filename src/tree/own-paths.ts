@@ -28,7 +28,7 @@ export class OwnPaths {
     const { count, kind, pool, pathStart, pathLength } = this.#index;
     const buckets = new Uint32Array(2 ** Math.ceil(Math.log2(count * 1.5 + 2)));
     for (let i = 0; i < count; i++) {
-      if (u8(kind, i) === KIND.opaque) continue;
+      if (u8(kind, i) === KIND.opaque || u8(kind, i) === KIND.none) continue;
       const start = u32(pathStart, i);
       const bucket = this.#bucketOf(buckets, pool, start, start + u16(pathLength, i));
       if (u8(kind, i) !== KIND.whiteout || u32(buckets, bucket) === 0) buckets[bucket] = i + 1;

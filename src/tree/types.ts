@@ -7,6 +7,8 @@ import type { SparseRun, Xattr } from '../tar/entry.js';
 
 /** Kinds of an index entry: the seven of a tar, and the two marks that only layers have. */
 export const KIND = {
+  /** Not part of the tree. Never stored: only a view of an index has such entries (rootfs-view.ts). */
+  none: 0,
   file: 1,
   directory: 2,
   symlink: 3,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { isLarderError } from '../../src/errors.js';
 import {
@@ -15,8 +16,11 @@ import {
 const DECODERS = [
   ...(await listDecoders('gzip')).map((name) => ['gzip', name] as const),
   ...(await listDecoders('zstd')).map((name) => ['zstd', name] as const),
+  ...(await listDecoders('bzip2')).map((name) => ['bzip2', name] as const),
+  ...(await listDecoders('xz')).map((name) => ['xz', name] as const),
 ];
-const zstdCli = spawnSync('zstd', ['--version']).status === 0;
+/** The commands that make the inputs; gzip's come from Node. */
+const COMMANDS = ['zstd', 'bzip2', 'xz'].filter((name) => spawnSync(name, ['--help']).status === 0);
 
 const TEXT = Buffer.from(Array.from({ length: 60_000 }, (_, i) => `${(i * 7919) % 10_007} larder ${i}\n`).join(''));
 const NOISE = randomBytes(300_000);
@@ -28,9 +32,19 @@ const SKIPPABLE = Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9]);
 const EMPTY_FRAME = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00]);
 
 function frame(content: Uint8Array, ...args: string[]): Buffer {
-  const made = spawnSync('zstd', ['-q', '-c', '--check', ...args], { input: content, maxBuffer: 1 << 28 });
+  return packed('zstd', content, '-q', '--check', ...args);
+}
+
+function packed(command: string, content: Uint8Array, ...args: string[]): Buffer {
+  const made = spawnSync(command, ['-c', ...args], { input: content, maxBuffer: 1 << 28 });
   assert.equal(made.status, 0, made.stderr.toString());
   return made.stdout;
+}
+
+/** One stream, member or frame. */
+function packWith(compression: Compression, content: Uint8Array): Buffer {
+  if (compression === 'gzip') return gzipSync(content);
+  return compression === 'zstd' ? frame(content) : packed(compression, content);
 }
 
 async function inflate(compression: Compression, prefer: (typeof DECODERS)[number][1], input: Buffer, chunk = 65_536) {
@@ -55,14 +69,31 @@ async function verdict(...args: Parameters<typeof inflate>): Promise<string> {
 }
 
 describe('inflaters', () => {
-  it('exist for both compressions', () => {
+  it('exist for gzip and zstd everywhere', () => {
     assert.ok(DECODERS.some(([, name]) => name === 'zlib'));
     assert.ok(DECODERS.some(([compression]) => compression === 'zstd'));
   });
 
+  it('say which library is missing for bzip2 and xz', () => {
+    const without = fileURLToPath(new URL('../helpers/without-koffi.js', import.meta.url));
+    const module = new URL('../../src/tar/compression.js', import.meta.url).href;
+    const code = `
+      const { openInflater } = await import(${JSON.stringify(module)});
+      for (const name of ['bzip2', 'xz']) {
+        await openInflater(name).catch(({ code, hint }) => process.stdout.write(code + ' ' + hint + '\\n'));
+      }`;
+    const run = spawnSync(process.execPath, ['--import', without, '--input-type=module', '-e', code]);
+    assert.match(
+      run.stdout.toString(),
+      /^LARDER_MEDIA_TYPE_UNSUPPORTED .*libbz2\.so\.1.*\nLARDER_MEDIA_TYPE_UNSUPPORTED .*liblzma\.so\.5.*\n$/,
+      run.stderr.toString(),
+    );
+  });
+
   for (const [compression, name] of DECODERS) {
-    describe(name, { skip: compression === 'zstd' && !zstdCli ? 'the zstd command is missing' : false }, () => {
-      const pack = (content: Uint8Array) => (compression === 'gzip' ? gzipSync(content) : frame(content));
+    const made = compression === 'gzip' || COMMANDS.includes(compression);
+    describe(name, { skip: made ? false : `the ${compression} command is missing` }, () => {
+      const pack = (content: Uint8Array) => packWith(compression, content);
       const decode = (input: Buffer, chunk?: number) => inflate(compression, name, input, chunk);
       const judge = (input: Buffer, chunk?: number) => verdict(compression, name, input, chunk);
 
@@ -89,6 +120,10 @@ describe('inflaters', () => {
         const packed = pack(TEXT.subarray(0, 5000));
         for (const length of [1, 3, 5, 9, 50, packed.length - 9, packed.length - 4, packed.length - 1]) {
           assert.equal(await judge(packed.subarray(0, length)), CORRUPT, `cut at ${length}`);
+        }
+        const small = pack(TEXT.subarray(0, 300));
+        for (let length = 0; length < small.length; length++) {
+          assert.equal(await judge(small.subarray(0, length)), CORRUPT, `small one, cut at ${length}`);
         }
       });
 
@@ -128,7 +163,7 @@ describe('inflaters', () => {
       });
 
       it('is stopped by its receiver inside a bomb, before memory is spent', async () => {
-        const bomb = compression === 'gzip' ? bombOfGzip() : frame(Buffer.alloc(64 << 20), '-19');
+        const bomb = bombOf(compression);
         const input = Buffer.concat(Array.from({ length: 16 }, () => bomb));
         const inflater = await openInflater(compression, { prefer: name });
         const rss = process.memoryUsage.rss();
@@ -174,7 +209,7 @@ describe('inflaters', () => {
             assert.ok((await decode(Buffer.concat([header, extra, plain.subarray(10)]), chunk)).equals(text));
           }
         });
-      } else {
+      } else if (compression === 'zstd') {
         it('skips skippable frames', async () => {
           const input = Buffer.concat([SKIPPABLE, pack(TEXT), SKIPPABLE, pack(NOISE), SKIPPABLE]);
           for (const chunk of [500, 1 << 20]) {
@@ -190,6 +225,63 @@ describe('inflaters', () => {
         it('takes a window of 128 MiB and refuses a larger one', { timeout: 20_000 }, async () => {
           assert.equal(await judge(windowOf(27)), 'ok');
           for (const log of [28, 31]) assert.equal(await judge(windowOf(log)), CORRUPT);
+        });
+      } else {
+        it('refuses any byte of a small stream that is another', async () => {
+          const good = pack(TEXT.subarray(0, 300));
+          const damaged = Buffer.from(good);
+          for (const at of good.keys()) {
+            damaged.writeUInt8(good.readUInt8(at) ^ 0x10, at);
+            const found = await judge(damaged);
+            damaged.writeUInt8(good.readUInt8(at), at);
+            // Of bzip2 the level is only an upper bound, and the last byte ends with bits that nobody reads.
+            if (compression === 'xz' || (at !== 3 && at !== good.length - 1))
+              assert.equal(found, CORRUPT, `byte ${at}`);
+          }
+        });
+
+        it('gets through 10,000 empty streams', { timeout: 20_000 }, async () => {
+          const empty = pack(Buffer.alloc(0));
+          const input = Buffer.concat(Array.from({ length: 10_000 }, () => empty));
+          for (const chunk of [1009, 65_536]) assert.equal((await decode(input, chunk)).length, 0);
+        });
+
+        it('fills its buffer to the last byte', async () => {
+          for (const length of [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, 2 << 20]) {
+            const content = Buffer.alloc(length, 'larder ');
+            assert.ok(
+              (await decode(Buffer.concat([pack(content), pack(content)]))).equals(Buffer.concat([content, content])),
+            );
+          }
+        });
+      }
+
+      if (compression === 'bzip2') {
+        it('refuses zeros after the end, as any other bytes', async () => {
+          assert.equal(await judge(Buffer.concat([pack(TEXT), Buffer.alloc(600)])), CORRUPT);
+        });
+      }
+
+      if (compression === 'xz') {
+        it('takes padding of whole words between and after streams, and no other', async () => {
+          const [one, two] = [pack(TEXT), pack(NOISE)];
+          for (const chunk of [500, 1 << 20]) {
+            const input = Buffer.concat([one, Buffer.alloc(8), two, Buffer.alloc(600)]);
+            assert.ok((await decode(input, chunk)).equals(Buffer.concat([TEXT, NOISE])));
+            assert.equal(await judge(Buffer.concat([one, Buffer.alloc(3)]), chunk), CORRUPT);
+            assert.equal(await judge(Buffer.concat([Buffer.alloc(4), one]), chunk), CORRUPT);
+          }
+        });
+
+        it('reads every kind of check', async () => {
+          for (const check of ['none', 'crc32', 'crc64', 'sha256']) {
+            assert.ok((await decode(packed('xz', TEXT, `--check=${check}`))).equals(TEXT), check);
+          }
+        });
+
+        it('takes what xz -9 makes, and refuses what needs much more memory', async () => {
+          assert.ok((await decode(packed('xz', TEXT, '-9'))).equals(TEXT));
+          assert.equal(await judge(largeDictionary()), 'LARDER_LAYER_LIMIT');
         });
       }
     });
@@ -234,7 +326,10 @@ describe('sniffing', () => {
       '502a4d18',
       '5f2a4d18',
       'fd377a585a00',
+      '425a68393141',
+      '425a68311772',
       '425a68',
+      '425a68302f00',
       '04224d18',
       '504b0304',
       '1f',
@@ -242,7 +337,7 @@ describe('sniffing', () => {
     ];
     assert.deepEqual(
       magics.map((magic) => sniffCompression(Buffer.from(magic, 'hex'))),
-      ['gzip', 'zstd', 'zstd', 'zstd', 'xz', 'bzip2', 'lz4', 'zip', 'none', 'none'],
+      ['gzip', 'zstd', 'zstd', 'zstd', 'xz', 'bzip2', 'bzip2', 'none', 'none', 'lz4', 'zip', 'none', 'none'],
     );
   });
 
@@ -271,11 +366,33 @@ describe('sniffing', () => {
   });
 });
 
-let gzipBomb: Buffer | undefined;
+const bombs = new Map<Compression, Buffer>();
 
-function bombOfGzip(): Buffer {
-  gzipBomb ??= gzipSync(Buffer.alloc(64 << 20));
-  return gzipBomb;
+/** 64 MiB of zeros. */
+function bombOf(compression: Compression): Buffer {
+  const known = bombs.get(compression);
+  if (known !== undefined) return known;
+  const zeros = Buffer.alloc(64 << 20);
+  const bomb = compression === 'zstd' ? frame(zeros, '-19') : packWith(compression, zeros);
+  bombs.set(compression, bomb);
+  return bomb;
+}
+
+/** A small stream whose first block asks for a dictionary of 1 GiB: header byte and its CRC changed (xz format, 3.1). */
+function largeDictionary(): Buffer {
+  const stream = packed('xz', TEXT.subarray(0, 300));
+  const header = 12;
+  const size = (stream.readUInt8(header) + 1) * 4;
+  const filter = stream.indexOf(Buffer.from([0x21, 0x01]), header);
+  assert.ok(filter > 0 && filter < header + size, 'the filter LZMA2 and its one byte of properties');
+  stream.writeUInt8(36, filter + 2);
+  stream.writeUInt32LE(crc32(stream.subarray(header, header + size - 4)), header + size - 4);
+  return stream;
+}
+
+/** The polynomial of gzip and xz. */
+function crc32(bytes: Uint8Array): number {
+  return gzipSync(bytes).readUInt32LE(gzipSync(bytes).length - 8);
 }
 
 /** One raw block of a byte in a frame that asks for a window of 2^log bytes. */

@@ -1,0 +1,177 @@
+/** xz through the host's liblzma.so.5. */
+import { at } from '../bytes.js';
+import { LarderError } from '../errors.js';
+import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
+
+interface Library {
+  readonly start: (stream: Uint8Array, memoryLimit: bigint, flags: number) => number;
+  readonly code: (stream: Uint8Array, action: number) => number;
+  readonly end: (stream: Uint8Array) => void;
+  readonly address: (bytes: Uint8Array) => bigint;
+}
+
+/** `lzma_stream` of liblzma 5 (lzma/base.h): 136 bytes, as offsets into a view of 8. All zeros is LZMA_STREAM_INIT. */
+const STREAM_BYTES = 256;
+const NEXT_IN = 0;
+const AVAIL_IN = 1;
+const NEXT_OUT = 3;
+const AVAIL_OUT = 4;
+
+/** `xz -9` makes streams that need 65 MiB; what needs much more is made to take memory. */
+const MEMORY_LIMIT = 256n << 20n;
+/** A check that this library cannot make is refused, not skipped. */
+const TELL_UNSUPPORTED_CHECK = 0x02;
+/** Several streams, each followed by padding of a multiple of four zeros. */
+const CONCATENATED = 0x08;
+const RUN = 0;
+const FINISH = 3;
+const OK = 0;
+const STREAM_END = 1;
+const NO_MEMORY = 5;
+const MEMORY_LIMIT_REACHED = 6;
+const NO_PROGRESS = 10;
+
+let library: Promise<Library | undefined> | undefined;
+
+/** Undefined where liblzma.so.5 or koffi is missing, or the library does not pass its self-test. */
+export async function openLiblzma(layer: string): Promise<Inflater | undefined> {
+  library ??= load();
+  const lzma = await library;
+  return lzma === undefined ? undefined : new LiblzmaInflater(lzma, layer);
+}
+
+class LiblzmaInflater implements Inflater {
+  readonly name = 'liblzma';
+  readonly #lzma: Library;
+  readonly #layer: string;
+  // An ArrayBuffer of its own: the library keeps pointers in it between calls, and its bytes must not move.
+  readonly #fields = new BigUint64Array(new ArrayBuffer(STREAM_BYTES));
+  readonly #stream = new Uint8Array(this.#fields.buffer);
+  readonly #out = new Uint8Array(OUT_BYTES);
+  #outAddress = 0n;
+  #phase: 'new' | 'open' | 'closed' = 'new';
+
+  constructor(lzma: Library, layer: string) {
+    this.#lzma = lzma;
+    this.#layer = layer;
+  }
+
+  write(chunk: Uint8Array, out: InflaterOut): void {
+    if (chunk.length === 0) return;
+    if (this.#phase === 'new') this.#begin();
+    const fields = this.#fields;
+    fields[NEXT_IN] = this.#lzma.address(chunk);
+    fields[AVAIL_IN] = BigInt(chunk.length);
+    let produced = 0;
+    do {
+      produced = this.#code(RUN, out).produced;
+    } while ((fields[AVAIL_IN] ?? 0n) > 0n || produced === OUT_BYTES);
+    fields[NEXT_IN] = 0n;
+  }
+
+  end(out: InflaterOut): void {
+    if (this.#phase === 'new') throw damagedStream(this.#layer, 'xz', 'it is empty');
+    while (this.#code(FINISH, out).result !== STREAM_END);
+  }
+
+  close(): void {
+    if (this.#phase === 'open') this.#lzma.end(this.#stream);
+    this.#phase = 'closed';
+  }
+
+  /** One call of the library. It answers NO_PROGRESS when called a second time for nothing, so no loop over it is endless. */
+  #code(action: number, out: InflaterOut): { result: number; produced: number } {
+    this.#fields[NEXT_OUT] = this.#outAddress;
+    this.#fields[AVAIL_OUT] = BigInt(OUT_BYTES);
+    const result = this.#lzma.code(this.#stream, action);
+    if (result !== OK && result !== STREAM_END) throw this.#failure(result, action);
+    const produced = OUT_BYTES - Number(this.#fields[AVAIL_OUT]);
+    if (produced > 0) out(this.#out.subarray(0, produced));
+    return { result, produced };
+  }
+
+  #begin(): void {
+    const result = this.#lzma.start(this.#stream, MEMORY_LIMIT, TELL_UNSUPPORTED_CHECK | CONCATENATED);
+    if (result !== OK) {
+      throw new LarderError('LARDER_INTERNAL', `inflating layer: ${this.#layer}: liblzma does not start: ${result}`);
+    }
+    this.#phase = 'open';
+    this.#outAddress = this.#lzma.address(this.#out);
+  }
+
+  #failure(result: number, action: number): LarderError {
+    if (result === MEMORY_LIMIT_REACHED || result === NO_MEMORY) {
+      const limit = result === NO_MEMORY ? 'there is' : `the limit of ${MEMORY_LIMIT >> 20n} MiB`;
+      return new LarderError(
+        'LARDER_LAYER_LIMIT',
+        `inflating layer: ${this.#layer}: its xz stream needs more memory than ${limit}`,
+      );
+    }
+    if (result === NO_PROGRESS && action === FINISH) return damagedStream(this.#layer, 'xz', 'it is cut off');
+    return damagedStream(this.#layer, 'xz', ERRORS[result] ?? `error ${result}`);
+  }
+}
+
+/** `lzma_ret`. */
+const ERRORS: { readonly [result: number]: string } = {
+  3: 'its kind of check is not known',
+  7: 'it is no xz stream',
+  8: 'it uses options that are not known',
+  9: 'its data is wrong, or other bytes follow its end',
+  10: 'the decoder does not go on',
+};
+
+async function load(): Promise<Library | undefined> {
+  try {
+    const { default: koffi } = await import('koffi');
+    const lib = koffi.load('liblzma.so.5');
+    const lzma: Library = {
+      start: lib.func('int lzma_stream_decoder(void*, uint64_t, uint32_t)'),
+      code: lib.func('int lzma_code(void*, int)'),
+      end: lib.func('void lzma_end(void*)'),
+      address: (bytes) => koffi.address(bytes),
+    };
+    return passesSelfTest(lzma) ? lzma : undefined;
+  } catch {
+    // Not here, or not usable: the caller says which library is missing.
+    return undefined;
+  }
+}
+
+/** "larder " five times and a newline, as `xz -9` writes it. */
+const SAMPLE = Buffer.from(
+  '/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM4AAiAA9dADYYSqrbzb63JkCdY/QAAAAAGhnof/iJpoMAASsjMDmR9B+2830BAAAAAARZWg==',
+  'base64',
+);
+/** Inside the check of the one block. */
+const CHECK_AT = 50;
+
+/** Two streams with padding in odd pieces come out right; a wrong check and a cut stream do not. */
+function passesSelfTest(lzma: Library): boolean {
+  const text = `${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`;
+  const wrong = Buffer.from(SAMPLE);
+  wrong[CHECK_AT] = at(wrong, CHECK_AT) ^ 1;
+  return (
+    inflateAll(lzma, Buffer.concat([SAMPLE, Buffer.alloc(4), SAMPLE])) === text + text &&
+    inflateAll(lzma, wrong) === undefined &&
+    inflateAll(lzma, SAMPLE.subarray(0, -2)) === undefined
+  );
+}
+
+function inflateAll(lzma: Library, stream: Uint8Array): string | undefined {
+  const inflater = new LiblzmaInflater(lzma, 'self-test');
+  let text = '';
+  const out: InflaterOut = (bytes) => {
+    text += Buffer.from(bytes).toString('latin1');
+  };
+  try {
+    for (let i = 0; i < stream.length; i += 11) inflater.write(stream.subarray(i, i + 11), out);
+    inflater.end(out);
+    return text;
+  } catch {
+    // The caller compares: a refusal is an answer here.
+    return undefined;
+  } finally {
+    inflater.close();
+  }
+}
