@@ -1,4 +1,13 @@
 /** `larder/testing`: the suites that every implementation of a contract must pass, and the fixtures to build images with. */
+export {
+  type AciCompression,
+  type AciDependency,
+  type AciOptions,
+  aciFileName,
+  type BuiltAci,
+  buildAci,
+  writeAciDirectory,
+} from './aci-builder.js';
 export { type BackendFixture, backendConformance } from './conformance/backend.js';
 export { contentStoreConformance } from './conformance/content-store.js';
 export { layerWriterConformance } from './conformance/layer-writer.js';
