@@ -47,7 +47,10 @@ export interface ProvisionRequest extends OperationOptions {
   readonly noexec?: boolean;
 }
 
-export interface PruneRequest extends PruneOptions {}
+export interface PruneRequest extends PruneOptions {
+  /** Called when everything is marked and renamed away, before anything is deleted. */
+  readonly onMarked?: () => void;
+}
 
 export interface ProvisionerParts {
   readonly layout: Layout;
@@ -170,6 +173,7 @@ export class Provisioner {
         await store.prune(excluded, active, request);
       }
     }
+    request.onMarked?.();
     if (request.dryRun !== true) await this.#parts.sweep(request);
   }
 
