@@ -13,7 +13,7 @@ if (reference === undefined || root === undefined) throw new Error('usage: pull-
 
 await using larder = await openLarder({ root });
 await using image = await larder.pull(reference, { onEvent: tell });
-console.log(`${image.reference}: ${image.record.layers.length} layers, runs ${JSON.stringify(image.runtime.cmd)}`);
+console.log(`${image.reference}: ${image.record.layers.length} layers, runs ${JSON.stringify(image.runtime?.cmd)}`);
 
 const { rootfs, backend, warnings } = await larder.provision(reference, { id: 'example' });
 try {

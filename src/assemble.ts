@@ -189,7 +189,7 @@ export class Assembly {
       const { ImageFs } = await import('./tree/image-fs.js');
       return new ImageFs(await merged.tree(stackOf(held.record)), { openData });
     };
-    return new PulledImage({ held, config, openFs });
+    return new PulledImage({ held, config, ignoreRuntime: this.config.dockerIgnoreRuntime, openFs });
   }
 
   /** A live handle, and what died with other handles cleared away: only what no live lock holds. */
@@ -301,6 +301,7 @@ export class Assembly {
       retention,
       limits: this.limits,
       platform: this.config.platform,
+      ignoreRuntime: this.config.dockerIgnoreRuntime,
       maxParallelLayers: this.config.maxParallelLayers,
       onReplaced: async (diffIds) => {
         if (diffIds.length > 0) await (await this.backends()).detach(diffIds);

@@ -112,6 +112,11 @@ export const SETTINGS = {
     value: 'MODULE',
     help: 'module that resolves secrets, by name or absolute path (default: values, file:, env: and exec: references)',
   },
+  socket: {
+    kind: 'text',
+    value: 'PATH|none',
+    help: "the daemon's socket (default: /run/larder/larder.sock, or below $XDG_RUNTIME_DIR when not root)",
+  },
   max_parallel_layers: {
     kind: 'count',
     value: 'N',

@@ -74,6 +74,8 @@ export class LazyImageFs implements AsyncDisposable {
 export interface PulledImageParts {
   readonly held: HeldImage;
   readonly config: ImageConfig;
+  /** `docker_ignore_runtime` */
+  readonly ignoreRuntime: boolean;
   readonly openFs: () => Promise<ImageFs>;
 }
 
@@ -85,13 +87,15 @@ export class PulledImage implements AsyncDisposable {
   readonly config: ImageConfig;
   readonly fs: LazyImageFs;
   readonly #held: HeldImage;
+  readonly #ignoreRuntime: boolean;
 
-  constructor({ held, config, openFs }: PulledImageParts) {
+  constructor({ held, config, ignoreRuntime, openFs }: PulledImageParts) {
     this.record = held.record;
     this.info = held.info;
     this.config = config;
     this.fs = new LazyImageFs(openFs);
     this.#held = held;
+    this.#ignoreRuntime = ignoreRuntime;
   }
 
   /** Canonical. */
@@ -104,8 +108,12 @@ export class PulledImage implements AsyncDisposable {
     return this.record.config;
   }
 
-  /** How the image asks to be run. Rejects (throws) LARDER_CONFIG_INVALID. */
-  get runtime(): RuntimeConfig {
+  /**
+   * How the image asks to be run; undefined when the store was opened to ignore it. Throws LARDER_CONFIG_INVALID where it
+   * asks for what cannot be.
+   */
+  get runtime(): RuntimeConfig | undefined {
+    if (this.info.runtime !== undefined || this.#ignoreRuntime) return this.info.runtime;
     return runtimeConfigOf(this.config, this.reference);
   }
 

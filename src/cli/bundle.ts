@@ -2,6 +2,7 @@
  * An OCI runtime bundle (runtime-spec 1.0, config.json) for one process in a provisioned root filesystem: private
  * pid, mount, ipc and uts namespaces, the host's network, few capabilities, and no resource limits, so that it runs where no cgroup controller can be used. Pure but for `hostFiles`, which the caller gives.
  */
+import type { RuntimeConfig } from '../spec/runtime.js';
 
 export interface ProcessSpec {
   readonly args: readonly string[];
@@ -26,6 +27,8 @@ export interface BundleSpec {
   readonly hostFiles: readonly string[];
   /** Runs on cgroup v2, where the cgroup file system can be mounted in a cgroup namespace. */
   readonly cgroup2: boolean;
+  /** How the image asks to be run, for what the runtime or its hooks make of it. */
+  readonly runtime: RuntimeConfig | undefined;
 }
 
 /**
@@ -57,6 +60,7 @@ export function runtimeSpec(spec: BundleSpec): Record<string, unknown> {
     root: { path: spec.rootfs, readonly: spec.readOnly },
     hostname: spec.hostname,
     mounts: mountsOf(spec),
+    annotations: annotationsOf(spec.runtime),
     linux: {
       namespaces: ['pid', 'mount', 'ipc', 'uts', ...(spec.cgroup2 ? ['cgroup'] : [])].map((type) => ({ type })),
       maskedPaths: [...MASKED.map((name) => `/proc/${name}`), '/sys/firmware', '/sys/devices/virtual/powercap'],
@@ -77,6 +81,17 @@ function processOf(process: ProcessSpec): Record<string, unknown> {
     cwd: process.cwd,
     capabilities: Object.fromEntries(sets),
     noNewPrivileges: false,
+  };
+}
+
+/** image-spec `conversion.md`: labels as they are, and larder's word for what has no place of its own. */
+function annotationsOf(runtime: RuntimeConfig | undefined): Record<string, string> {
+  if (runtime === undefined) return {};
+  const ports = runtime.exposedPorts.map(({ port, protocol }) => `${port}/${protocol}`);
+  return {
+    'org.opencontainers.image.stopSignal': runtime.stopSignal,
+    ...(ports.length === 0 ? {} : { 'org.opencontainers.image.exposedPorts': ports.join(',') }),
+    ...runtime.labels,
   };
 }
 

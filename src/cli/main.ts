@@ -189,8 +189,8 @@ function withoutSeparator([first, second, ...rest]: readonly string[]): readonly
 /** Settings stand before or after the command's name; the help of each command lists only its own. */
 function addGlobals(command: Program, hidden: boolean): void {
   const add = (option: Option): void => {
-    if (!command.options.some((known) => known.attributeName() === option.attributeName()))
-      command.addOption(option.hideHelp(hidden));
+    if (!command.options.some((known) => known.long === option.long))
+      command.addOption(option.hideHelp(hidden || option.negate));
   };
   for (const [name, setting] of Object.entries(SETTINGS)) {
     const option = optionName(name as SettingName);

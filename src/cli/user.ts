@@ -23,11 +23,12 @@ interface Group {
   readonly members: readonly string[];
 }
 
-/** Rejects with LARDER_CONFIG_INVALID for a name that the image does not have. */
+/** Rejects with LARDER_CONFIG_INVALID for a name or a path that the image does not have. */
 export async function resolveUser(
-  wanted: RuntimeUser,
+  named: RuntimeUser,
   fs: LazyImageFs,
 ): Promise<ResolvedUser & { readonly home: string }> {
+  const wanted = await withoutPaths(named, fs);
   const accounts = await readLines(fs, '/etc/passwd', parseAccount);
   const groups = await readLines(fs, '/etc/group', parseGroup);
   const account = accounts.find(({ name, uid }) =>
@@ -45,6 +46,19 @@ export async function resolveUser(
     gid,
     additionalGids: [...new Set(additional.map((group) => group.gid).filter((id) => id !== gid))],
     home: account?.home ?? '/',
+  };
+}
+
+/** Appc lets a path stand for the owner and the group of what is there. */
+async function withoutPaths({ user, group }: RuntimeUser, fs: LazyImageFs): Promise<RuntimeUser> {
+  const idAt = async (id: number | string, field: 'uid' | 'gid'): Promise<number | string> => {
+    if (typeof id === 'number' || !id.startsWith('/')) return id;
+    if (!(await fs.exists(id))) throw unknown(`file for its ${field}`, id);
+    return (await fs.stat(id))[field];
+  };
+  return {
+    user: await idAt(user, 'uid'),
+    ...(group === undefined ? {} : { group: await idAt(group, 'gid') }),
   };
 }
 

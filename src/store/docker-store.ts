@@ -18,6 +18,7 @@ import type { DockerImage, Image } from '../spec/image.js';
 import { parseImageConfig } from '../spec/image-config.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../spec/platform.js';
 import { formatReference, parseReference, type Reference } from '../spec/reference.js';
+import { type RuntimeConfig, runtimeConfigOf } from '../spec/runtime.js';
 import { ImagePull, type ImagePullParts, namesOf, type Wanted } from './image-pull.js';
 import type { Retention } from './retention.js';
 import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
@@ -27,6 +28,8 @@ export interface DockerStoreParts extends ImagePullParts {
   readonly retention: Retention;
   /** Taken for images that name no platform; default: this machine's. */
   readonly platform: string | undefined;
+  /** Leaves out how images ask to be run. */
+  readonly ignoreRuntime: boolean;
 }
 
 /** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
@@ -58,7 +61,7 @@ export class DockerStore implements Store {
     const lease = await this.#parts.leases.create();
     try {
       const record = await this.#hold(lease, reference, platform, image.cached ?? true, backend, options);
-      return { info: await this.#infoOf(record), record, [Symbol.asyncDispose]: () => lease.release() };
+      return { info: await this.#infoOf(record, options), record, [Symbol.asyncDispose]: () => lease.release() };
     } catch (error) {
       await lease.release();
       throw error;
@@ -140,14 +143,27 @@ export class DockerStore implements Store {
     }
   }
 
-  async #infoOf(record: ImageRecord): Promise<ImageInfo> {
-    const { layout, content } = this.#parts;
-    const config = parseImageConfig(await content.read(record.config), record.reference);
+  async #infoOf(record: ImageRecord, options: OperationOptions): Promise<ImageInfo> {
+    const { layout, content, ignoreRuntime } = this.#parts;
+    const document = await content.read(record.config);
+    const runtime = ignoreRuntime ? undefined : runtimeOf(document, record.reference, options);
     return {
       layers: record.layers.map((layer) => layout.layer(layer.diffId)),
-      dockerManifest: dockerV1From(config, hexOf(record.config)),
+      dockerManifest: dockerV1From(document, hexOf(record.config), record.reference),
       config: layout.blob(record.config),
+      ...(runtime === undefined ? {} : { runtime }),
     };
+  }
+}
+
+/** An image that cannot be run can still be looked at. */
+function runtimeOf(document: Uint8Array, name: string, { onEvent }: OperationOptions): RuntimeConfig | undefined {
+  try {
+    return runtimeConfigOf(parseImageConfig(document, name), name);
+  } catch (error) {
+    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
+    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
+    return undefined;
   }
 }
 

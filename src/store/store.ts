@@ -6,6 +6,7 @@ import type { OperationOptions } from '../events.js';
 import type { ImageRecord } from '../metadata/records.js';
 import type { DockerV1Manifest } from '../spec/docker-v1.js';
 import type { Image } from '../spec/image.js';
+import type { RuntimeConfig } from '../spec/runtime.js';
 
 /** The layers of one image, and how to run it. */
 export interface ImageInfo {
@@ -17,6 +18,11 @@ export interface ImageInfo {
   readonly appcManifest?: Readonly<Record<string, unknown>>;
   /** Path of the image's config (manifest v2 schema 2, OCI) as received. */
   readonly config?: string;
+  /**
+   * How the image asks to be run, the same for both types. Left out by `docker_ignore_runtime`, for an Appc image without
+   * `app`, and where the image asks for what cannot be, which a warning tells.
+   */
+  readonly runtime?: RuntimeConfig;
 }
 
 /** An image that nothing removes until it is disposed: what `get` answers, with its lease and its record. */

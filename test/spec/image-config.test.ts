@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { dockerV1From } from '../../src/spec/docker-v1.js';
 import { parseImageConfig, platformOfConfig } from '../../src/spec/image-config.js';
-import { runtimeConfigOf } from '../../src/spec/runtime.js';
 
 const ROOTFS = { type: 'layers', diff_ids: [`sha256:${'a'.repeat(64)}`] };
 const parse = (document: unknown) => parseImageConfig(Buffer.from(JSON.stringify(document)));
@@ -87,58 +85,5 @@ describe('an image config', () => {
   });
   it('that is a layer is refused', () => {
     assert.throws(() => parseImageConfig(Buffer.alloc(1024)), { code: 'LARDER_CONFIG_INVALID' });
-  });
-});
-
-describe('the runtime view', () => {
-  const user = (text: string) => runtimeConfigOf(withConfig({ User: text })).user;
-
-  it('fills in what the image leaves out', () => {
-    assert.deepEqual(runtimeConfigOf(withConfig({})), {
-      entrypoint: [],
-      cmd: [],
-      env: [],
-      cwd: '/',
-      user: { user: 0 },
-      stopSignal: 'SIGTERM',
-    });
-  });
-  it('reads users as ids or names', () => {
-    assert.deepEqual(user('1000'), { user: 1000 });
-    assert.deepEqual(user('1000:100'), { user: 1000, group: 100 });
-    assert.deepEqual(user('www-data:adm'), { user: 'www-data', group: 'adm' });
-    assert.deepEqual(user('4294967294'), { user: 4294967294 });
-    assert.deepEqual(user('app:'), { user: 'app' });
-  });
-  for (const bad of [
-    '4294967296',
-    '4294967295',
-    '-1',
-    '0x0',
-    '1e3',
-    ' 0',
-    'root:0:0',
-    '1000:-1',
-    ':0',
-    '00000000000',
-  ]) {
-    it(`refuses the user ${JSON.stringify(bad)}`, () =>
-      assert.throws(() => user(bad), { code: 'LARDER_CONFIG_INVALID' }));
-  }
-  it('refuses an environment without names', () => {
-    assert.throws(() => runtimeConfigOf(withConfig({ Env: ['=x'] })), { code: 'LARDER_CONFIG_INVALID' });
-    assert.throws(() => runtimeConfigOf(withConfig({ Env: ['A=\0'] })), { code: 'LARDER_CONFIG_INVALID' });
-  });
-});
-
-describe('the Docker v1 view', () => {
-  it('has the fields that Mesos knows', () => {
-    const image = withConfig({ Env: ['A=b'], Cmd: ['sh'], Labels: { l: 'm' } });
-    assert.deepEqual(dockerV1From(image, 'abc'), {
-      id: 'abc',
-      architecture: 'amd64',
-      os: 'linux',
-      config: { Env: ['A=b'], User: '', Cmd: ['sh'], WorkingDir: '', Labels: { l: 'm' } },
-    });
   });
 });

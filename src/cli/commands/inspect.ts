@@ -15,7 +15,7 @@ export const inspect: Command = async ({ larder, onEvent, signal }, [reference =
     created: config.created,
     author: config.author,
     layers: record.layers.map((layer, i) => ({ ...layer, path: info.layers[i] })),
-    runtime: image.runtime,
+    runtime: info.runtime,
     config: config.config,
     history: config.history,
     configPath: info.config,

@@ -7,7 +7,7 @@ import { delimiter, dirname, join } from 'node:path';
 import type { BackendName } from '../../backends/backend.js';
 import { errnoOf, LarderError, printable, systemError } from '../../errors.js';
 import type { LazyImageFs, PulledImage } from '../../pulled-image.js';
-import { parseRuntimeUser } from '../../spec/runtime.js';
+import { commandOf, parseRuntimeUser } from '../../spec/runtime.js';
 import { type ProcessSpec, runtimeSpec } from '../bundle.js';
 import { type Command, type CommandContext, listOption, platformOption, textOption } from '../command.js';
 import { resolveUser } from '../user.js';
@@ -48,7 +48,7 @@ export const run: Command = async (context, [reference = '', ...command], option
   try {
     context.quiet();
     if (used === 'copy') await forbidDevices(rootfs);
-    return { exitCode: await runBundle(runtime, id, rootfs, program, options) };
+    return { exitCode: await runBundle({ runtime, id, rootfs, image }, program, options) };
   } finally {
     await store.destroy(id);
   }
@@ -70,29 +70,33 @@ function pullRequest({ onEvent, signal }: CommandContext, options: Options): { c
 
 async function processOf(image: PulledImage, command: readonly string[], options: Options): Promise<ProcessSpec> {
   const { runtime } = image;
-  const entrypoint = textOption(options, 'entrypoint');
-  const head = entrypoint === undefined ? runtime.entrypoint : entrypoint === '' ? [] : [entrypoint];
-  // A command of the caller's takes the place of Cmd; an entrypoint of the caller's drops it.
-  const tail = command.length > 0 ? command : entrypoint === undefined ? runtime.cmd : [];
-  const args = [...head, ...tail];
-  if (args.length === 0) {
-    throw new LarderError('LARDER_REQUEST_INVALID', `run ${image.reference}: the image names no command`, {
-      hint: 'give one after --',
-    });
-  }
   const user = textOption(options, 'user');
   const { home, ...ids } = await resolveUser(
-    user === undefined ? runtime.user : parseRuntimeUser(user, () => badUser(user)),
+    user === undefined ? (runtime?.user ?? { user: 0 }) : parseRuntimeUser(user, () => badUser(user)),
     image.fs,
   );
   const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
   return {
-    args,
-    env: environment(runtime.env, listOption(options, 'env'), home, terminal),
-    cwd: textOption(options, 'workdir') ?? runtime.cwd,
+    args: argumentsOf(image, command, options),
+    env: environment(runtime?.env ?? [], listOption(options, 'env'), home, terminal),
+    cwd: textOption(options, 'workdir') ?? runtime?.cwd ?? '/',
     user: ids,
     terminal,
   };
+}
+
+/**
+ * What the caller gives behind the image's name is arguments for the entrypoint, and a program where there is none;
+ * `--entrypoint` takes the place of the image's entrypoint and command, also when it is empty.
+ */
+function argumentsOf(image: PulledImage, command: readonly string[], options: Options): readonly string[] {
+  const given = textOption(options, 'entrypoint');
+  const own = [...(given === undefined || given === '' ? [] : [given]), ...command];
+  const [program] = own;
+  const runtime = given === undefined ? image.runtime : undefined;
+  const appends = runtime !== undefined && runtime.entrypoint.length > 0;
+  const value = appends || program === undefined ? {} : { value: program };
+  return commandOf(runtime, { shell: false, ...value, arguments: own }, `run ${image.reference}`).argv;
 }
 
 function badUser(user: string): LarderError {
@@ -138,10 +142,16 @@ async function findProgram(
   return { exitCode: NOT_FOUND, text: printable(`larder: run: ${program}: not found in the image`) };
 }
 
+interface Container {
+  /** The OCI runtime's program. */
+  readonly runtime: string;
+  readonly id: string;
+  readonly rootfs: string;
+  readonly image: PulledImage;
+}
+
 async function runBundle(
-  runtime: string,
-  id: string,
-  rootfs: string,
+  { runtime, id, rootfs, image }: Container,
   process: ProcessSpec,
   options: Options,
 ): Promise<number> {
@@ -155,6 +165,7 @@ async function runBundle(
     readOnly: options['readOnly'] === true,
     hostFiles: HOST_FILES.filter((path) => existsSync(path)),
     cgroup2: isCgroup2(),
+    runtime: image.runtime,
   });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
   const log = join(bundle, 'log');
