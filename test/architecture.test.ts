@@ -13,6 +13,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   index: 8,
   cli: 8,
   larder: 7,
+  'larder-api': 7,
   assemble: 7,
   daemon: 7,
   provisioner: 6,
@@ -55,6 +56,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'derived-format',
     'image-fs',
     'layer-diff',
+    'rootfs-view',
     'seen-as',
   ],
   erofs: ['write-erofs', 'verify', 'constants'],
@@ -64,7 +66,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   layers: ['layer-store', 'layer-task', 'merged-images'],
   metadata: ['metadata-manager', 'records', 'database', 'claims', 'leases', 'layers', 'derived', 'handles', 'history'],
   backends: ['backend'],
-  daemon: ['server', 'client'],
+  daemon: ['server', 'client', 'remote-larder', 'default-socket'],
 };
 
 /** The owners on this floor never import each other, but for these files, which are contracts without logic. */
@@ -219,11 +221,7 @@ test('every door is a file', () => {
   const missing = Object.entries(DOORS).flatMap(([folder, names]) =>
     names.filter((name) => name !== '*' && !sources.has(`${folder}/${name}`)).map((name) => `${folder}/${name}`),
   );
-  // The daemon is not built yet.
-  assert.deepEqual(
-    missing.filter((door) => !door.startsWith('daemon/')),
-    [],
-  );
+  assert.deepEqual(missing, []);
 });
 
 test('an arrow down through a door is allowed', () => {
