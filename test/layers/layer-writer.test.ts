@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
@@ -91,6 +91,58 @@ describe('the layer pipeline', () => {
     const { digest: _d, ingestData: _i, ...job } = lab.job(BLOB, undefined, outDir, { expectedDiffId: diffIdOf(TAR) });
     const result = await lab.write({ ...job, source: { kind: 'file', path, offset: 0 } });
     assert.equal(result.digest, digestOf(BLOB));
+  });
+
+  for (const command of ['bzip2', 'xz'] as const) {
+    const missing = spawnSync(command, ['--help']).status === 0 ? false : `the ${command} command is missing`;
+    it(`inflates ${command} where nothing declares the compression, and nowhere else`, { skip: missing }, async () => {
+      const blob = execFileSync(command, ['-c', '-1'], { input: TAR, maxBuffer: 1 << 26 });
+      const path = join(lab.layout.root, 'archive');
+      writeFileSync(path, blob);
+      const { ingestData: _, ...job } = lab.job(blob, undefined, outDir, { source: { kind: 'file', path, offset: 0 } });
+      for (const mediaType of [GZIP, PLAIN]) {
+        await refuses(lab.write({ ...job, mediaType }), 'LARDER_LAYER_INVALID', 'dropped');
+      }
+      assert.equal((await lab.write(job)).diffId, diffIdOf(TAR));
+    });
+  }
+
+  for (const [name, blob] of [
+    ['compressed', BLOB],
+    ['uncompressed', TAR],
+  ] as const) {
+    it(`makes the SHA-512 of a tar for a job that names no digest: ${name}`, async () => {
+      const path = join(lab.layout.root, 'archive');
+      writeFileSync(path, blob);
+      const { digest: _d, ingestData: _i, ...job } = lab.job(blob, undefined, outDir, { tarSha512: true });
+      const result = await lab.write({ ...job, source: { kind: 'file', path, offset: 0 } });
+      assert.equal(result.tarSha512, createHash('sha512').update(TAR).digest('hex'));
+      assert.equal(result.diffId, diffIdOf(TAR));
+      assert.equal(result.digest, digestOf(blob));
+    });
+  }
+
+  it('makes no SHA-512 unless it is asked for', async () => {
+    server.add(digestOf(BLOB), BLOB);
+    assert.ok(!('tarSha512' in (await lab.write(lab.job(BLOB, GZIP, outDir), server))));
+  });
+
+  it('names the file where a job without digests fails', async () => {
+    const path = join(lab.layout.root, 'some.aci');
+    writeFileSync(path, BLOB.subarray(0, -9));
+    const cut = lab.job(BLOB.subarray(0, -9), undefined, outDir, { tarSha512: true });
+    const { digest: _d, ingestData: _i, ...job } = cut;
+    await assert.rejects(lab.write({ ...job, source: { kind: 'file', path, offset: 0 } }), (error: Error) =>
+      error.message.includes(path),
+    );
+    assert.deepEqual(await readdir(outDir), []);
+  });
+
+  it('refuses a job that says nothing of what its bytes must be', async () => {
+    const path = join(lab.layout.root, 'archive');
+    writeFileSync(path, BLOB);
+    const { digest: _d, ingestData: _i, ...job } = lab.job(BLOB, undefined, outDir);
+    await refuses(lab.write({ ...job, source: { kind: 'file', path, offset: 0 } }), 'LARDER_INTERNAL', 'dropped');
   });
 
   it('refuses bytes that differ in one place', async () => {
