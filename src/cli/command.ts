@@ -1,10 +1,18 @@
 /** What a command is given and what it answers. Commands print nothing: `render.ts` is the only console. */
+import type { Flags } from '../config.js';
 import type { OnEvent } from '../events.js';
 import type { Larder } from '../larder.js';
+import type { LarderApi } from '../larder-api.js';
 
 export interface CommandContext {
-  /** The open store; opened once, at the first call. */
+  /** The store, behind the daemon that has it or opened here: for all that needs no file of it. */
+  readonly open: () => Promise<LarderApi>;
+  /** The store opened in this process, once, at the first call. */
   readonly larder: () => Promise<Larder>;
+  /** Settings of files, variables and options. */
+  readonly flags: () => Flags;
+  /** A line for the log of something that runs on. */
+  readonly log: (line: string) => void;
   readonly onEvent: OnEvent;
   readonly signal: AbortSignal;
   /** Takes progress bars away before something else writes to the terminal. */

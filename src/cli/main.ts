@@ -1,11 +1,11 @@
 /** From an argument list to an exit status. Each command's code is loaded when it runs. */
-import { readFileSync } from 'node:fs';
 import { CommanderError, Option, Command as Program } from 'commander';
-import { loadFlags, optionName, type RawFlags, SETTINGS, type SettingName } from '../config.js';
+import { optionName, SETTINGS, type SettingName } from '../config.js';
 import { isLarderError, KIND_TABLE, LarderError } from '../errors.js';
-import type { Larder } from '../larder.js';
-import type { Command, CommandResult } from './command.js';
-import { eventRenderer, type LogLevel, outliveReaders, renderError, renderResult } from './render.js';
+import type { Command, CommandContext, CommandResult } from './command.js';
+import { eventRenderer, type LogLevel, logLine, outliveReaders, renderError, renderResult } from './render.js';
+import { Stores } from './stores.js';
+import { version } from './version.js';
 
 interface Described {
   readonly name: string;
@@ -128,6 +128,16 @@ const COMMANDS: readonly Described[] = [
     load: async () => (await import('./commands/check.js')).check,
   },
   {
+    name: 'daemon',
+    args: '',
+    help: 'serve the store at a Unix socket, for root and this user',
+    options: [
+      ['--metrics <port>', 'serve /metrics and /healthz at this port of the loopback, too: PORT or 127.0.0.1:PORT'],
+      ['--grace <seconds>', 'when told to end, let what runs finish for so long (default: 3)'],
+    ],
+    load: async () => (await import('./commands/daemon.js')).daemon,
+  },
+  {
     name: 'info',
     args: '',
     help: 'show the store and what this machine can do',
@@ -227,18 +237,19 @@ async function execute(
   const onSignal = (signal: NodeJS.Signals): void => stop.abort(signal);
   // Also for `run`, which hands signals on to its program while there is one: before and after, it has to tidy up.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
-  let store: Promise<Larder> | undefined;
-  const larder = (): Promise<Larder> => {
-    store ??= openStore(options);
-    return store;
-  };
+  const stores = new Stores(options, renderer.onEvent);
   try {
     const command = await described.load();
-    const result: CommandResult = await command(
-      { larder, onEvent: renderer.onEvent, signal: stop.signal, quiet: renderer.stop },
-      args,
-      options,
-    );
+    const context: CommandContext = {
+      open: () => stores.any(),
+      larder: () => stores.here(),
+      flags: () => stores.flags(),
+      onEvent: renderer.onEvent,
+      signal: stop.signal,
+      quiet: renderer.stop,
+      log: (line) => logLine(line, json),
+    };
+    const result: CommandResult = await command(context, args, options);
     renderer.stop();
     await renderResult(result, json);
     return result.exitCode ?? 0;
@@ -247,27 +258,13 @@ async function execute(
     await renderError(error, { json, debug: level === 'debug' });
     return statusOf(error, described);
   } finally {
-    // A store that could not be opened has been reported above.
-    await store?.then(
-      (opened) => opened.close(),
-      () => undefined,
-    );
+    await stores.close();
   }
 }
 
 function statusOf(error: unknown, described: Described): number {
   if (!isLarderError(error)) return described.name === 'run' ? RUN_FAILED : KIND_TABLE.internal.exit;
   return described.name === 'run' && error.kind !== 'aborted' ? RUN_FAILED : error.exitCode;
-}
-
-async function openStore(options: Readonly<Record<string, unknown>>): Promise<Larder> {
-  const given: Partial<Record<SettingName, unknown>> = {};
-  for (const name of Object.keys(SETTINGS) as SettingName[]) {
-    const value = options[name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())];
-    if (value !== undefined) given[name] = value;
-  }
-  const { openConfigured } = await import('../larder.js');
-  return openConfigured(loadFlags(given as RawFlags));
 }
 
 function logLevel(debug: boolean): LogLevel {
@@ -285,9 +282,4 @@ function logLevel(debug: boolean): LogLevel {
 /** Settings with their values may stand before the command's name. */
 function usageStatus(argv: readonly string[]): number {
   return argv.find((arg) => COMMANDS.some(({ name }) => name === arg)) === 'run' ? RUN_FAILED : USAGE;
-}
-
-function version(): string {
-  const path = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
 }

@@ -60,6 +60,11 @@ export function eventRenderer(
   return { onEvent, stop: () => progress.stop() };
 }
 
+/** A line of something that runs on, for whoever reads its log. */
+export function logLine(line: string, json: boolean): void {
+  process.stderr.write(json ? `${JSON.stringify({ log: line })}\n` : `larder: ${line}\n`);
+}
+
 function isUnexplained(error: LarderError): boolean {
   return error.code === 'LARDER_INTERNAL' && error.cause === undefined;
 }

@@ -3,9 +3,9 @@ import { KIND_TABLE } from '../../errors.js';
 import type { Command } from '../command.js';
 
 /** `larder check [--deep]`: exits with the status of `corrupt` when an invariant is broken; garbage is only reported. */
-export const check: Command = async ({ larder, onEvent, signal }, _args, options) => {
+export const check: Command = async ({ open, onEvent, signal }, _args, options) => {
   const findings: Finding[] = [];
-  for await (const finding of (await larder()).check({ deep: options['deep'] === true, onEvent, signal }))
+  for await (const finding of (await open()).check({ deep: options['deep'] === true, onEvent, signal }))
     findings.push(finding);
   const faults = findings.filter((finding) => finding.kind === 'fault').length;
   const lines = findings.map(

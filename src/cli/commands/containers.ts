@@ -3,8 +3,8 @@ import type { Command } from '../command.js';
 import { formatAge, formatTable } from '../format.js';
 
 /** `larder containers` */
-export const containers: Command = async ({ larder }) => {
-  const claims = (await larder()).containers();
+export const containers: Command = async ({ open }) => {
+  const claims = await (await open()).containers();
   const nowMs = Date.now();
   // A line for each root filesystem: the container's own and its image volumes'.
   const rows = claims.flatMap((claim) =>

@@ -2,8 +2,8 @@ import { LarderError } from '../../errors.js';
 import type { Command } from '../command.js';
 
 /** `larder destroy ID…` */
-export const destroy: Command = async ({ larder, onEvent, signal }, ids) => {
-  const store = await larder();
+export const destroy: Command = async ({ open, onEvent, signal }, ids) => {
+  const store = await open();
   const unknown: string[] = [];
   for (const id of ids) if (!(await store.destroy(id, { onEvent, signal }))) unknown.push(id);
   if (unknown.length > 0) {

@@ -3,8 +3,8 @@ import type { Command } from '../command.js';
 import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
 
 /** `larder images` */
-export const images: Command = async ({ larder }) => {
-  const list = (await larder()).images();
+export const images: Command = async ({ open }) => {
+  const list = await (await open()).images();
   const nowMs = Date.now();
   const rows = list.map((image) => [
     familiarReference(parseReference(image.reference)),

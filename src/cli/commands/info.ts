@@ -2,8 +2,8 @@ import type { Command } from '../command.js';
 import { formatBytes } from '../format.js';
 
 /** `larder info` */
-export const info: Command = async ({ larder }) => {
-  const facts = await (await larder()).info();
+export const info: Command = async ({ open }) => {
+  const facts = await (await open()).info();
   const chosen = facts.backend === undefined ? 'none is usable here' : facts.backend;
   const lines = [
     ['store', facts.root],

@@ -3,8 +3,8 @@ import { LarderError } from '../../errors.js';
 import { type Command, platformOption, textOption } from '../command.js';
 
 /** `larder provision REF --id ID [--backend NAME]`: prints the root filesystem's path. */
-export const provision: Command = async ({ larder, onEvent, signal }, [reference = ''], options) => {
-  const store = await larder();
+export const provision: Command = async ({ open, onEvent, signal }, [reference = ''], options) => {
+  const store = await open();
   const backend = textOption(options, 'backend');
   const id = textOption(options, 'id');
   if (id === undefined) {

@@ -1,10 +1,10 @@
-import type { PulledImage } from '../../pulled-image.js';
+import type { PulledFacts } from '../../larder-api.js';
 import { type Command, platformOption } from '../command.js';
 import { formatBytes, formatCount, shortDigest } from '../format.js';
 
 /** `larder pull REF…` */
-export const pull: Command = async ({ larder, onEvent, signal }, references, options) => {
-  const store = await larder();
+export const pull: Command = async ({ open, onEvent, signal }, references, options) => {
+  const store = await open();
   const pulled = [];
   for (const reference of references) {
     const request = { onEvent, signal, cached: options['refresh'] !== true, ...platformOption(options) };
@@ -39,7 +39,7 @@ interface PulledSummary {
   }[];
 }
 
-function describe({ record, info }: PulledImage): PulledSummary {
+function describe({ record, info }: PulledFacts): PulledSummary {
   return {
     reference: record.reference,
     platform: record.platform,

@@ -3,8 +3,8 @@ import { type Command, listOption, platformOption } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 
 /** `larder remove REF…` */
-export const remove: Command = async ({ larder, onEvent, signal }, references, options) => {
-  const store = await larder();
+export const remove: Command = async ({ open, onEvent, signal }, references, options) => {
+  const store = await open();
   const reports: PruneReport[] = [];
   for (const reference of references)
     reports.push(await store.remove(reference, { onEvent, signal, ...platformOption(options) }));
@@ -13,9 +13,9 @@ export const remove: Command = async ({ larder, onEvent, signal }, references, o
 };
 
 /** `larder prune [--exclude REF]… [--dry-run]` */
-export const prune: Command = async ({ larder, onEvent, signal }, _args, options) => {
+export const prune: Command = async ({ open, onEvent, signal }, _args, options) => {
   const dryRun = options['dryRun'] === true;
-  const report = await (await larder()).prune({ onEvent, signal, dryRun, exclude: listOption(options, 'exclude') });
+  const report = await (await open()).prune({ onEvent, signal, dryRun, exclude: listOption(options, 'exclude') });
   const lines = dryRun ? [...report.images, ...report.layers] : report.images;
   return { data: report, text: [...lines, sentence(report, dryRun)].join('\n') };
 };

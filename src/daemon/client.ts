@@ -1,0 +1,145 @@
+/**
+ * ▸ A store behind a daemon's socket, for programs: the methods of `Provisioner` that callers need, and those of
+ * `Larder` that need no files of the store. Errors have the codes that the daemon's store gave them; progress comes as
+ * the same events. Loads nothing of a store, so it starts fast.
+ *
+ *     const client = new DaemonClient('/run/larder/larder.sock');
+ *     const { rootfs } = await client.provision('c1', { type: 'docker', name: 'alpine:3.20' });
+ *     await client.destroy('c1');
+ */
+import { randomUUID } from 'node:crypto';
+import type { Finding } from '../check.js';
+import { abortedError } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import type {
+  ImageSummary,
+  PruneImagesRequest,
+  PruneReport,
+  PullRequest,
+  RemoveRequest,
+  StoreInfo,
+} from '../larder.js';
+import type { ClaimRecord } from '../metadata/records.js';
+import type { ProvisionInfo, ProvisionRequest, PruneRequest } from '../provisioner.js';
+import type { Image } from '../spec/image.js';
+import { ask, follow } from './exchange.js';
+import { type DaemonFacts, OPERATION_HEADER, type PulledSummary } from './wire.js';
+
+export type { DaemonFacts, PulledSummary } from './wire.js';
+
+/** How long a cancelled operation may take to undo what it began before its client stops waiting for that. */
+const UNDO_MS = 10_000;
+
+export class DaemonClient {
+  readonly socket: string;
+
+  constructor(socket: string) {
+    this.socket = socket;
+  }
+
+  /** What daemon this is. Rejects with LARDER_DAEMON_UNREACHABLE when nobody answers. */
+  async facts(): Promise<DaemonFacts> {
+    return (await this.#get('/v1/daemon')) as DaemonFacts;
+  }
+
+  /** As `Provisioner.provision`. */
+  async provision(id: string, image: Image, request: ProvisionRequest = {}): Promise<ProvisionInfo> {
+    return (await this.#post('/v1/provision', { id, image, ...membersOf(request) }, request)) as ProvisionInfo;
+  }
+
+  /** As `Larder.provision`: the image as people write it. */
+  async provisionReference(
+    reference: string,
+    request: ProvisionRequest & PullRequest & { readonly id: string },
+  ): Promise<ProvisionInfo> {
+    return (await this.#post('/v1/provision', { reference, ...membersOf(request) }, request)) as ProvisionInfo;
+  }
+
+  async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
+    return (await this.#post('/v1/destroy', { id }, options)) as boolean;
+  }
+
+  async recover(known: readonly string[], options: OperationOptions = {}): Promise<void> {
+    await this.#post('/v1/recover', { known }, options);
+  }
+
+  async pruneImages(excludedImages: readonly Image[], request: PruneRequest = {}): Promise<void> {
+    const { onMarked: _, ...rest } = request;
+    await this.#post('/v1/prune-images', { excluded: excludedImages, ...membersOf(rest) }, request);
+  }
+
+  async list(): Promise<readonly ClaimRecord[]> {
+    return (await this.#get('/v1/containers')) as readonly ClaimRecord[];
+  }
+
+  /** Rejects with LARDER_CONTAINER_NOT_FOUND. */
+  async claimOf(id: string): Promise<ClaimRecord> {
+    return (await this.#get(`/v1/containers/${id.split('/').map(encodeURIComponent).join('/')}`)) as ClaimRecord;
+  }
+
+  /** Fetches the image when it is not there. Nothing holds it afterwards. */
+  async pull(reference: string, request: PullRequest = {}): Promise<PulledSummary> {
+    return (await this.#post('/v1/pull', { reference, ...membersOf(request) }, request)) as PulledSummary;
+  }
+
+  async images(): Promise<readonly ImageSummary[]> {
+    return (await this.#get('/v1/images')) as readonly ImageSummary[];
+  }
+
+  async containers(): Promise<readonly ClaimRecord[]> {
+    return this.list();
+  }
+
+  async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
+    return (await this.#post('/v1/remove', { reference, ...membersOf(request) }, request)) as PruneReport;
+  }
+
+  async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
+    return (await this.#post('/v1/prune', membersOf(request), request)) as PruneReport;
+  }
+
+  async check(options: { readonly deep?: boolean } & OperationOptions = {}): Promise<readonly Finding[]> {
+    return (await this.#post('/v1/check', membersOf(options), options)) as readonly Finding[];
+  }
+
+  async info(): Promise<StoreInfo> {
+    return (await this.#get('/v1/info')) as StoreInfo;
+  }
+
+  #get(path: string): Promise<unknown> {
+    return ask(this.socket, 'GET', path);
+  }
+
+  /**
+   * A long operation. When its signal fires, the daemon is told to cancel it, and what it says then is the outcome: as
+   * here, whoever cancels finds everything undone.
+   */
+  async #post(path: string, body: object, { signal, onEvent }: OperationOptions): Promise<unknown> {
+    if (signal?.aborted === true) throw abortedError(`ask the daemon for ${path}`, signal);
+    const id = randomUUID();
+    const hangUp = new AbortController();
+    let late: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      late = setTimeout(() => hangUp.abort(), UNDO_MS);
+      // Should that fail, hanging up has the same effect.
+      ask(this.socket, 'DELETE', `/v1/operations/${id}`).catch(() => hangUp.abort());
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await follow(this.socket, path, body, { [OPERATION_HEADER]: id }, hangUp.signal, (event) =>
+        onEvent?.(event),
+      );
+    } catch (error) {
+      if (hangUp.signal.aborted) throw abortedError(`ask the daemon for ${path}`, signal);
+      throw error;
+    } finally {
+      clearTimeout(late);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+}
+
+/** What goes over the wire of a request: all but what only has a meaning here. */
+function membersOf<T extends OperationOptions>({ signal: _, onEvent: __, ...members }: T): object {
+  return members;
+}

@@ -1,0 +1,54 @@
+/** The answer of a long operation: events as they come, then how it ended. Nothing is sent before there is something. */
+import type { ServerResponse } from 'node:http';
+import { isLarderError, KIND_TABLE, serializeError } from '../errors.js';
+import type { LarderEvent } from '../events.js';
+import { HttpRefusal } from './request.js';
+import { JSON_TYPE, LINES_TYPE, type Line } from './wire.js';
+
+export class LineResponse {
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  /** A client that reads slowly misses steps of progress, nothing else; memory does not fill up for it. */
+  event(event: LarderEvent): void {
+    if (this.#response.destroyed) return;
+    if (this.#response.writableNeedDrain && (event.type === 'layer-progress' || event.type === 'debug')) return;
+    this.#write({ event }, 200);
+  }
+
+  end(result: unknown): void {
+    this.#write({ result: result ?? null }, 200);
+    this.#response.end();
+  }
+
+  /** The status says what was wrong, unless it was sent with the first event. */
+  fail(error: unknown): void {
+    this.#write({ error: serializeError(error) }, statusOf(error));
+    this.#response.end();
+  }
+
+  #write(line: Line, status: number): void {
+    if (this.#response.destroyed) return;
+    if (!this.#response.headersSent) this.#response.writeHead(status, { 'content-type': LINES_TYPE });
+    this.#response.write(`${JSON.stringify(line)}\n`);
+  }
+}
+
+export function statusOf(error: unknown): number {
+  if (error instanceof HttpRefusal) return error.status;
+  return isLarderError(error) ? KIND_TABLE[error.kind].http : KIND_TABLE.internal.http;
+}
+
+export function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = `${JSON.stringify(value)}\n`;
+  response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
+  response.end(body);
+}
+
+export function sendError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) response.destroy();
+  else sendJson(response, statusOf(error), { error: serializeError(error) });
+}

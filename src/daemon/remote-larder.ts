@@ -1,0 +1,108 @@
+/** ▸ The face of a store that a daemon has open, as commands use it; and whether there is such a daemon. */
+import { lstatSync, realpathSync } from 'node:fs';
+import type { Finding } from '../check.js';
+import { configOf, type Flags } from '../config.js';
+import { isLarderError } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import type {
+  ImageSummary,
+  PruneImagesRequest,
+  PruneReport,
+  PullRequest,
+  RemoveRequest,
+  StoreInfo,
+} from '../larder.js';
+import type { LarderApi, PulledFacts } from '../larder-api.js';
+import type { ClaimRecord } from '../metadata/records.js';
+import type { ProvisionInfo, ProvisionRequest } from '../provisioner.js';
+import { DaemonClient, type DaemonFacts } from './client.js';
+import { socketOf } from './default-socket.js';
+import { difference } from './settings.js';
+
+/**
+ * The store that `flags` name, behind the daemon that has it, or undefined: when there is no daemon, when it has another
+ * store, or when a setting was given that it does not share, which would have no effect there. `onPassed` is told why
+ * a daemon that is there is not used.
+ */
+export async function findDaemon(flags: Flags, onPassed: (why: string) => void): Promise<RemoteLarder | undefined> {
+  const socket = socketOf(flags);
+  if (socket === undefined || lstatSync(socket, { throwIfNoEntry: false })?.isSocket() !== true) return undefined;
+  const client = new DaemonClient(socket);
+  try {
+    const facts = await client.facts();
+    const why = difference(flags, realRoot(configOf(flags).root), facts);
+    if (why === undefined) return new RemoteLarder(client, facts, flags.platform);
+    onPassed(`the daemon at ${socket} is not asked: ${why}`);
+  } catch (error) {
+    if (!isLarderError(error, 'LARDER_DAEMON_UNREACHABLE', 'LARDER_PERMISSION', 'LARDER_REQUEST_INVALID')) throw error;
+    onPassed(error.message);
+  }
+  return undefined;
+}
+
+/** As the daemon names it; a store that does not exist yet is no daemon's. */
+function realRoot(root: string): string {
+  try {
+    return realpathSync(root);
+  } catch {
+    // Whatever is wrong with it is said when it is opened.
+    return root;
+  }
+}
+
+export class RemoteLarder implements LarderApi {
+  readonly root: string;
+  readonly #client: DaemonClient;
+  readonly #platform: { readonly platform?: string };
+
+  constructor(client: DaemonClient, { root }: DaemonFacts, platform: string | undefined) {
+    this.root = root;
+    this.#client = client;
+    this.#platform = platform === undefined ? {} : { platform };
+  }
+
+  async pull(reference: string, request: PullRequest = {}): Promise<PulledFacts> {
+    const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...request });
+    return { record, info, [Symbol.asyncDispose]: async () => {} };
+  }
+
+  images(): Promise<readonly ImageSummary[]> {
+    return this.#client.images();
+  }
+
+  async provision(
+    reference: string,
+    request: ProvisionRequest & PullRequest & { readonly id: string },
+  ): Promise<ProvisionInfo> {
+    return this.#client.provisionReference(reference, { ...this.#platform, ...request });
+  }
+
+  destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
+    return this.#client.destroy(id, options);
+  }
+
+  containers(): Promise<readonly ClaimRecord[]> {
+    return this.#client.containers();
+  }
+
+  remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
+    return this.#client.remove(reference, request);
+  }
+
+  prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
+    return this.#client.prune(request);
+  }
+
+  async *check(options: { readonly deep?: boolean } & OperationOptions = {}): AsyncGenerator<Finding, void, undefined> {
+    yield* await this.#client.check(options);
+  }
+
+  info(): Promise<StoreInfo> {
+    return this.#client.info();
+  }
+
+  /** The daemon goes on. */
+  async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}

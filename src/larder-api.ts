@@ -1,0 +1,33 @@
+/**
+ * ▸ What commands need of a store: the face of a store that is open here (`Larder`) and of one behind a daemon's socket
+ * (`RemoteLarder`). What needs files of the store or a handle on it is not here: the store is opened for that.
+ */
+import type { Finding } from './check.js';
+import type { OperationOptions } from './events.js';
+import type { ImageSummary, PruneImagesRequest, PruneReport, PullRequest, RemoveRequest, StoreInfo } from './larder.js';
+import type { ClaimRecord, ImageRecord } from './metadata/records.js';
+import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
+import type { ImageInfo } from './store/store.js';
+
+/** An image that was pulled. Where the store is open here it is held until it is disposed. */
+export interface PulledFacts extends AsyncDisposable {
+  readonly record: ImageRecord;
+  readonly info: ImageInfo;
+}
+
+export interface LarderApi extends AsyncDisposable {
+  readonly root: string;
+  pull(reference: string, request?: PullRequest): Promise<PulledFacts>;
+  images(): readonly ImageSummary[] | Promise<readonly ImageSummary[]>;
+  provision(
+    reference: string,
+    request: ProvisionRequest & PullRequest & { readonly id: string },
+  ): Promise<ProvisionInfo>;
+  destroy(id: string, options?: OperationOptions): Promise<boolean>;
+  containers(): readonly ClaimRecord[] | Promise<readonly ClaimRecord[]>;
+  remove(reference: string, request?: RemoveRequest): Promise<PruneReport>;
+  prune(request?: PruneImagesRequest): Promise<PruneReport>;
+  check(options?: { readonly deep?: boolean } & OperationOptions): AsyncIterable<Finding>;
+  info(): Promise<StoreInfo>;
+  close(): Promise<void>;
+}
