@@ -7,9 +7,8 @@
  * the bytes received, and what the registry says about it is a hint. No credential and no token reaches a host that
  * it was not meant for. Called by the pullers, on the main thread.
  */
-import { readFile } from 'node:fs/promises';
 import { SingleFlight } from '../concurrency.js';
-import { LarderError, systemError } from '../errors.js';
+import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { type Descriptor, verifyBytes, verifyDigest } from '../spec/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../spec/digest.js';
@@ -18,6 +17,7 @@ import { MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '../spec/manife
 import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, registryHostOf, withDigest } from '../spec/reference.js';
 import { BlobBroker, blobTarget, pullScope } from './blob-broker.js';
+import { readCertificates } from './certificates.js';
 import { type Credentials, NO_CREDENTIALS } from './credentials.js';
 import { getWhole, type WholeAnswer } from './get-whole.js';
 import { openHost, type RegistryHost } from './registry-host.js';
@@ -60,7 +60,7 @@ export interface ResolvedManifest {
   readonly manifest: Manifest;
 }
 
-const DEFAULT_TIMEOUTS: RegistryTimeouts = { connectMs: 15_000, stallMs: 30_000, backoffMs: 500 };
+export const DEFAULT_TIMEOUTS: RegistryTimeouts = { connectMs: 15_000, stallMs: 30_000, backoffMs: 500 };
 
 export class RegistryClient {
   readonly #options: RegistryOptions;
@@ -171,7 +171,7 @@ export class RegistryClient {
       credentials: credentials ?? NO_CREDENTIALS,
       insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
       tokenHosts: tokenHosts ?? {},
-      ca: await this.#ca(),
+      ca: await readCertificates(this.#options.caFiles ?? []),
       userAgent: userAgent ?? 'larder',
       connectTimeoutMs: timeouts.connectMs,
       stallTimeoutMs: timeouts.stallMs,
@@ -181,16 +181,5 @@ export class RegistryClient {
     const host = await openHost(name, settings, signal);
     this.#hosts.set(name, host);
     return host;
-  }
-
-  async #ca(): Promise<string | undefined> {
-    const { caFiles } = this.#options;
-    if (caFiles === undefined || caFiles.length === 0) return undefined;
-    const texts = caFiles.map((path) =>
-      readFile(path, 'utf8').catch((error: unknown) => {
-        throw systemError(`read certificates: ${path}`, error);
-      }),
-    );
-    return (await Promise.all(texts)).join('\n');
   }
 }

@@ -25,6 +25,15 @@ export interface TokenTarget extends CommonTarget {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** Something of a server that is no registry: its redirects are followed, and nobody logs in. */
+export interface PlainTarget extends CommonTarget {
+  readonly kind: 'plain';
+  readonly url: URL;
+  readonly accept?: string;
+}
+
+type Target = RegistryTarget | TokenTarget | PlainTarget;
+
 const MAX_REDIRECTS = 5;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
@@ -35,7 +44,7 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
  */
 export class RequestPlan {
   readonly #host: RegistryHost;
-  readonly #target: RegistryTarget | TokenTarget;
+  readonly #target: Target;
   readonly #origin: URL;
   readonly #budget: RetryBudget;
   #url: URL;
@@ -47,10 +56,10 @@ export class RequestPlan {
   /** Set once the chain of redirects has left the registry's origin; nothing is restored when it comes back. */
   #foreign = false;
 
-  constructor(host: RegistryHost, target: RegistryTarget | TokenTarget) {
+  constructor(host: RegistryHost, target: Target) {
     this.#host = host;
     this.#target = target;
-    this.#origin = target.kind === 'token' ? target.url : new URL(target.path, host.url);
+    this.#origin = target.kind === 'registry' ? new URL(target.path, host.url) : target.url;
     this.#url = this.#origin;
     this.#budget = new RetryBudget(target.doing, target.notFound, host.settings.backoffMs);
   }
@@ -63,8 +72,10 @@ export class RequestPlan {
   }
 
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
-    if (previous.kind === 'status' && this.#target.kind === 'registry') {
+    const { kind } = this.#target;
+    if (previous.kind === 'status' && kind !== 'token') {
       if (REDIRECTS.has(previous.status)) return this.#follow(previous.headers['location']);
+      if (previous.status === 401 && kind === 'plain') throw this.#needsLogin();
       if (previous.status === 401 && !this.#foreign)
         return this.#logIn(previous.headers['www-authenticate'] ?? '', signal);
     }
@@ -98,6 +109,14 @@ export class RequestPlan {
     return 0;
   }
 
+  #needsLogin(): LarderError {
+    const { host } = this.#url;
+    return new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${this.#target.doing}: ${host} wants a login`, {
+      hint: 'it is asked without one; offer the image where no login is needed',
+      details: { host, status: 401 },
+    });
+  }
+
   #follow(location: string | undefined): number {
     const from = this.#url;
     const refuse = (code: ErrorCode, why: string): LarderError =>
@@ -125,7 +144,7 @@ export class RequestPlan {
     const target = this.#target;
     if (target.kind === 'token') return target.headers;
     const accept = target.accept === undefined ? {} : { accept: target.accept };
-    if (this.#foreign) return accept;
+    if (this.#foreign || target.kind === 'plain') return accept;
     this.#sent = await this.#host.auth.current(target.scope, signal);
     return this.#sent === undefined ? accept : { ...accept, authorization: this.#sent };
   }
