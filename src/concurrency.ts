@@ -1,5 +1,6 @@
 /** ▸ Who may run when, within one process: counted slots, one at a time per key, one shared run per key. */
-import { abortedError, throwIfAborted } from './errors.js';
+import { setMaxListeners } from 'node:events';
+import { abortedError, isLarderError, throwIfAborted } from './errors.js';
 import type { LarderEvent, OnEvent, OperationOptions } from './events.js';
 
 /** Gives back what was acquired; idempotent. */
@@ -224,4 +225,29 @@ export async function settleOrAbort<T>(promise: Promise<T>, doing: string, signa
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+/** Runs all; the first failure cancels the others, and is thrown when all have ended. */
+export async function allOrNone<T>(
+  items: readonly T[],
+  shared: Pick<SharedWork, 'signal'>,
+  work: (item: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([shared.signal, stop.signal]);
+  // Each piece of work may listen several times, and there may be hundreds.
+  setMaxListeners(0, signal);
+  const outcomes = await Promise.allSettled(
+    items.map(async (item) => {
+      try {
+        await work(item, signal);
+      } catch (error) {
+        stop.abort(error);
+        throw error;
+      }
+    }),
+  );
+  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+  if (failures.length === 0) return;
+  throw failures.find((failure) => !isLarderError(failure, 'LARDER_ABORTED')) ?? failures[0];
 }

@@ -1,0 +1,132 @@
+/**
+ * ▸ The store of Appc images (ACIs).
+ *
+ * Owns nothing on disk itself. An ACI is a layer like any other, a verified tar and its index, seen through a view that
+ * makes its `rootfs/` the root; an image is the stack of an ACI and all that it depends on. `appc-pull.ts` has the way
+ * in, `retention.ts` the way out.
+ */
+
+import { LarderError } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import type { Layout } from '../layout.js';
+import { type ImageRecord, stackOf } from '../metadata/records.js';
+import { type AppcManifest, MAX_APPC_MANIFEST_BYTES, parseAppcManifest } from '../spec/appc-manifest.js';
+import { type AppcRequest, appcRequestOf, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
+import type { AppcImage, Image } from '../spec/image.js';
+import { parseJson } from '../spec/json.js';
+import { hostPlatform, parsePlatform } from '../spec/platform.js';
+import { type RuntimeConfig, runtimeOfAppc } from '../spec/runtime.js';
+import { type AppcMember, parseAppcDocument } from './appc-document.js';
+import { AppcPull, type AppcPullParts, keyOf } from './appc-pull.js';
+import { ReadThrough } from './read-through.js';
+import type { Retention } from './retention.js';
+import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
+
+export interface AppcStoreParts extends AppcPullParts {
+  readonly layout: Layout;
+  readonly retention: Retention;
+  /** `docker_ignore_runtime` */
+  readonly ignoreRuntime: boolean;
+  /** For images that name neither os nor arch; default: this machine's. */
+  readonly platform: string | undefined;
+}
+
+export class AppcStore implements Store {
+  readonly #parts: AppcStoreParts;
+  readonly #images: ReadThrough;
+  readonly #pull: AppcPull;
+
+  constructor(parts: AppcStoreParts) {
+    this.#parts = parts;
+    this.#images = new ReadThrough(parts);
+    this.#pull = new AppcPull(parts);
+  }
+
+  async recover(options: OperationOptions = {}): Promise<void> {
+    await this.#parts.retention.recover(options);
+  }
+
+  async get(image: Image, backend: string, options: OperationOptions = {}): Promise<ImageInfo> {
+    await using held = await this.acquire(image, backend, options);
+    return held.info;
+  }
+
+  async acquire(image: Image, backend: BackendChoice, options: OperationOptions = {}): Promise<HeldImage> {
+    const request = this.requestOf(image);
+    const cached = image.cached ?? true;
+    const sought = { reference: formatAppcRequest(request), platform: platformOfRequest(request), cached };
+    const { record, lease } = await this.#images.hold(
+      sought,
+      async () => {
+        const chosen = typeof backend === 'string' ? backend : await backend();
+        const wanted = { request, cached, backend: chosen };
+        return { key: `${keyOf(request)} ${chosen} ${cached}`, run: (...how) => this.#pull.run(wanted, ...how) };
+      },
+      options,
+    );
+    try {
+      return { info: await this.#infoOf(record), record, [Symbol.asyncDispose]: () => lease.release() };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+  }
+
+  async prune(
+    excludedImages: readonly Image[],
+    activeLayerPaths: ReadonlySet<string>,
+    options: PruneOptions = {},
+  ): Promise<void> {
+    const excluded = excludedImages.map((image) => {
+      const { os, arch } = appcImage(image).labels ?? {};
+      const request = this.requestOf(image);
+      const reference = formatAppcRequest(request);
+      // Without both the name protects the image on every platform.
+      return os === undefined || arch === undefined
+        ? { reference }
+        : { reference, platform: platformOfRequest(request) };
+    });
+    await this.#parts.retention.prune(excluded, activeLayerPaths, options);
+  }
+
+  /** What an image asks for, with what it leaves out filled in. Rejects with LARDER_REFERENCE_INVALID. */
+  requestOf(image: Image): AppcRequest {
+    const { platform } = this.#parts;
+    return appcRequestOf(appcImage(image), platform === undefined ? hostPlatform() : parsePlatform(platform));
+  }
+
+  /** The images that this one is made of, base first. */
+  async membersOf(record: ImageRecord): Promise<readonly AppcMember[]> {
+    return parseAppcDocument(await this.#parts.content.read(record.config));
+  }
+
+  #runtimeOf(manifest: AppcManifest, doing: string): { readonly runtime?: RuntimeConfig } {
+    const runtime = this.#parts.ignoreRuntime ? undefined : runtimeOfAppc(manifest, doing);
+    return runtime === undefined ? {} : { runtime };
+  }
+
+  async #infoOf(record: ImageRecord): Promise<ImageInfo> {
+    const { layout, content } = this.#parts;
+    const bytes = await content.read(record.manifest);
+    const manifest = parseAppcManifest(bytes, record.reference);
+    return {
+      layers: stackOf(record).map((layer) => layout.layerPath(layer)),
+      appcManifest: objectOf(bytes, record.reference),
+      ...this.#runtimeOf(manifest, record.reference),
+    };
+  }
+}
+
+function appcImage(image: Image): AppcImage {
+  if (image.type === 'appc') return image;
+  throw new LarderError(
+    'LARDER_IMAGE_TYPE_UNSUPPORTED',
+    `appc store: an image of type ${image.type} is not in this store`,
+  );
+}
+
+/** All that the manifest says, also what larder does not know. It was parsed before. */
+function objectOf(bytes: Uint8Array, doing: string): Readonly<Record<string, unknown>> {
+  const value = parseJson(bytes, { doing, maxBytes: MAX_APPC_MANIFEST_BYTES, code: 'LARDER_MANIFEST_INVALID' });
+  return value as Readonly<Record<string, unknown>>;
+}

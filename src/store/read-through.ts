@@ -1,0 +1,144 @@
+/**
+ * What every store does around its pulls: finds the record of an image, puts what it names under the caller's lease
+ * before it trusts it, and lets those who want the same image share one pull (I5). Each waiter's lease is among those
+ * that the image is under when the pull ends, so that nothing takes it between the pull and its use.
+ */
+import { type SharedWork, SingleFlight } from '../concurrency.js';
+import type { ContentStore } from '../content/content-store.js';
+import { isLarderError, LarderError } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import type { LayerStore } from '../layers/layer-store.js';
+import type { StoreLock } from '../linux/store-lock.js';
+import type { Lease, Leases } from '../metadata/leases.js';
+import type { MetadataManager } from '../metadata/metadata-manager.js';
+import { blobsOf, type ImageRecord } from '../metadata/records.js';
+import type { DiffId, Digest } from '../spec/digest.js';
+
+export interface ReadThroughParts {
+  readonly lock: StoreLock;
+  readonly metadata: MetadataManager;
+  readonly leases: Leases;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+}
+
+export interface Sought {
+  /** Canonical. */
+  readonly reference: string;
+  readonly platform: string;
+  readonly cached: boolean;
+}
+
+/** A pull that has not begun. */
+export interface Fetch {
+  /** Callers with the same key share one run. */
+  readonly key: string;
+  /** Commits the image and, with {@link extendLeases}, puts it under the leases of those who wait for it. */
+  run(waiting: ReadonlySet<Lease>, shared: SharedWork): Promise<ImageRecord>;
+}
+
+export interface HeldRecord {
+  readonly record: ImageRecord;
+  readonly lease: Lease;
+}
+
+/** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
+const MAX_ATTEMPTS = 5;
+
+export class ReadThrough {
+  readonly #parts: ReadThroughParts;
+  readonly #pulls = new SingleFlight<string, ImageRecord>();
+  /** Leases of those who wait for each pull. */
+  readonly #waiting = new Map<string, Set<Lease>>();
+
+  constructor(parts: ReadThroughParts) {
+    this.#parts = parts;
+  }
+
+  /** The image's record under a lease of its own, which the caller releases. `fetch` is asked only when something must be pulled. */
+  async hold(sought: Sought, fetch: () => Promise<Fetch>, options: OperationOptions): Promise<HeldRecord> {
+    const lease = await this.#parts.leases.create();
+    try {
+      return { lease, record: await this.#find(lease, sought, fetch, options) };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+  }
+
+  async #find(
+    lease: Lease,
+    { reference, platform, cached }: Sought,
+    fetch: () => Promise<Fetch>,
+    options: OperationOptions,
+  ): Promise<ImageRecord> {
+    let ask = !cached;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const known = this.#parts.metadata.get(reference, !ask, platform);
+      if (known !== undefined && (await this.#leased(lease, known, options))) {
+        if (cached) options.onEvent?.({ type: 'resolved', reference, digest: known.digest, platform, cached: true });
+        await this.#parts.metadata.touch({ reference, platform });
+        return known;
+      }
+      await this.#pullFor(lease, await fetch(), options);
+      ask = false;
+    }
+    throw new LarderError('LARDER_INTERNAL', `pull ${reference}: pruned again each time it was there`);
+  }
+
+  /**
+   * Whether all of the image is here, found out after the lease protects it. A prune that is under way may not have seen
+   * the lease: only what it left counts, so the look comes under the store lock.
+   */
+  async #leased(lease: Lease, record: ImageRecord, { signal }: OperationOptions): Promise<boolean> {
+    const { lock, metadata, layers, content } = this.#parts;
+    await lease.add(namesOf(record));
+    using _shared = await lock.shared(signal === undefined ? {} : { signal });
+    const still = metadata.get(record.reference, true, record.platform);
+    if (still?.manifest !== record.manifest || still.config !== record.config) return false;
+    for (const { diffId } of record.layers) if (!(await layers.has(diffId))) return false;
+    for (const digest of blobsOf(record)) if (!(await isSound(content, digest))) return false;
+    return true;
+  }
+
+  /** Joins or starts the image's pull. */
+  async #pullFor(lease: Lease, { key, run }: Fetch, options: OperationOptions): Promise<void> {
+    const waiting = this.#waiting.get(key) ?? new Set();
+    this.#waiting.set(key, waiting.add(lease));
+    try {
+      await this.#pulls.run(key, (shared) => run(waiting, shared), options);
+    } finally {
+      waiting.delete(lease);
+      if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);
+    }
+  }
+}
+
+/** What a lease on an image names. */
+export function namesOf(record: ImageRecord): {
+  readonly layers: readonly DiffId[];
+  readonly blobs: readonly Digest[];
+} {
+  return { layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) };
+}
+
+/** Puts the image under the waiters' leases, some of which may have been given back meanwhile. */
+export async function extendLeases(waiting: ReadonlySet<Lease>, record: ImageRecord): Promise<void> {
+  for (const lease of waiting) {
+    try {
+      await lease.add(namesOf(record));
+    } catch (error) {
+      if (waiting.has(lease)) throw error;
+    }
+  }
+}
+
+/** A damaged document counts as missing: the pull that follows replaces it. */
+export async function isSound(content: ContentStore, digest: Digest): Promise<boolean> {
+  try {
+    return (await content.find(digest)) !== undefined;
+  } catch (error) {
+    if (isLarderError(error, 'LARDER_DIGEST_MISMATCH', 'LARDER_SIZE_MISMATCH')) return false;
+    throw error;
+  }
+}
