@@ -5,6 +5,7 @@ import { SETTINGS, type SettingName } from './config-settings.js';
 import { DURATION, documentSource, parseDurationMs, readDocument } from './config-values.js';
 import { LarderError } from './errors.js';
 import type { ImageType } from './spec/image.js';
+import { SecretText } from './spec/secret-text.js';
 
 /** Rejects with LARDER_FLAGS_INVALID, with the value where it is no secret; `where` says who gave it. */
 export function parseValue(name: SettingName, value: unknown, where: string): unknown {
@@ -49,8 +50,9 @@ export function parseValue(name: SettingName, value: unknown, where: string): un
       if (source === undefined) throw bad('JSON, file:///PATH or the path of a file');
       if (kind === 'gc') return parseImageGcConfig(readDocument(source, doing), doing);
       if (kind === 'trust') return parseAppcTrust(readDocument(source, doing), doing);
-      if (source.kind === 'inline') readDocument(source, doing);
-      return source;
+      if (source.kind === 'file') return source;
+      readDocument(source, doing);
+      return { kind: 'inline', text: new SecretText(source.text) };
     }
   }
 }

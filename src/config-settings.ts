@@ -4,7 +4,7 @@
  */
 import { BACKEND_NAMES, type BackendName } from './backends/backend.js';
 import type { AppcTrust, ImageGcConfig } from './config-documents.js';
-import type { DocumentSource } from './config-values.js';
+import type { DockerConfigSource } from './registry/credentials.js';
 import type { ImageType } from './spec/image.js';
 
 /** What a setting of each kind is, once it is checked. */
@@ -20,7 +20,7 @@ interface Values {
   /** Where archives or registries begin: a URL or an absolute path. */
   prefix: string;
   /** Docker's config.json; read when a registry is first asked. */
-  credentials: DocumentSource;
+  credentials: DockerConfigSource;
   gc: ImageGcConfig;
   trust: AppcTrust;
 }

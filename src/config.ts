@@ -12,14 +12,15 @@ import type { BackendName } from './backends/backend.js';
 import type { AppcTrust, ImageGcConfig } from './config-documents.js';
 import { parseValue } from './config-kinds.js';
 import { COUNTERPARTS, SETTINGS, type SettingName, type ValueOf, variableName } from './config-settings.js';
-import { type DocumentSource, nearestName } from './config-values.js';
+import { nearestName } from './config-values.js';
 import { errnoOf, LarderError, systemError } from './errors.js';
+import type { DockerConfigSource } from './registry/credentials.js';
 import type { ImageType } from './spec/image.js';
 import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
 
 export type { AppcTrust, ImageGcConfig } from './config-documents.js';
 export { optionName, SETTINGS, type SettingName, variableName } from './config-settings.js';
-export { type DocumentSource, nearestName } from './config-values.js';
+export { nearestName } from './config-values.js';
 
 /** Settings that were given, checked; those left out have their default. */
 export type Flags = { readonly [N in SettingName]?: ValueOf<N> };
@@ -35,7 +36,7 @@ export interface Config {
   readonly platform: string | undefined;
   /** A URL of a registry, an absolute path or `hdfs://` of archives. */
   readonly dockerRegistry: string | undefined;
-  readonly dockerConfig: DocumentSource | undefined;
+  readonly dockerConfig: DockerConfigSource | undefined;
   readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { parseJson } from '../spec/json.js';
+import type { SecretText } from '../spec/secret-text.js';
 import { assertShape, mapOf } from '../spec/shape.js';
 
 /** A name and a password for one registry. */
@@ -21,7 +22,7 @@ export interface Credentials {
 
 /** In place, or a file's path. */
 export type DockerConfigSource =
-  | { readonly kind: 'inline'; readonly text: string }
+  | { readonly kind: 'inline'; readonly text: SecretText }
   | { readonly kind: 'file'; readonly path: string };
 
 export const NO_CREDENTIALS: Credentials = { find: () => undefined, helperFor: () => undefined };
@@ -30,16 +31,23 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 /** All that Docker has ever called its own registry by. */
 const HUB_NAMES = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 
-/** A Docker `config.json`. `source` is for messages. Rejects with LARDER_CONFIG_INVALID. */
+/** `over` decides for the registries that it has logins for, `base` for all others. */
+export function overlayCredentials(over: Credentials, base: Credentials): Credentials {
+  return {
+    find: (host) => over.find(host) ?? base.find(host),
+    helperFor: (host) => over.helperFor(host) ?? base.helperFor(host),
+  };
+}
+
+/**
+ * A Docker `config.json`, or the `.dockercfg` from before it, whose entries stand in the document itself. `source` is
+ * for messages, which have nothing of the text in them. Rejects with LARDER_CONFIG_INVALID.
+ */
 export function parseDockerConfig(text: string, source: string): Credentials {
   const doing = `credentials: ${source}`;
   const limits = { doing, maxBytes: MAX_CONFIG_BYTES, code: 'LARDER_CONFIG_INVALID' } as const;
-  const config = assertShape(
-    CONFIG,
-    withoutCause(() => parseJson(Buffer.from(text), limits)),
-    doing,
-    limits.code,
-  );
+  const document = withoutCause(() => parseJson(Buffer.from(text), limits));
+  const config = assertShape(CONFIG, legacyEntries(document) ?? document, doing, limits.code);
   const found = new Map<string, Credential>();
   for (const [key, entry] of Object.entries(config.auths)) {
     const host = hostOfKey(key);
@@ -73,7 +81,7 @@ export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Pr
 
 /** What the setting `docker_config` names. Rejects with LARDER_CONFIG_INVALID, LARDER_PERMISSION, LARDER_INTERNAL. */
 export async function readDockerConfig(source: DockerConfigSource): Promise<Credentials> {
-  if (source.kind === 'inline') return parseDockerConfig(source.text, 'docker_config');
+  if (source.kind === 'inline') return parseDockerConfig(source.text.reveal(), 'docker_config');
   try {
     return parseDockerConfig(await readFile(source.path, 'utf8'), source.path);
   } catch (error) {
@@ -88,6 +96,16 @@ const CONFIG = v.object({
   credsStore: text,
   credHelpers: mapOf(v.string()),
 });
+
+/** `.dockercfg`: a map of entries, each with its `auth`. A config.json may do without `auths`, but not with such entries. */
+function legacyEntries(document: unknown): { readonly auths: Record<string, unknown> } | undefined {
+  if (typeof document !== 'object' || document === null || Array.isArray(document) || 'auths' in document)
+    return undefined;
+  const entries = Object.entries(document).filter(
+    ([, entry]) => typeof entry === 'object' && entry !== null && 'auth' in entry,
+  );
+  return entries.length === 0 ? undefined : { ...document, auths: Object.fromEntries(entries) };
+}
 
 /** Only keys that mean a whole registry: podman's `quay.io/team` must not open the rest of quay.io. */
 function hostOfKey(key: string): string | undefined {
