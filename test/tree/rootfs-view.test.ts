@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { isLarderError } from '../../src/errors.js';
 import { DEFAULT_LAYER_LIMITS } from '../../src/tar/entry.js';
 import { TarReader } from '../../src/tar/reader.js';
@@ -319,6 +320,16 @@ describe('hardlinks under a path whitelist', () => {
     fails(() => shown(directory, ['/h']), 'LARDER_LAYER_INVALID', /"h"/);
   });
 
+  it('and everything else are what rendering all and removing the rest gives', () => {
+    fc.assert(
+      fc.property(renderings, ({ parts, only }) => {
+        const index = aci(...parts);
+        assert.deepEqual(shown(index, only), removed(shown(index), only));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('of a chain of 20,000 cost no more than others', { timeout: 10_000 }, () => {
     const links = Array.from({ length: 20_000 }, (_, i) => hardlink(`rootfs/${i + 1}`, `rootfs/${i}`));
     const chain = aci(file('rootfs/0', '', { uid: 1 }), ...links);
@@ -328,6 +339,51 @@ describe('hardlinks under a path whitelist', () => {
     assert.equal(tree.nlink[1], 10_000);
   });
 });
+
+const DIRECTORIES = ['d', 'd/e', 'x'];
+const NAMES = ['', ...DIRECTORIES].flatMap((parent) =>
+  ['1', '2', '3'].map((name) => `${parent}/${name}`.replace(/^\//, '')),
+);
+
+/** Images without duplicate names whose hardlinks name earlier entries, and whitelists that list some of the names. */
+const renderings = fc
+  .record({
+    directories: fc.subarray(DIRECTORIES),
+    names: fc.shuffledSubarray(NAMES),
+    choices: fc.array(fc.nat(), { minLength: NAMES.length, maxLength: NAMES.length }),
+    only: fc.subarray([...NAMES, ...DIRECTORIES]).map((paths) => paths.map((path) => `/${path}`)),
+  })
+  .map(({ directories, names, choices, only }) => {
+    const parts = directories.map((path) => dir(`rootfs/${path}`, { mode: 0o700 }));
+    for (const [i, name] of names.entries()) {
+      const choice = choices[i] ?? 0;
+      const target = names[(choice >> 3) % Math.max(1, i)];
+      if (i > 0 && (choice & 7) > 3) parts.push(hardlink(`rootfs/${name}`, `rootfs/${target}`));
+      else if ((choice & 7) === 3) parts.push(symlink(`rootfs/${name}`, `to-${i}`));
+      else parts.push(file(`rootfs/${name}`, '', { uid: i }));
+    }
+    return { parts, only };
+  });
+
+/** The lines of {@link shown} that a whitelist leaves, links named anew. */
+function removed(lines: readonly string[], only: readonly string[]): string[] {
+  const names = lines.map((line) => {
+    const [, path = '', what = '', first = path] = /^(\S+) (.*?)(?: =(\S+))?$/.exec(line) ?? [];
+    return { path, what, first };
+  });
+  const stays = ({ path, what }: { path: string; what: string }): boolean =>
+    only.includes(`/${path}`) || (what === 'd 700' && only.some((listed) => listed.startsWith(`/${path}/`)));
+  const explicit = names.filter((name) => name.what !== 'd implied' && stays(name));
+  const firstLeft = new Map<string, string>();
+  return names.flatMap((name) => {
+    const { path, what, first } = name;
+    const implied = what === 'd implied' && explicit.some((other) => other.path.startsWith(`${path}/`));
+    if (!implied && !explicit.includes(name)) return [];
+    const again = firstLeft.get(first);
+    firstLeft.set(first, again ?? path);
+    return [`${path} ${what}${again === undefined ? '' : ` =${again}`}`];
+  });
+}
 
 /** A file's text by `path`, read through the view from a tar on disk. */
 async function contentOf(archive: Buffer, only: readonly string[] | undefined, path: string): Promise<string> {
