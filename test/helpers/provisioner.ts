@@ -24,11 +24,16 @@ import { makeDirectory, removeDirectory } from './temporary.js';
 const CHILD = fileURLToPath(new URL('./provision-child.js', import.meta.url));
 const SHARED: readonly BackendName[] = ['erofs', 'bind'];
 
+export interface LocalProvisionerFixture extends ProvisionerFixture {
+  /** The store's directory. */
+  readonly root: string;
+}
+
 /** `wrap` puts a broken provisioner before the real one. */
 export async function provisionerFixture(
   backend: BackendName,
   wrap: (real: Provisioning) => Provisioning = (real) => real,
-): Promise<ProvisionerFixture> {
+): Promise<LocalProvisionerFixture> {
   const directory = makeDirectory();
   const root = join(directory, 'store');
   const source = await ImageSource.start();
@@ -51,6 +56,7 @@ export async function provisionerFixture(
     published = true;
   };
   return {
+    root,
     provisioner,
     source,
     backend,
