@@ -305,17 +305,23 @@ describe('hardlinks under a path whitelist', () => {
   it('find their target in a layer below', () => {
     const below = rootfsView(aci(file('rootfs/a', '', { uid: 1 })), whitelistSet(['/a']));
     const above = aci(hardlink('rootfs/h', 'rootfs/a'), hardlink('rootfs/i', 'rootfs/h'));
-    for (const only of [['/i'], ['/a', '/i']]) {
-      assert.deepEqual(show(mergeLayers([below, rootfsView(above, whitelistSet(only))])).slice(1), [
-        'a f 1',
-        'i f 1 =a',
-      ]);
+    for (const [only, name] of [
+      [['/i'], 'i'],
+      [['/a', '/i'], 'i'],
+      [['/h'], 'h'],
+    ] as const) {
+      const tree = show(mergeLayers([below, rootfsView(above, whitelistSet(only))]));
+      assert.deepEqual(tree.slice(1), ['a f 1', `${name} f 1 =a`]);
     }
   });
 
   it('to nothing or to a directory are refused, as without a whitelist', () => {
     const nothing = aci(dir('rootfs'), hardlink('rootfs/h', 'rootfs/no'), file('rootfs/no'));
     fails(() => shown(nothing, ['/h']), 'LARDER_LAYER_INVALID', /does not exist/);
+    const late = aci(file('rootfs/a'), hardlink('rootfs/h', 'rootfs/g'), hardlink('rootfs/g', 'rootfs/a'));
+    for (const only of [['/h'], ['/h', '/g'], ['/h', '/a']]) {
+      fails(() => shown(late, only), 'LARDER_LAYER_INVALID', /"h".*"g" does not exist/);
+    }
     const directory = aci(dir('rootfs/d'), hardlink('rootfs/h', 'rootfs/d'));
     fails(() => shown(directory, ['/h']), 'LARDER_LAYER_INVALID', /"h"/);
   });
