@@ -1,0 +1,54 @@
+/**
+ * What must be true of a history, whatever happened: every byte that was read is an image's, what a container shows
+ * never changes while it is there, nothing fails for a reason that it must not have, and nothing hangs.
+ */
+import type { Line, Op } from './words.js';
+
+export interface Expectation {
+  /** SHA-256 of marker and noise of every image that was ever published. */
+  readonly published: ReadonlySet<string>;
+  /** How long the longest operation may take; a busy machine is slow, a deadlock is forever. */
+  readonly maxOperationMs: number;
+  readonly endMs: number;
+}
+
+/** What others do at the same time may lead to these. */
+const ALLOWED: Readonly<Partial<Record<Op, readonly string[]>>> = {
+  remove: ['LARDER_IMAGE_NOT_FOUND', 'LARDER_IMAGE_IN_USE'],
+};
+
+export interface Summary {
+  readonly violations: readonly string[];
+  readonly done: Readonly<Record<string, number>>;
+  readonly slowestMs: number;
+}
+
+export function checkHistory(lines: readonly Line[], expected: Expectation): Summary {
+  const violations: string[] = [];
+  const done: Record<string, number> = {};
+  const shown = new Map<string, string>();
+  const open = new Map<string, Line>();
+  let slowestMs = 0;
+  for (const line of lines) {
+    const who = `${line.worker} (life ${line.life}) ${line.op} ${line.container ?? ''}`.trim();
+    const key = `${line.worker} ${line.life}`;
+    if (line.what === 'begin') open.set(key, line);
+    if (line.what === 'ok' || line.what === 'failed') {
+      const tookMs = line.atMs - (open.get(key)?.atMs ?? line.atMs);
+      open.delete(key);
+      slowestMs = Math.max(slowestMs, tookMs);
+      if (tookMs > expected.maxOperationMs) violations.push(`${who}: took ${Math.round(tookMs)} ms`);
+      done[`${line.op} ${line.what}`] = (done[`${line.op} ${line.what}`] ?? 0) + 1;
+    }
+    if (line.what === 'failed' && !(ALLOWED[line.op] ?? []).includes(line.code ?? '')) {
+      violations.push(`${who}: ${line.code}: ${line.message}`);
+    }
+    if (line.what !== 'bytes') continue;
+    const { sha256 = '', container } = line;
+    if (!expected.published.has(sha256)) violations.push(`${who}: read bytes that no image has: ${sha256}`);
+    if (container === undefined) continue;
+    if ((shown.get(container) ?? sha256) !== sha256) violations.push(`${who}: what it shows has changed`);
+    shown.set(container, sha256);
+  }
+  return { violations, done, slowestMs };
+}

@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkHistory } from './history.js';
+import { runNemesis } from './nemesis.js';
+import type { Line } from './words.js';
+
+const notRoot = process.getuid?.() === 0 ? false : 'mounting needs root';
+
+test('processes that share a store and are killed at random harm nobody', { skip: notRoot }, async () => {
+  const { violations, done, kills } = await runNemesis({ processes: 6, seconds: 12, seed: 1, killEveryMs: 700 });
+  assert.deepEqual(violations, []);
+  assert.ok(kills > 3, `${kills} kills`);
+  for (const op of ['pull', 'hold', 'provision', 'destroy', 'prune']) assert.ok((done[`${op} ok`] ?? 0) > 0, op);
+});
+
+const LINE: Line = { worker: 'w', life: 0, what: 'begin', op: 'look', atMs: 0 };
+const EXPECTED = { published: new Set(['right', 'other']), maxOperationMs: 1000, endMs: 10 };
+
+for (const [what, lines] of [
+  ['bytes that no image has', [{ ...LINE, what: 'bytes', sha256: 'wrong' }]],
+  [
+    'a container that changes',
+    ['right', 'other'].map((sha256): Line => ({ ...LINE, what: 'bytes', container: 'c', sha256 })),
+  ],
+  ['a failure that nothing excuses', [{ ...LINE, what: 'failed', code: 'LARDER_INTERNAL' }]],
+  ['an operation that hangs', [LINE, { ...LINE, what: 'ok', atMs: 2000 }]],
+] as const satisfies readonly (readonly [string, readonly Line[]])[]) {
+  test(`the history's checker finds ${what}`, () => {
+    assert.equal(checkHistory(lines, EXPECTED).violations.length, 1);
+  });
+}
