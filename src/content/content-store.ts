@@ -138,6 +138,18 @@ export class ContentStore implements ContentManager {
     return digest;
   }
 
+  /** All of them, by one look at each directory. */
+  async names(): Promise<ReadonlySet<Digest>> {
+    const names = new Set<Digest>();
+    for (const algorithm of ['sha256', 'sha512']) {
+      for (const hex of await namesIn(join(this.#layout.blobs, algorithm))) {
+        const digest = `${algorithm}:${hex}`;
+        if (isDigest(digest)) names.add(digest);
+      }
+    }
+    return names;
+  }
+
   async *list(): AsyncIterable<BlobInfo> {
     for (const algorithm of ['sha256', 'sha512']) {
       for (const hex of await namesIn(join(this.#layout.blobs, algorithm))) {

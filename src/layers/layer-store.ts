@@ -10,7 +10,7 @@
  * the way out.
  */
 import type { Dir } from 'node:fs';
-import { type FileHandle, mkdir, opendir, rename } from 'node:fs/promises';
+import { type FileHandle, mkdir, opendir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
@@ -67,6 +67,8 @@ export interface LayerFiles {
   readonly indexSha256: string;
   readonly indexSize: number;
 }
+
+const HEX = /^[0-9a-f]{64}$/;
 
 export class LayerStore {
   readonly #layout: Layout;
@@ -204,10 +206,19 @@ export class LayerStore {
     if (found.sha256 !== hexOf(diffId)) throw corrupt(diffId, `its tar hashes to sha256:${found.sha256}`);
   }
 
+  /** Every layer under `layers/`, recorded or not, by one look at the directory. */
+  async names(): Promise<ReadonlySet<DiffId>> {
+    const names = await readdir(this.#layout.layers).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw systemError(`list ${this.#layout.layers}`, error);
+    });
+    return new Set(names.filter((name) => HEX.test(name)).map((name) => parseDiffId(`sha256:${name}`)));
+  }
+
   /** Every layer under `layers/`, recorded or not. */
   async *list(): AsyncGenerator<StoredLayer, void, void> {
     for await (const entry of await openDirectory(this.#layout.layers)) {
-      if (!/^[0-9a-f]{64}$/.test(entry.name)) continue;
+      if (!HEX.test(entry.name)) continue;
       const diffId = parseDiffId(`sha256:${entry.name}`);
       yield { diffId, record: await this.record(diffId) };
     }

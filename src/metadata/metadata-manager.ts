@@ -28,10 +28,10 @@ export interface ExcludedImage {
   readonly platform?: string;
 }
 
-/** What an image needs on disk (I3). */
+/** What is on disk, by name: each is asked once, for all. */
 export interface Presence {
-  readonly layerExists: (diffId: DiffId) => boolean | Promise<boolean>;
-  readonly blobExists: (digest: Digest) => boolean | Promise<boolean>;
+  readonly layers: () => Promise<ReadonlySet<DiffId>>;
+  readonly blobs: () => Promise<ReadonlySet<Digest>>;
 }
 
 /** A record that was dropped because the disk has not what it promises. */
@@ -65,6 +65,19 @@ const INSERT_IMAGE = `
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_LAYER = `
   INSERT INTO image_layers (image, position, diff_id, digest, size, media_type, view) VALUES (?, ?, ?, ?, ?, ?, ?)`;
+/** Which records, up to an id, name one of these; layers first, in their order. */
+const NAMED_BY = `
+  WITH missing (name) AS (SELECT value FROM json_each(?)),
+       named (id, name, part, position) AS (
+         SELECT l.image, m.name, 0, l.position FROM missing m JOIN image_layers l ON l.diff_id = m.name
+         UNION ALL SELECT id, manifest, 1, 0 FROM images WHERE manifest IN (SELECT name FROM missing)
+         UNION ALL SELECT id, config, 2, 0 FROM images WHERE config IN (SELECT name FROM missing)
+         UNION ALL SELECT image, digest, 3, position FROM image_blobs WHERE digest IN (SELECT name FROM missing)
+       )
+  SELECT DISTINCT i.id, i.reference, i.platform, n.name, n.part, n.position
+  FROM named n JOIN images i ON i.id = n.id
+  WHERE i.type = ? AND i.id <= ?
+  ORDER BY i.reference, i.platform, n.part, n.position`;
 
 export class MetadataManager {
   readonly #database: Database;
@@ -84,19 +97,18 @@ export class MetadataManager {
    * something is missing. Records that change meanwhile are left alone. Durable.
    */
   async recover(presence: Presence): Promise<readonly DroppedImage[]> {
-    // 1. The records, before looking: one that is put again from here on has a new id.
-    const records = [...this.#records()];
-    // 2. What the disk lacks.
-    const missing = await missingOf(records, presence);
-    const broken = records
-      .map(({ id, record }) => ({ id, record, lacks: missingFrom(record, missing) }))
-      .filter(({ lacks }) => lacks.length > 0);
-    if (broken.length === 0) return [];
-    // 3. By id, so that only what was looked at goes.
-    const dropped = await this.#database.transaction((writer) =>
-      broken.filter(({ id }) => writer.run('DELETE FROM images WHERE id = ?', id) > 0),
-    );
-    return dropped.map(({ record: { reference, platform }, lacks }) => ({ reference, platform, missing: lacks }));
+    // 1. The youngest record, before looking: one that is put again from here on has a higher id.
+    const last = this.#lastId();
+    // 2. What the disk lacks of everything that some record names.
+    const missing = await missingNames(this.#database, presence);
+    if (missing.length === 0) return [];
+    // 3. Who names it. The image index that led to an image may be gone: nothing is read from it.
+    return this.#database.transaction((writer) => {
+      const broken = this.#namedBy(missing, last);
+      return [...broken].flatMap(([id, image]) =>
+        writer.run('DELETE FROM images WHERE id = ?', id) > 0 ? [image] : [],
+      );
+    });
   }
 
   /**
@@ -124,7 +136,7 @@ export class MetadataManager {
       reference,
       platform,
     );
-    const [found] = this.#collect(rows);
+    const [found] = this.#collect(rows, (id) => this.#extraBlobs(id));
     return found?.record;
   }
 
@@ -164,6 +176,29 @@ export class MetadataManager {
     await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform));
   }
 
+  #lastId(): number {
+    const [last] = column(
+      this.#database,
+      (row) => row.count('id'),
+      'SELECT max(id) AS id FROM images HAVING id NOT NULL',
+    );
+    return last ?? 0;
+  }
+
+  #namedBy(missing: readonly string[], last: number): Map<number, DroppedImage> {
+    const found = new Map<number, { reference: string; platform: string; missing: string[] }>();
+    for (const row of this.#database.all(NAMED_BY, JSON.stringify(missing), this.#type, last)) {
+      const reader = new RowReader(this.#database, row);
+      const [id, name] = [reader.count('id'), reader.digest('name')];
+      const image = found.get(id);
+      if (image !== undefined) image.missing.push(name);
+      else {
+        found.set(id, { reference: reader.text('reference'), platform: reader.text('platform'), missing: [name] });
+      }
+    }
+    return found;
+  }
+
   #require(record: ImageRecord): void {
     const doing = `put image: ${record.reference}`;
     if (record.type !== this.#type) throw new LarderError('LARDER_INTERNAL', `${doing}: not a ${this.#type} image`);
@@ -200,11 +235,16 @@ export class MetadataManager {
   }
 
   #records(): IterableIterator<StoredRecord> {
-    return this.#collect(this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type));
+    const rows = this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type);
+    // Most images have none: one query for all.
+    const having = new Set(
+      column(this.#database, (row) => row.count('image'), 'SELECT DISTINCT image FROM image_blobs'),
+    );
+    return this.#collect(rows, (id) => (having.has(id) ? this.#extraBlobs(id) : []));
   }
 
   /** Rows of one image after the other, each with one of its layers. */
-  *#collect(rows: readonly Row[]): IterableIterator<StoredRecord> {
+  *#collect(rows: readonly Row[], extraBlobsOf: (id: number) => readonly Digest[]): IterableIterator<StoredRecord> {
     for (let i = 0; i < rows.length; ) {
       const first = new RowReader(this.#database, rows[i] ?? {});
       const id = first.count('id');
@@ -212,13 +252,11 @@ export class MetadataManager {
       for (let row = rows[i]; row?.['id'] === id; row = rows[++i]) {
         if (row?.['diff_id'] !== null) layers.push(layerOf(new RowReader(this.#database, row ?? {})));
       }
-      yield { id, record: recordOf(first, layers, this.#extraBlobs(id)) };
+      yield { id, record: recordOf(first, layers, extraBlobsOf(id)) };
     }
   }
 
   #extraBlobs(image: number): Digest[] {
-    // Docker images have none, and there may be many of them.
-    if (this.#type === 'docker') return [];
     const sql = 'SELECT digest FROM image_blobs WHERE image = ? ORDER BY position';
     return column(this.#database, (row) => row.digest('digest'), sql, image);
   }
@@ -251,27 +289,24 @@ export class MetadataManager {
   }
 }
 
-/** Asks for each layer and blob once, however many images share it. */
-async function missingOf(records: readonly StoredRecord[], presence: Presence): Promise<Set<string>> {
-  const missing = new Set<string>();
-  const diffIds = new Set(records.flatMap(({ record }) => record.layers.map((layer) => layer.diffId)));
-  const digests = new Set(records.flatMap(({ record }) => needsOf(record).blobs));
-  for (const diffId of diffIds) if (!(await presence.layerExists(diffId))) missing.add(diffId);
-  for (const digest of digests) if (!(await presence.blobExists(digest))) missing.add(digest);
-  return missing;
+/** The names that records have and the disk has not: one look at the disk and one at the database for all of them. */
+async function missingNames(database: Database, presence: Presence): Promise<string[]> {
+  const [layers, blobs] = await Promise.all([presence.layers(), presence.blobs()]);
+  const lacks = (there: ReadonlySet<string>, names: readonly string[]): string[] =>
+    names.filter((name) => !there.has(name));
+  const missing = [
+    ...lacks(layers, textsOf(database, 'SELECT DISTINCT diff_id AS name FROM image_layers')),
+    ...lacks(blobs, textsOf(database, 'SELECT manifest AS name FROM images')),
+    ...lacks(blobs, textsOf(database, 'SELECT config AS name FROM images')),
+    ...lacks(blobs, textsOf(database, 'SELECT digest AS name FROM image_blobs')),
+  ];
+  return [...new Set(missing)];
 }
 
-function missingFrom(record: ImageRecord, missing: ReadonlySet<string>): readonly string[] {
-  const { layers, blobs } = needsOf(record);
-  return [...layers, ...blobs].filter((name) => missing.has(name));
-}
-
-/** The image index that led to it may be gone: nothing is read from it. */
-function needsOf({ layers, manifest, config, extraBlobs = [] }: ImageRecord): {
-  readonly layers: readonly DiffId[];
-  readonly blobs: readonly Digest[];
-} {
-  return { layers: layers.map((layer) => layer.diffId), blobs: [manifest, config, ...extraBlobs] };
+/** The one column of a query, as SQLite joins it: an object for each of a million rows costs more than all the rest. */
+function textsOf(database: Database, sql: string): string[] {
+  const joined = database.get(`SELECT group_concat(name, ' ') AS names FROM (${sql})`)?.['names'];
+  return typeof joined === 'string' ? joined.split(' ') : [];
 }
 
 function layerColumns(layer: ImageLayer): readonly SqlValue[] {

@@ -66,8 +66,8 @@ export class Retention {
     const { metadata, layers, content, leases } = this.#parts;
     await leases.recover();
     const dropped = await metadata.recover({
-      layerExists: (diffId) => layers.has(diffId),
-      blobExists: (digest) => content.has(digest),
+      layers: () => layers.names(),
+      blobs: () => content.names(),
     });
     for (const { reference, platform, missing } of dropped) {
       onEvent?.({

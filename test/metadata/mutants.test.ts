@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MetadataManager } from '../../src/metadata/metadata-manager.js';
+import { blobsOf } from '../../src/metadata/records.js';
 import {
   type Metadata,
   type MetadataFixture,
@@ -49,10 +50,18 @@ const mutants: Record<string, (real: MetadataManager) => Partial<Metadata>> = {
     };
   },
   'does not look at layers in recover': (real) => ({
-    recover: (presence) => real.recover({ ...presence, layerExists: () => true }),
+    recover: (presence) =>
+      real.recover({
+        ...presence,
+        layers: async () => {
+          await presence.layers();
+          return new Set([...real.list()].flatMap(({ layers }) => layers.map(({ diffId }) => diffId)));
+        },
+      }),
   }),
   'does not look at blobs in recover': (real) => ({
-    recover: (presence) => real.recover({ ...presence, blobExists: () => true }),
+    recover: (presence) =>
+      real.recover({ ...presence, blobs: async () => new Set([...real.list()].flatMap((record) => blobsOf(record))) }),
   }),
   'drops without a report': (real) => ({
     recover: async (presence) => {

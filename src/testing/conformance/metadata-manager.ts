@@ -1,8 +1,8 @@
 /** ▸ What every metadata manager must keep. Cases use the seed's methods only; what a fixture leaves out is skipped. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { MetadataManager } from '../../metadata/metadata-manager.js';
-import type { ImageLayer, ImageRecord } from '../../metadata/records.js';
+import type { MetadataManager, Presence } from '../../metadata/metadata-manager.js';
+import { blobsOf, type ImageLayer, type ImageRecord } from '../../metadata/records.js';
 import { type DiffId, type Digest, digestOf, parseDiffId } from '../../spec/digest.js';
 import type { ImageType } from '../../spec/image.js';
 import type { Register } from './register.js';
@@ -82,7 +82,16 @@ function sampleLayer(name: string): ImageLayer {
   };
 }
 
-const everything = { layerExists: () => true, blobExists: () => true };
+/** A disk that has everything that the records name, but for what is lost. */
+function diskOf(metadata: Metadata, ...lost: readonly string[]): Presence {
+  const without = <T extends string>(names: readonly T[]): ReadonlySet<T> =>
+    new Set(names.filter((name) => !lost.includes(name)));
+  const records = (): readonly ImageRecord[] => [...metadata.list()];
+  return {
+    layers: async () => without(records().flatMap(({ layers }) => layers.map(({ diffId }) => diffId))),
+    blobs: async () => without(records().flatMap(blobsOf)),
+  };
+}
 
 const recordCases: Record<string, Case> = {
   'a record that was put is answered whole, with its layers in order': async ({ metadata }) => {
@@ -184,18 +193,18 @@ const recoverCases: Record<string, Case> = {
   'recover keeps everything while everything is on disk': async ({ metadata }) => {
     const record = sampleRecord('docker.io/library/a:1', ['a', 'b']);
     await metadata.put(record);
-    assert.deepEqual(await metadata.recover(everything), []);
+    assert.deepEqual(await metadata.recover(diskOf(metadata)), []);
     assert.deepEqual(metadata.get(record.reference, true, PLATFORM), record);
   },
   'recover of an empty store finds nothing': async ({ metadata }) => {
-    assert.deepEqual(await metadata.recover({ layerExists: () => false, blobExists: () => false }), []);
+    assert.deepEqual(await metadata.recover(diskOf(metadata)), []);
   },
   'recover drops and reports the images whose layer is gone, and only those': async ({ metadata, open }) => {
     await metadata.put(sampleRecord('docker.io/library/a:1', ['base', 'lost']));
     await metadata.put(sampleRecord('docker.io/library/b:1', ['base']));
     await metadata.put(sampleRecord('docker.io/library/c:1', ['lost']));
     const lost = sampleDiffId('lost');
-    const dropped = await metadata.recover({ ...everything, layerExists: async (diffId) => diffId !== lost });
+    const dropped = await metadata.recover(diskOf(metadata, lost));
     assert.deepEqual(dropped, [
       { reference: 'docker.io/library/a:1', platform: PLATFORM, missing: [lost] },
       { reference: 'docker.io/library/c:1', platform: PLATFORM, missing: [lost] },
@@ -205,24 +214,41 @@ const recoverCases: Record<string, Case> = {
   },
   'recover drops an image whose manifest is gone': lostBlob('manifest'),
   'recover drops an image whose config is gone': lostBlob('config'),
-  'recover asks for a shared layer once': async ({ metadata }) => {
+  'recover looks at the disk once, however many images there are': async ({ metadata }) => {
     for (const name of ['a', 'b', 'c']) await metadata.put(sampleRecord(`docker.io/library/${name}:1`, ['base']));
-    const asked: DiffId[] = [];
-    await metadata.recover({ ...everything, layerExists: (diffId) => asked.push(diffId) > 0 });
-    assert.deepEqual(asked, [sampleDiffId('base')]);
+    const { layers, blobs } = diskOf(metadata);
+    const looks: string[] = [];
+    const noted = <T>(what: string, look: () => T): (() => T) => {
+      return () => {
+        looks.push(what);
+        return look();
+      };
+    };
+    const dropped = await metadata.recover({ layers: noted('layers', layers), blobs: noted('blobs', blobs) });
+    assert.deepEqual(dropped, []);
+    assert.deepEqual(looks.sort(), ['blobs', 'layers']);
+  },
+  'recover needs no image index, and every document beside it': async ({ metadata }) => {
+    const extra = sampleDigest('whitelist');
+    const record = sampleRecord('docker.io/library/a:1', ['a'], { extraBlobs: [extra] });
+    await metadata.put(record);
+    assert.deepEqual(await metadata.recover(diskOf(metadata, record.digest)), []);
+    assert.deepEqual(await metadata.recover(diskOf(metadata, extra)), [
+      { reference: record.reference, platform: PLATFORM, missing: [extra] },
+    ]);
   },
   'an image that is pulled again while recover looks is left alone': async ({ metadata, open }) => {
     const other = await open();
     const record = sampleRecord('docker.io/library/a:1', ['back']);
     await metadata.put(record);
     await metadata.put(sampleRecord('docker.io/library/b:1', ['b']));
-    const layerExists = async (diffId: DiffId): Promise<boolean> => {
-      if (diffId !== sampleDiffId('back')) return true;
+    const { blobs } = diskOf(metadata);
+    const layers = async (): Promise<ReadonlySet<DiffId>> => {
       // It is gone at this look, and here again by the time that recover goes on.
       await other.put(record);
-      return false;
+      return new Set([sampleDiffId('b')]);
     };
-    assert.deepEqual(await metadata.recover({ ...everything, layerExists }), []);
+    assert.deepEqual(await metadata.recover({ layers, blobs }), []);
     assert.deepEqual(metadata.get(record.reference, true, PLATFORM), record);
   },
 };
@@ -232,7 +258,7 @@ function lostBlob(what: 'manifest' | 'config'): Case {
     const record = sampleRecord('docker.io/library/a:1', ['a']);
     await metadata.put(record);
     await metadata.put(sampleRecord('docker.io/library/b:1', ['a']));
-    const dropped = await metadata.recover({ ...everything, blobExists: (digest) => digest !== record[what] });
+    const dropped = await metadata.recover(diskOf(metadata, record[what]));
     assert.deepEqual(dropped, [{ reference: record.reference, platform: PLATFORM, missing: [record[what]] }]);
     assert.equal(metadata.get(record.reference, true, PLATFORM), undefined);
     assert.ok(metadata.get('docker.io/library/b:1', true, PLATFORM));
@@ -327,7 +353,7 @@ const sizeCases: Record<string, Case> = {
     const reference = 'docker.io/library/image7777:1';
     assert.equal(metadata.get(reference, true, PLATFORM)?.layers.length, 3);
     const lost = sampleDiffId('own 5');
-    assert.equal((await metadata.recover({ ...everything, layerExists: (diffId) => diffId !== lost })).length, 1);
+    assert.equal((await metadata.recover(diskOf(metadata, lost))).length, 1);
     assert.equal([...metadata.list()].length, 9_999);
     const { layers } = await metadata.prune([{ reference }]);
     assert.equal(layers.size, 3);
