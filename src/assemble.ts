@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
+import { Logins } from './assemble-credentials.js';
 import type { BackendName } from './backends/backend.js';
 import type { CheckOptions, CheckParts, Finding } from './check.js';
 import { Lazy } from './concurrency.js';
@@ -32,10 +33,14 @@ import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { RegistryClient } from './registry/registry-client.js';
 import type { DiffId } from './spec/digest.js';
+import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
+import type { Reference } from './spec/reference.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { DockerStore } from './store/docker-store.js';
+import type { OpenArchiveParts } from './store/open-archive.js';
+import type { ImageCredentials, Puller } from './store/puller.js';
 import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
 import { prepareRoot } from './store-root.js';
@@ -54,6 +59,11 @@ interface Working {
   readonly retention: Retention;
 }
 
+export interface AssemblyOptions {
+  /** Instead of the one that the setting `secret_resolver` names. */
+  readonly secretResolver?: SecretResolver | undefined;
+}
+
 export class Assembly {
   readonly config: Config;
   readonly layout: Layout;
@@ -66,12 +76,13 @@ export class Assembly {
   readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
   readonly #lock: StoreLock;
+  readonly #logins: Logins;
   readonly #pool: WorkerPool;
   readonly #working = new Lazy(() => this.#start());
   readonly #docker = new Lazy(() => this.#makeDocker());
   readonly #backends = new Lazy(() => this.#makeBackends());
 
-  private constructor(config: Config, layout: Layout, database: Database, content: ContentStore) {
+  private constructor(config: Config, layout: Layout, database: Database, content: ContentStore, logins: Logins) {
     this.config = config;
     this.layout = layout;
     this.metadata = MetadataManager.create({ database, type: 'docker' });
@@ -82,14 +93,17 @@ export class Assembly {
     this.content = content;
     this.#database = database;
     this.#lock = new StoreLock(layout);
+    this.#logins = logins;
     const entry = new URL('./assemble-worker.js', import.meta.url);
     this.#pool = new WorkerPool({ entry, size: config.maxParallelLayers });
   }
 
-  static async open(config: Config): Promise<Assembly> {
+  static async open(config: Config, { secretResolver }: AssemblyOptions = {}): Promise<Assembly> {
     const layout = new Layout(await prepareRoot(config.root));
     const content = await ContentStore.create(layout);
-    return new Assembly({ ...config, root: layout.root }, layout, await Database.open(layout.database), content);
+    const logins = new Logins({ config, secretResolver });
+    const database = await Database.open(layout.database);
+    return new Assembly({ ...config, root: layout.root }, layout, database, content, logins);
   }
 
   get limits(): LayerLimits {
@@ -283,10 +297,7 @@ export class Assembly {
 
   async #makeDocker(): Promise<DockerStore> {
     const { leases, layers, merged, retention } = await this.working();
-    const [{ DockerStore }, { RegistryPuller }] = await Promise.all([
-      import('./store/docker-store.js'),
-      import('./store/registry-puller.js'),
-    ]);
+    const { DockerStore } = await import('./store/docker-store.js');
     return new DockerStore({
       layout: this.layout,
       lock: this.#lock,
@@ -297,7 +308,8 @@ export class Assembly {
       layers,
       merged,
       pool: this.#pool,
-      puller: new RegistryPuller((onEvent) => this.#makeClient(onEvent)),
+      puller: await this.#makePuller(layers),
+      credentialsOf: (config) => this.#logins.of(config),
       retention,
       limits: this.limits,
       platform: this.config.platform,
@@ -307,6 +319,28 @@ export class Assembly {
         if (diffIds.length > 0) await (await this.backends()).detach(diffIds);
       },
       usesMergedImage: (backend) => backend === 'erofs' || backend === 'bind',
+    });
+  }
+
+  /** Archives by their own names; references from a registry, or from the archives in a directory. */
+  async #makePuller(layers: LayerStore): Promise<Puller> {
+    const [{ AnyPuller }, { ArchivePuller }] = await Promise.all([
+      import('./store/any-puller.js'),
+      import('./store/archive-puller.js'),
+    ]);
+    const parts = { pool: this.#pool, stage: () => layers.stage(), maxBytes: this.limits.maxTarBytes };
+    return new AnyPuller(new ArchivePuller(parts), await this.#makeReferencePuller(parts));
+  }
+
+  async #makeReferencePuller(parts: OpenArchiveParts): Promise<Puller<Reference>> {
+    const setting = parseDockerRegistry(this.config.dockerRegistry);
+    if (setting?.kind === 'directory') {
+      const { ArchiveDirectory } = await import('./store/archive-directory.js');
+      return new ArchiveDirectory(setting.path, parts);
+    }
+    const { RegistryPuller } = await import('./store/registry-puller.js');
+    return new RegistryPuller((onEvent, credentials) => this.#makeClient(onEvent, credentials), {
+      defaultRegistry: setting?.host,
     });
   }
 
@@ -331,15 +365,14 @@ export class Assembly {
     });
   }
 
-  async #makeClient(onEvent: OnEvent): Promise<RegistryClient> {
-    const [{ RegistryClient }, { loadDockerConfig, readDockerConfig }] = await Promise.all([
-      import('./registry/registry-client.js'),
-      import('./registry/credentials.js'),
-    ]);
-    const { dockerConfig, insecureRegistries, registryCaFiles, stallTimeoutMs } = this.config;
+  async #makeClient(onEvent: OnEvent, own?: ImageCredentials): Promise<RegistryClient> {
+    const { RegistryClient } = await import('./registry/registry-client.js');
+    const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = this.config;
+    const setting = parseDockerRegistry(dockerRegistry);
+    const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
     return new RegistryClient({
-      credentials: dockerConfig === undefined ? await loadDockerConfig() : await readDockerConfig(dockerConfig),
-      insecureRegistries,
+      credentials: own ?? (await this.#logins.default()),
+      insecureRegistries: [...insecureRegistries, ...plainHosts],
       caFiles: registryCaFiles,
       timeouts: { stallMs: stallTimeoutMs },
       onEvent,
@@ -348,7 +381,7 @@ export class Assembly {
 }
 
 /** `Store.create` of the seed: one store for each image type that larder knows. */
-export async function createStores(flags: RawFlags, _secretResolver?: SecretResolver): Promise<Map<ImageType, Store>> {
-  const assembly = await Assembly.open(configOf(parseFlags(flags, 'Store.create')));
+export async function createStores(flags: RawFlags, secretResolver?: SecretResolver): Promise<Map<ImageType, Store>> {
+  const assembly = await Assembly.open(configOf(parseFlags(flags, 'Store.create')), { secretResolver });
   return new Map(await assembly.stores());
 }

@@ -8,7 +8,7 @@
  *     const { rootfs } = await larder.provision('alpine:3.20', { id: 'c1' });
  *     await larder.destroy('c1');
  */
-import { Assembly, type BackendReport } from './assemble.js';
+import { Assembly, type AssemblyOptions, type BackendReport } from './assemble.js';
 import type { BackendName } from './backends/backend.js';
 import type { Finding } from './check.js';
 import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
@@ -18,15 +18,17 @@ import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/recor
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Digest } from './spec/digest.js';
-import type { DockerImage, Image } from './spec/image.js';
+import type { DockerImage, Image, Secret } from './spec/image.js';
+import { absoluteImageName, formatImageName, parseImageName } from './spec/image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
-import { formatReference, parseReference } from './spec/reference.js';
 
 export interface PullRequest extends OperationOptions {
   /** `os/arch[/variant]`; default: the setting, then this machine's. */
   readonly platform?: string;
   /** False asks the registry even when the image is here. Default true. */
   readonly cached?: boolean;
+  /** A Docker `config.json` for this image alone, before the default one. Asked for only when something is fetched. */
+  readonly config?: Secret;
 }
 
 /** An image in the store, for listings. */
@@ -70,8 +72,11 @@ export interface PruneImagesRequest extends OperationOptions {
  * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
  * LARDER_METADATA_CORRUPT, LARDER_PERMISSION, LARDER_NO_SPACE.
  */
-export async function openLarder(flags: RawFlags & { readonly root: string }): Promise<Larder> {
-  return new Larder(await Assembly.open(configOf(parseFlags(flags, 'openLarder'))));
+export async function openLarder(
+  flags: RawFlags & { readonly root: string },
+  options: AssemblyOptions = {},
+): Promise<Larder> {
+  return new Larder(await Assembly.open(configOf(parseFlags(flags, 'openLarder')), options));
 }
 
 /** The same with the settings of configuration files and variables, as the command has them. */
@@ -93,12 +98,7 @@ export class Larder implements AsyncDisposable {
   /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
     const docker = await this.#assembly.docker();
-    const image: DockerImage = {
-      type: 'docker',
-      name: reference,
-      ...(request.platform === undefined ? {} : { platform: request.platform }),
-      ...(request.cached === undefined ? {} : { cached: request.cached }),
-    };
+    const image = dockerImage(reference, request);
     return this.#assembly.pulledImage(await docker.acquire(image, () => this.#assembly.pullBackend(), request));
   }
 
@@ -107,12 +107,12 @@ export class Larder implements AsyncDisposable {
     const record = await this.find(reference, request.platform);
     const docker = await this.#assembly.docker();
     const image: DockerImage = { type: 'docker', name: record.reference, platform: record.platform };
-    return this.#assembly.pulledImage(await docker.acquire(image, 'copy', request));
+    return this.#assembly.pulledImage(await docker.acquire(image, 'copy', { ...request, asIs: true }));
   }
 
   /** The record of an image that is here. Rejects with LARDER_IMAGE_NOT_FOUND. */
   async find(reference: string, platform?: string): Promise<ImageRecord> {
-    const name = formatReference(parseReference(reference));
+    const name = canonicalName(reference);
     const wanted = this.#platform(platform);
     const record = this.#assembly.metadata.get(name, true, wanted);
     if (record !== undefined) return record;
@@ -140,16 +140,8 @@ export class Larder implements AsyncDisposable {
     reference: string | Image,
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    const { id, platform, cached, ...rest } = request;
-    const image: Image =
-      typeof reference !== 'string'
-        ? reference
-        : {
-            type: 'docker',
-            name: reference,
-            ...(platform === undefined ? {} : { platform }),
-            ...(cached === undefined ? {} : { cached }),
-          };
+    const { id, platform, cached, config, ...rest } = request;
+    const image = typeof reference === 'string' ? dockerImage(reference, { platform, cached, config }) : reference;
     return (await this.#assembly.provisioner()).provision(id, image, rest);
   }
 
@@ -172,7 +164,7 @@ export class Larder implements AsyncDisposable {
     const retention = await this.#assembly.retention();
     const platform = request.platform === undefined ? undefined : formatPlatform(parsePlatform(request.platform));
     return collect(request, async (options) => {
-      await retention.remove(formatReference(parseReference(reference)), platform, options);
+      await retention.remove(canonicalName(reference), platform, options);
       await retention.sweep(options);
     });
   }
@@ -180,7 +172,7 @@ export class Larder implements AsyncDisposable {
   /** Forgets every image that no container uses and that is not excluded. */
   async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
     const provisioner = await this.#assembly.provisioner();
-    const excluded = (request.exclude ?? []).map((name): Image => ({ type: 'docker', name }));
+    const excluded = (request.exclude ?? []).map((name): Image => dockerImage(name, {}));
     return collect(request, (options) =>
       provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }),
     );
@@ -224,6 +216,24 @@ export class Larder implements AsyncDisposable {
     const text = given ?? this.#assembly.config.platform;
     return formatPlatform(text === undefined ? hostPlatform() : parsePlatform(text));
   }
+}
+
+/** Where an archive is named by a relative path, the caller's working directory counts, not the store's. */
+function canonicalName(reference: string): string {
+  return formatImageName(parseImageName(reference, process.cwd()));
+}
+
+type Choice<K extends keyof PullRequest> = { readonly [N in K]?: PullRequest[N] | undefined };
+
+function dockerImage(name: string, request: Choice<'platform' | 'cached' | 'config'>): DockerImage {
+  const { platform, cached, config } = request;
+  return {
+    type: 'docker',
+    name: absoluteImageName(name, process.cwd()),
+    ...(platform === undefined ? {} : { platform }),
+    ...(cached === undefined ? {} : { cached }),
+    ...(config === undefined ? {} : { config }),
+  };
 }
 
 /** Runs a removal and sums up its events, which still reach the caller's listener. */

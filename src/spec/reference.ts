@@ -11,7 +11,7 @@ export interface Reference {
   readonly digest?: Digest;
 }
 
-const DEFAULT_DOMAIN = 'docker.io';
+export const DEFAULT_DOMAIN = 'docker.io';
 const DEFAULT_TAG = 'latest';
 /** Where Docker Hub's API really is. */
 const HUB_HOST = 'registry-1.docker.io';

@@ -13,15 +13,16 @@ import type { Layout } from '../layout.js';
 import type { Lease } from '../metadata/leases.js';
 import { blobsOf, type ImageRecord } from '../metadata/records.js';
 import { type Digest, hexOf } from '../spec/digest.js';
-import { dockerV1From } from '../spec/docker-v1.js';
-import type { DockerImage, Image } from '../spec/image.js';
+import { type DockerV1Manifest, dockerV1From, parseDockerV1 } from '../spec/docker-v1.js';
+import type { DockerImage, Image, Secret } from '../spec/image.js';
 import { parseImageConfig } from '../spec/image-config.js';
+import { formatImageName, type ImageName, parseImageName } from '../spec/image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../spec/platform.js';
-import { formatReference, parseReference, type Reference } from '../spec/reference.js';
 import { type RuntimeConfig, runtimeConfigOf } from '../spec/runtime.js';
 import { ImagePull, type ImagePullParts, namesOf, type Wanted } from './image-pull.js';
+import type { ImageCredentials } from './puller.js';
 import type { Retention } from './retention.js';
-import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
+import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
 
 export interface DockerStoreParts extends ImagePullParts {
   readonly layout: Layout;
@@ -30,6 +31,8 @@ export interface DockerStoreParts extends ImagePullParts {
   readonly platform: string | undefined;
   /** Leaves out how images ask to be run. */
   readonly ignoreRuntime: boolean;
+  /** Who logs in for an image with a `config` of its own. Rejects as `SecretResolver.resolve`. */
+  readonly credentialsOf: (config: Secret) => Promise<ImageCredentials>;
 }
 
 /** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
@@ -56,11 +59,19 @@ export class DockerStore implements Store {
     return held.info;
   }
 
-  async acquire(image: Image, backend: BackendChoice, options: OperationOptions = {}): Promise<HeldImage> {
-    const { reference, platform } = this.#wanted(dockerImage(image));
+  async acquire(image: Image, backend: BackendChoice, options: AcquireOptions = {}): Promise<HeldImage> {
+    const docker = dockerImage(image);
+    const { reference, platform } = this.#wanted(docker);
+    // What only a pull needs is found out when there is one: an image that is here is answered without its secret.
+    const wanted = async (): Promise<Wanted> => ({
+      reference,
+      platform,
+      backend: typeof backend === 'string' ? backend : await backend(),
+      ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
+    });
     const lease = await this.#parts.leases.create();
     try {
-      const record = await this.#hold(lease, reference, platform, image.cached ?? true, backend, options);
+      const record = await this.#hold(lease, reference, platform, image.cached ?? true, wanted, options);
       return { info: await this.#infoOf(record, options), record, [Symbol.asyncDispose]: () => lease.release() };
     } catch (error) {
       await lease.release();
@@ -75,16 +86,16 @@ export class DockerStore implements Store {
   ): Promise<void> {
     // Without a platform the name protects the image on every platform.
     const excluded = excludedImages.map(dockerImage).map(({ name, platform }) => ({
-      reference: formatReference(parseReference(name)),
+      reference: formatImageName(parseImageName(name)),
       ...(platform === undefined ? {} : { platform: formatPlatform(parsePlatform(platform)) }),
     }));
     await this.#parts.retention.prune(excluded, activeLayerPaths, options);
   }
 
-  #wanted(image: DockerImage): { reference: Reference; platform: string } {
+  #wanted(image: DockerImage): { reference: ImageName; platform: string } {
     const platform = image.platform ?? this.#parts.platform;
     return {
-      reference: parseReference(image.name),
+      reference: parseImageName(image.name),
       platform: formatPlatform(platform === undefined ? hostPlatform() : parsePlatform(platform)),
     };
   }
@@ -92,27 +103,33 @@ export class DockerStore implements Store {
   /** The image's record, with everything that it names under `lease`. */
   async #hold(
     lease: Lease,
-    reference: Reference,
+    reference: ImageName,
     platform: string,
     cached: boolean,
-    backend: BackendChoice,
-    options: OperationOptions,
+    wanted: () => Promise<Wanted>,
+    options: AcquireOptions,
   ): Promise<ImageRecord> {
-    const name = formatReference(reference);
+    const name = formatImageName(reference);
     let ask = !cached;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const known = this.#parts.metadata.get(name, !ask, platform);
-      if (known !== undefined && (await this.#leased(lease, known, options))) {
+      const isHere = known !== undefined && (await this.#leased(lease, known, options));
+      if (isHere && (attempt > 0 || (await this.#isCurrent(reference, known, options)))) {
         if (cached)
           options.onEvent?.({ type: 'resolved', reference: name, digest: known.digest, platform, cached: true });
         await this.#parts.metadata.touch({ reference: name, platform });
         return known;
       }
-      const chosen = typeof backend === 'string' ? backend : await backend();
-      await this.#pullFor(lease, { reference, platform, backend: chosen }, options);
+      await this.#pullFor(lease, await wanted(), options);
       ask = false;
     }
     throw new LarderError('LARDER_INTERNAL', `pull ${name}: pruned again each time it was there`);
+  }
+
+  /** Whether what the image was pulled from still says the same. */
+  async #isCurrent(reference: ImageName, record: ImageRecord, options: AcquireOptions): Promise<boolean> {
+    if (options.asIs === true) return true;
+    return this.#parts.puller.isCurrent(reference, record, { ...options, platform: record.platform });
   }
 
   /**
@@ -132,7 +149,9 @@ export class DockerStore implements Store {
 
   /** Joins or starts the image's pull; `lease` is among those that the image is under when the pull ends. */
   async #pullFor(lease: Lease, wanted: Wanted, options: OperationOptions): Promise<void> {
-    const key = `${formatReference(wanted.reference)} ${wanted.platform} ${wanted.backend}`;
+    // Who logs in as somebody else asks for himself.
+    const own = wanted.credentials?.id ?? '';
+    const key = `${formatImageName(wanted.reference)} ${wanted.platform} ${wanted.backend} ${own}`;
     const waiting = this.#waiting.get(key) ?? new Set();
     this.#waiting.set(key, waiting.add(lease));
     try {
@@ -143,13 +162,23 @@ export class DockerStore implements Store {
     }
   }
 
+  /** Of an image that came with a v1 document what that says, else what its config makes of it. */
+  async #dockerManifest(
+    { reference, config, extraBlobs }: ImageRecord,
+    document: Uint8Array,
+  ): Promise<DockerV1Manifest> {
+    const [v1] = extraBlobs ?? [];
+    if (v1 === undefined) return dockerV1From(document, hexOf(config), reference);
+    return parseDockerV1(await this.#parts.content.read(v1), reference);
+  }
+
   async #infoOf(record: ImageRecord, options: OperationOptions): Promise<ImageInfo> {
     const { layout, content, ignoreRuntime } = this.#parts;
     const document = await content.read(record.config);
     const runtime = ignoreRuntime ? undefined : runtimeOf(document, record.reference, options);
     return {
       layers: record.layers.map((layer) => layout.layer(layer.diffId)),
-      dockerManifest: dockerV1From(document, hexOf(record.config), record.reference),
+      dockerManifest: await this.#dockerManifest(record, document),
       config: layout.blob(record.config),
       ...(runtime === undefined ? {} : { runtime }),
     };

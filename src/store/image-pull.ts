@@ -15,11 +15,12 @@ import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import { blobsOf, type ImageLayer, type ImageRecord, stackOf } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
-import { formatReference, type Reference } from '../spec/reference.js';
+import { formatImageName, type ImageName } from '../spec/image-name.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
-import type { ResolvedImage } from './puller.js';
+import type { ImageCredentials, ImageFacts, Puller } from './puller.js';
 
 export interface ImagePullParts extends LayerFetchParts {
+  readonly puller: Puller;
   readonly metadata: MetadataManager;
   readonly leases: Leases;
   readonly history: History;
@@ -29,9 +30,11 @@ export interface ImagePullParts extends LayerFetchParts {
 }
 
 export interface Wanted {
-  readonly reference: Reference;
+  readonly reference: ImageName;
   readonly platform: string;
   readonly backend: string;
+  /** The image's own, where it has some. */
+  readonly credentials?: ImageCredentials;
 }
 
 export class ImagePull {
@@ -45,20 +48,24 @@ export class ImagePull {
 
   /** `waiting` are the leases of those who wait for it: they hold the image before it can be pruned. */
   async run(
-    { reference, platform, backend }: Wanted,
+    { reference, platform, backend, credentials }: Wanted,
     waiting: ReadonlySet<Lease>,
     shared: SharedWork,
   ): Promise<ImageRecord> {
     const { leases, puller, content } = this.#parts;
     const { signal, onEvent } = shared;
-    const name = formatReference(reference);
+    const name = formatImageName(reference);
     using _requests = puller.listen(onEvent);
     const lease = await leases.create();
     try {
       onEvent({ type: 'resolve', reference: name });
       // Threads start while the manifest is on its way.
       this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
-      const resolved = await puller.resolve(reference, { ...shared, platform });
+      await using resolved = await puller.resolve(reference, {
+        ...shared,
+        platform,
+        ...(credentials === undefined ? {} : { credentials }),
+      });
       onEvent({
         type: 'resolved',
         reference: name,
@@ -74,7 +81,7 @@ export class ImagePull {
       // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
       (await this.#parts.lock.shared({ signal })).release();
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
-      await this.#fetch.fetchMissing(reference, layers, { ...shared, platform });
+      await this.#fetch.fetchMissing(resolved, layers, shared);
       const record = recordOf(name, platform, resolved, layers);
       await this.#merge(record, backend, { signal, onEvent });
       await this.#commit(record);
@@ -131,11 +138,11 @@ function withoutRepeats(layers: readonly ImageLayer[]): ImageLayer[] {
 function recordOf(
   reference: string,
   platform: string,
-  resolved: ResolvedImage,
+  resolved: ImageFacts,
   layers: readonly ImageLayer[],
 ): ImageRecord {
   const nowMs = Date.now();
-  const { digest, manifest, config } = resolved;
+  const { digest, manifest, config, v1 } = resolved;
   return {
     type: 'docker',
     reference,
@@ -143,6 +150,7 @@ function recordOf(
     digest,
     manifest,
     config,
+    ...(v1 === undefined ? {} : { extraBlobs: [v1] }),
     layers,
     createdAtMs: nowMs,
     lastUsedAtMs: nowMs,

@@ -2,10 +2,8 @@
  * The layers of an image that are not here: fetched in parallel, each verified, staged and adopted by itself. A layer
  * that was adopted stays, even if the pull fails: the next one needs not fetch it again.
  */
-import { setMaxListeners } from 'node:events';
-import { Semaphore, type SharedWork } from '../concurrency.js';
+import { allOrNone, Semaphore, type SharedWork } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
-import { isLarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { LayerStore } from '../layers/layer-store.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.js';
@@ -13,25 +11,23 @@ import type { StoreLock } from '../linux/store-lock.js';
 import type { ImageLayer } from '../metadata/records.js';
 import type { BlobRequest } from '../registry/blob.js';
 import type { DiffId } from '../spec/digest.js';
-import type { Reference } from '../spec/reference.js';
 import type { LayerLimits } from '../tar/entry.js';
 import type { WorkerPool } from '../workers/pool.js';
-import type { Puller } from './puller.js';
+import type { ResolvedImage } from './puller.js';
 
 export interface LayerFetchParts {
   readonly lock: StoreLock;
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly pool: WorkerPool;
-  readonly puller: Puller;
   readonly limits: LayerLimits;
   readonly maxParallelLayers: number;
   /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
 
-/** What a fetch hears and tells, and which platform the puller was asked for. */
-export type FetchContext = SharedWork & { readonly platform: string };
+/** Who knows where the bytes of layers are. */
+export type LayerOrigins = Pick<ResolvedImage, 'layerOrigin'>;
 
 export class LayerFetch {
   readonly #parts: LayerFetchParts;
@@ -43,7 +39,7 @@ export class LayerFetch {
   }
 
   /** All of `layers` are in the store when it resolves; the caller holds a lease on them. */
-  async fetchMissing(reference: Reference, layers: readonly ImageLayer[], shared: FetchContext): Promise<void> {
+  async fetchMissing(origins: LayerOrigins, layers: readonly ImageLayer[], shared: SharedWork): Promise<void> {
     const missing: ImageLayer[] = [];
     for (const layer of layers) if (!(await this.#parts.layers.has(layer.diffId))) missing.push(layer);
     const states = layers.map((layer) => ({
@@ -53,12 +49,12 @@ export class LayerFetch {
     }));
     shared.onEvent({ type: 'plan', layers: states });
     await allOrNone(missing, shared, (layer, signal) =>
-      this.#slots.run(() => this.#fetchLayer(reference, layer, { ...shared, signal }), signal),
+      this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
     );
   }
 
   /** One download for each layer over all processes: who waited for another's ingest finds the layer there. */
-  async #fetchLayer(reference: Reference, layer: ImageLayer, shared: FetchContext): Promise<void> {
+  async #fetchLayer(origins: LayerOrigins, layer: ImageLayer, shared: SharedWork): Promise<void> {
     const { content, layers, lock } = this.#parts;
     const { signal, onEvent } = shared;
     const onWait = (): void => onEvent({ type: 'layer-wait', layer: layer.digest, reason: 'another-process' });
@@ -76,7 +72,7 @@ export class LayerFetch {
       return;
     }
     await using staging = await layers.stage();
-    const origin = this.#parts.puller.layerOrigin(reference, layer, shared);
+    const origin = origins.layerOrigin(layer, shared);
     const job: LayerJob = {
       digest: layer.digest,
       size: layer.size,
@@ -112,29 +108,4 @@ function progressOf(layer: ImageLayer, onEvent: OnEvent): (message: unknown) => 
     started = true;
     onEvent({ type: 'layer-progress', layer: layer.digest, received, written });
   };
-}
-
-/** Runs all; the first failure cancels the others, and is thrown when all have ended. */
-async function allOrNone<T>(
-  items: readonly T[],
-  shared: SharedWork,
-  work: (item: T, signal: AbortSignal) => Promise<void>,
-): Promise<void> {
-  const stop = new AbortController();
-  const signal = AbortSignal.any([shared.signal, stop.signal]);
-  // Each layer listens several times, and an image may have hundreds.
-  setMaxListeners(0, signal);
-  const outcomes = await Promise.allSettled(
-    items.map(async (item) => {
-      try {
-        await work(item, signal);
-      } catch (error) {
-        stop.abort(error);
-        throw error;
-      }
-    }),
-  );
-  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
-  if (failures.length === 0) return;
-  throw failures.find((failure) => !isLarderError(failure, 'LARDER_ABORTED')) ?? failures[0];
 }

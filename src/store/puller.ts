@@ -1,13 +1,14 @@
 /**
- * ▸ Where images come from. A puller says what a reference is (`resolve`) and where each layer's bytes are
- * (`layerSource`); it writes nothing. The store verifies, writes and records.
+ * ▸ Where images come from. A puller says what a name is (`resolve`) and where each layer's bytes are (`layerOrigin`);
+ * it writes nothing but, in staging, what it must uncompress to look into it. The store verifies, writes and records.
  */
 import type { OnEvent, OperationOptions } from '../events.js';
-import type { ImageLayer } from '../metadata/records.js';
+import type { ImageLayer, ImageRecord } from '../metadata/records.js';
 import type { AskGrant } from '../registry/blob.js';
+import type { Credentials } from '../registry/credentials.js';
 import type { Digest } from '../spec/digest.js';
 import type { ImageConfig } from '../spec/image-config.js';
-import type { Reference } from '../spec/reference.js';
+import type { ImageName } from '../spec/image-name.js';
 
 /** Bytes as received, verified against their digest. */
 export interface FetchedDocument {
@@ -16,13 +17,15 @@ export interface FetchedDocument {
 }
 
 /** An image as its source describes it: every document verified, no layer fetched. */
-export interface ResolvedImage {
-  /** What the reference resolved to: an image index or the manifest. */
+export interface ImageFacts {
+  /** What the name resolved to: an image index or the manifest. */
   readonly digest: Digest;
-  /** Index (when there is one, outermost first), manifest, config. */
+  /** Index (when there is one, outermost first), manifest, config, and the extra ones. */
   readonly documents: readonly FetchedDocument[];
   readonly manifest: Digest;
   readonly config: Digest;
+  /** The v1 document of an image that came without a manifest of its own. */
+  readonly v1?: Digest;
   readonly imageConfig: ImageConfig;
   /** `linux/amd64` */
   readonly platform: string;
@@ -30,20 +33,38 @@ export interface ResolvedImage {
   readonly layers: readonly ImageLayer[];
 }
 
+/** The facts, and a hold on the source while layers are fetched. */
+export interface ResolvedImage extends ImageFacts, AsyncDisposable {
+  /** Where the bytes of one of the layers are, until this is disposed. Pure: nothing is asked or opened yet. */
+  layerOrigin(layer: ImageLayer, options: OperationOptions): LayerOrigin;
+}
+
+/** Who may log in where, for one image alone. */
+export interface ImageCredentials extends Credentials {
+  /** Equal for equal credentials; says nothing about them. */
+  readonly id: string;
+}
+
 export interface PullOptions extends OperationOptions {
   /** Canonical `os/arch[/variant]`. */
   readonly platform: string;
+  /** Instead of the default ones. No connection, token or login of theirs serves another pull. */
+  readonly credentials?: ImageCredentials;
 }
 
-export interface Puller {
+/** `N`: the names that it can resolve. */
+export interface Puller<N = ImageName> {
   /** Until it is disposed, `onEvent` hears what happens to this puller's requests: retries and warnings. */
   listen(onEvent: OnEvent): Disposable;
 
   /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_PLATFORM_NOT_FOUND, LARDER_MANIFEST_INVALID, LARDER_REGISTRY_*, … */
-  resolve(reference: Reference, options: PullOptions): Promise<ResolvedImage>;
+  resolve(name: N, options: PullOptions): Promise<ResolvedImage>;
 
-  /** Where a layer's bytes are. Pure: nothing is asked or opened yet. */
-  layerOrigin(reference: Reference, layer: ImageLayer, options: PullOptions): LayerOrigin;
+  /**
+   * Whether the image that is in the store may be answered without a pull. Asks nobody but this machine: an archive that
+   * is there is looked into, and where it is gone what was pulled from it still stands; of a registry's image it is so.
+   */
+  isCurrent(name: N, record: ImageRecord, options: PullOptions): Promise<boolean>;
 }
 
 export type LayerOrigin =

@@ -39,6 +39,11 @@ export interface PruneOptions extends OperationOptions {
   readonly dryRun?: boolean;
 }
 
+export interface AcquireOptions extends OperationOptions {
+  /** An image that is here is answered as it is, even if the archive that it came from has changed since. */
+  readonly asIs?: boolean;
+}
+
 export interface Store {
   /** Brings the store's records in line with what is on disk; reports and drops images whose layers are gone. */
   recover(options?: OperationOptions): Promise<void>;
@@ -51,7 +56,7 @@ export interface Store {
   get(image: Image, backend: string, options?: OperationOptions): Promise<ImageInfo>;
 
   /** Like {@link get}, but what it answers is not pruned before it is disposed. */
-  acquire(image: Image, backend: BackendChoice, options?: OperationOptions): Promise<HeldImage>;
+  acquire(image: Image, backend: BackendChoice, options?: AcquireOptions): Promise<HeldImage>;
 
   /**
    * Forgets images that are not excluded and renames what nothing holds into `gc/` (I5, I8). Called under the

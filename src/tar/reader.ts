@@ -124,6 +124,18 @@ export class TarReader {
     if (end < chunk.length) throw this.#tooLarge();
   }
 
+  /** How many of the next bytes {@link skip} may pass over: what is left of a file's content. */
+  get skippable(): number {
+    return this.#state === STATE.content ? this.#left : 0;
+  }
+
+  /** Takes `bytes` bytes of content, at most {@link skippable}, that the caller passed over unread. */
+  skip(bytes: number): void {
+    if (bytes > this.skippable) throw new LarderError('LARDER_INTERNAL', `reading ${this.#name}: nothing to skip`);
+    this.#position += bytes;
+    this.#takeContent(0, bytes);
+  }
+
   /** The archive has no more bytes. */
   end(): void {
     if (this.#state === STATE.end) return;

@@ -1,4 +1,4 @@
-import { familiarReference, parseReference } from '../../spec/reference.js';
+import { familiarImageName, parseImageName } from '../../spec/image-name.js';
 import type { Command } from '../command.js';
 import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
 
@@ -7,7 +7,7 @@ export const images: Command = async ({ open }) => {
   const list = await (await open()).images();
   const nowMs = Date.now();
   const rows = list.map((image) => [
-    familiarReference(parseReference(image.reference)),
+    familiarImageName(parseImageName(image.reference)),
     shortDigest(image.config),
     image.platform,
     String(image.layers.length),
