@@ -26,6 +26,7 @@ import { isHandleAlive } from './metadata/handles.js';
 import type { Layers } from './metadata/layers.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { ClaimRecord, ImageRecord, LayerRecord } from './metadata/records.js';
+import { directoryNameOf } from './spec/container-id.js';
 import type { DiffId, Digest } from './spec/digest.js';
 
 export interface Finding {
@@ -182,7 +183,7 @@ async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGene
       if (parts.claims.get(claim.container)?.createdAtMs === claim.createdAtMs) yield finding;
     }
   }
-  const known = new Set<string>(claims.map((claim) => claim.container));
+  const known = new Set(claims.map((claim) => directoryNameOf(claim.container)));
   for (const name of await namesIn(parts.layout.containers)) {
     if (!name.endsWith('.lock') && !known.has(name))
       yield fault('I4', `container ${name}`, 'a directory without a claim');

@@ -17,10 +17,12 @@
  *       staging/<id>/                one pull's workbench                                                    (I6)
  *       gc/                          renamed here under the lock, deleted after it                           (I6, I8)
  *       mounts/<merged key>          where an image's one EROFS mount is attached; <merged key>.lock
- *       containers/<id>/             rootfs and what its backend needs; <id>.lock
+ *       containers/<id>/             rootfs and what its backend needs; <id>.lock. A nested container's <id> is
+ *                                    parent+child: no container lies in another one's directory
+ *         volumes/<name>/            the same for each of its image volumes
  */
 import { basename, dirname, join } from 'node:path';
-import type { ContainerId } from './spec/container-id.js';
+import { type ContainerId, directoryNameOf } from './spec/container-id.js';
 import { algorithmOf, type ChainId, type DiffId, type Digest, hexOf, parseDiffId } from './spec/digest.js';
 import { parseLayerView, type StackLayer, stackLayer } from './spec/stack.js';
 import { DERIVED_FORMAT } from './tree/derived-format.js';
@@ -117,10 +119,23 @@ export class Layout {
     return join(this.root, 'containers');
   }
   container(id: ContainerId): string {
-    return join(this.containers, id);
+    return join(this.containers, directoryNameOf(id));
   }
-  rootfs(id: ContainerId): string {
-    return join(this.containers, id, 'rootfs');
+  containerLock(id: ContainerId): string {
+    return `${this.container(id)}.lock`;
+  }
+  volumes(id: ContainerId): string {
+    return join(this.container(id), 'volumes');
+  }
+  /**
+   * What the backend of one root filesystem has for itself: the container's directory, or for an image volume (whose
+   * name is not empty) one of the volume's own. The root filesystem is `rootfs` in it.
+   */
+  backendDirectory(id: ContainerId, volume: string): string {
+    return volume === '' ? this.container(id) : join(this.volumes(id), volume);
+  }
+  rootfs(id: ContainerId, volume = ''): string {
+    return join(this.backendDirectory(id, volume), 'rootfs');
   }
 }
 

@@ -1,56 +1,48 @@
 /**
- * ▸ The provisioner: from an image to a container's root filesystem and back. After the store, it is the one that
+ * ▸ The provisioner: from images to a container's root filesystems and back. After the store, it is the one that
  * callers talk to.
  *
- * Owns `containers/`. Order is everything here: a claim is durable before the mount that it protects (I4) and is
- * released only after that mount is gone; whoever dies in between leaves a claim, and `destroy` of a claimed container
- * undoes whatever half of it was made. One kernel lock for each container keeps its `provision` and `destroy` apart,
- * in all processes. The store lock is shared around the claim and exclusive around prune's mark-and-rename, and never
- * held while anything is fetched, mounted or deleted (I8).
+ * Owns `containers/`. Order is everything here: one claim that names all images of a container is durable before the
+ * first mount that it protects (I4) and is released only after the last one is gone; whoever dies in between leaves a
+ * claim, and `destroy` of a claimed container undoes whatever half of it was made. Kernel locks keep the `provision` and
+ * `destroy` of one container, and those of a container and of what is nested in it, apart in all processes (turns.ts).
+ * The store lock is shared around the claim and exclusive around prune's mark-and-rename, and never held while anything
+ * is fetched, mounted or deleted (I8).
  */
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Backend, BackendName, ProvisionedRootfs } from './backends/backend.js';
-import { errnoOf, LarderError, systemError } from './errors.js';
+import { LarderError, systemError } from './errors.js';
 import type { OperationOptions } from './events.js';
 import type { Layout } from './layout.js';
-import { type FileLock, lockFile } from './linux/file-lock.js';
-import { mountsUnder } from './linux/mountinfo.js';
 import type { StoreLock } from './linux/store-lock.js';
 import type { Claims } from './metadata/claims.js';
-import { blobsOf, type ClaimedImage, type ClaimRecord, type ImageRecord, stackOf } from './metadata/records.js';
+import type { ClaimedImage, ClaimRecord } from './metadata/records.js';
+import { Destruction } from './provisioner/destruction.js';
+import { hasDirectory } from './provisioner/directories.js';
+import { claimOf, type HeldRootfs, Holder } from './provisioner/holder.js';
+import { Recovery } from './provisioner/recovery.js';
+import {
+  type ProvisionInfo,
+  type ProvisionRequest,
+  type PruneRequest,
+  requireVolumes,
+  type VolumeInfo,
+  type VolumesInfo,
+} from './provisioner/request.js';
+import { RootFilesystems } from './provisioner/root-filesystems.js';
+import { Turns } from './provisioner/turns.js';
+import { UnderWay } from './provisioner/under-way.js';
 import { type ContainerId, parseContainerId } from './spec/container-id.js';
 import type { Image, ImageType } from './spec/image.js';
-import type { ImageInfo, PruneOptions, Store } from './store/store.js';
-import { mergedKeyOf } from './tree/merged-key.js';
+import type { Store } from './store/store.js';
 
-export interface ProvisionInfo extends ImageInfo {
-  readonly container: ContainerId;
-  /** Where the root filesystem is. */
-  readonly rootfs: string;
-  readonly backend: BackendName;
-  /** Directories that take what the container writes, for quota. */
-  readonly ephemeralVolumes: readonly string[];
-  /** What could not be kept, one sentence each. */
-  readonly warnings: readonly string[];
-  /** Canonical reference of the image. */
-  readonly reference: string;
-}
-
-export interface ProvisionRequest extends OperationOptions {
-  /** Default: the automatic choice. */
-  readonly backend?: BackendName;
-  /** Flags of the container's mount. `nodev` is on unless it is set to false. */
-  readonly nodev?: boolean;
-  readonly nosuid?: boolean;
-  readonly noexec?: boolean;
-}
-
-export interface PruneRequest extends PruneOptions {
-  /** Called when everything is marked and renamed away, before anything is deleted. */
-  readonly onMarked?: () => void;
-}
+export type {
+  ProvisionInfo,
+  ProvisionRequest,
+  PruneRequest,
+  VolumeInfo,
+  VolumeRequest,
+  VolumesInfo,
+} from './provisioner/request.js';
 
 export interface ProvisionerParts {
   readonly layout: Layout;
@@ -68,77 +60,98 @@ export interface ProvisionerParts {
 
 export class Provisioner {
   readonly #parts: ProvisionerParts;
+  readonly #turns: Turns;
+  readonly #underWay = new UnderWay();
+  readonly #roots: RootFilesystems;
+  readonly #holder: Holder;
+  readonly #destruction: Destruction;
 
   constructor(parts: ProvisionerParts) {
     this.#parts = parts;
+    this.#turns = new Turns(parts.layout);
+    this.#roots = new RootFilesystems(parts);
+    this.#holder = new Holder(parts);
+    this.#destruction = new Destruction({ ...parts, roots: this.#roots });
   }
 
   /**
-   * Makes the image the root filesystem of a new container. Durable: it outlives this process. Rejects with
-   * LARDER_CONTAINER_EXISTS, LARDER_IMAGE_*, LARDER_BACKEND_UNAVAILABLE, LARDER_PERMISSION, and leaves nothing then.
+   * Makes the image the root filesystem of a new container, and each volume's image one beside it. The container may be
+   * nested: its parent need not exist. Durable: it outlives this process. Rejects with LARDER_CONTAINER_EXISTS,
+   * LARDER_REQUEST_INVALID, LARDER_IMAGE_*, LARDER_BACKEND_UNAVAILABLE, LARDER_PERMISSION, and with LARDER_ABORTED also
+   * when it is destroyed meanwhile; leaves nothing then.
    */
   async provision(id: string, image: Image, request: ProvisionRequest = {}): Promise<ProvisionInfo> {
-    const container = parseContainerId(id);
-    const turn = await this.#turn(container, request.signal);
-    try {
-      return await this.#provision(container, image, request);
-    } finally {
-      turn.release({ unlink: true });
-    }
+    const { own, common } = await this.#begin(id, image, request);
+    if (own === undefined) throw new LarderError('LARDER_INTERNAL', `provision ${id}: its own root filesystem is lost`);
+    const { name: _, readOnly: __, ...root } = own;
+    return { ...root, ...common };
   }
 
-  async #provision(container: ContainerId, image: Image, request: ProvisionRequest): Promise<ProvisionInfo> {
-    await this.#refuseExisting(container);
-    const backend = await this.#parts.chooseBackend(request.backend);
-    await using held = await this.#storeOf(image.type).acquire(image, backend.name, request);
-    const claim = this.#claimOf(container, backend, held.record);
-    const rootfs = this.#parts.layout.rootfs(container);
+  /** The same for a container that has volumes and no image of its own. */
+  async provisionVolumes(id: string, request: ProvisionRequest): Promise<VolumesInfo> {
+    if ((request.volumes ?? []).length > 0) return (await this.#begin(id, undefined, request)).common;
+    throw new LarderError('LARDER_REQUEST_INVALID', `provision ${id}: it has neither an image nor a volume`);
+  }
+
+  async #begin(id: string, image: Image | undefined, request: ProvisionRequest): Promise<Made> {
+    const container = parseContainerId(id);
+    requireVolumes(container, request.volumes ?? []);
+    return this.#underWay.run(container, request.signal, async (signal) => {
+      const turn = await this.#turns.take(container, signal);
+      try {
+        return await this.#provision(container, image, { ...request, signal });
+      } finally {
+        turn.release();
+      }
+    });
+  }
+
+  async #provision(container: ContainerId, image: Image | undefined, request: ProvisionRequest): Promise<Made> {
+    this.#refuseExisting(container);
+    await using held = await this.#holder.acquire(image, request);
+    const claim = claimOf(container, this.#parts.owner, this.#parts.layout, held.all);
     {
       using _shared = await this.#parts.lock.shared(signalOf(request));
       await this.#parts.claims.insert(claim);
     }
-    const { layers } = held.info;
-    const made = await this.#make(claim, backend, layers, request);
-    request.onEvent?.({ type: 'mounted', container, rootfs, backend: backend.name });
-    return {
-      ...held.info,
-      container,
-      rootfs,
-      backend: backend.name,
-      ephemeralVolumes: made.ephemeral,
-      warnings: made.warnings,
-      reference: held.record.reference,
-    };
+    const made = await this.#make(claim, held.all, request);
+    for (const { rootfs, backend } of claim.images) request.onEvent?.({ type: 'mounted', container, rootfs, backend });
+    return madeOf(claim, held.all, made);
   }
 
   /**
-   * Takes the container's root filesystem down and gives back what it held. Idempotent: false when there is no such
-   * container. Waits for a provision of it that is under way. Rejects with LARDER_PERMISSION, LARDER_ROOTFS_BUSY.
+   * Takes the container's root filesystems down and gives back what they held; first those of the containers nested in
+   * it, also when it is a container only by them. Idempotent: false when there is nothing of the kind. Cuts off what this
+   * process still fetches for them, and waits for what other processes do. Rejects with LARDER_PERMISSION,
+   * LARDER_ROOTFS_BUSY; what is left then goes with the next call.
    */
   async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
     const container = parseContainerId(id);
+    const cutOff = this.#underWay.cutOff(container);
     // A provision that is still fetching has nothing to show but its turn.
-    if (!(await this.#exists(container)) && !existsSync(this.#turnPath(container))) return false;
-    const turn = await this.#turn(container, options.signal);
+    if (!cutOff && !this.#turns.isTaken(container) && !(await this.#destruction.isThere(container))) return false;
+    const turn = await this.#turns.take(container, options.signal);
     try {
-      const claim = this.#parts.claims.get(container);
-      if (claim === undefined && !(await this.#exists(container))) return false;
-      await this.#unmake(container, claim);
-      options.onEvent?.({ type: 'destroyed', container });
-      return true;
+      return (await this.#destruction.destroyTree(container, options)) || cutOff;
     } finally {
-      turn.release({ unlink: true });
+      turn.release();
     }
   }
 
-  /** Destroys this owner's containers that are not in `known`; the others stay. Removes what no container uses any more. */
+  /**
+   * Destroys this owner's containers that are not in `known`, one by one, also where a known one is nested in them or
+   * they are nested in a known one. The known ones stay, and what a reboot has unmounted of them is mounted again.
+   * Removes what no container uses any more, and what killed processes left. Whatever fails, the rest is done; then it
+   * rejects with the first failure's code and names all. What must not be decided here is told by a warning.
+   */
   async recover(known: readonly string[], options: OperationOptions = {}): Promise<void> {
-    const keep = new Set(known);
     for (const store of this.#parts.stores.values()) await store.recover(options);
-    for (const claim of this.#parts.claims.list()) {
-      if (claim.owner === this.#parts.owner && !keep.has(claim.container)) await this.destroy(claim.container, options);
+    const recovery = new Recovery({ ...this.#parts, turns: this.#turns, roots: this.#roots });
+    try {
+      await recovery.run(new Set(known), options);
+    } finally {
+      await this.#parts.sweep(options);
     }
-    await this.#parts.sweep(options);
   }
 
   /** Containers with a claim, whoever made them. */
@@ -177,113 +190,78 @@ export class Provisioner {
     if (request.dryRun !== true) await this.#parts.sweep(request);
   }
 
-  #storeOf(type: ImageType): Store {
-    const store = this.#parts.stores.get(type);
-    if (store !== undefined) return store;
-    throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `provision: images of type ${type} are not supported`);
-  }
-
   /** A directory without a claim, too: it may be the root filesystem of a container whose claim was lost. */
-  async #refuseExisting(container: ContainerId): Promise<void> {
-    if (!(await this.#exists(container))) return;
+  #refuseExisting(container: ContainerId): void {
+    const { claims, layout } = this.#parts;
+    if (claims.get(container) === undefined && !hasDirectory(layout, container)) return;
     throw new LarderError('LARDER_CONTAINER_EXISTS', `provision ${container}: there is a container of this name`, {
       hint: `choose another --id, or run \`larder destroy ${container}\` first`,
     });
   }
 
-  #claimOf(container: ContainerId, backend: Backend, record: ImageRecord): ClaimRecord {
-    const { type, reference, platform } = record;
-    const layers = stackOf(record);
-    const image: ClaimedImage = {
-      name: '',
-      ...{ type, reference, platform },
-      backend: backend.name,
-      rootfs: this.#parts.layout.rootfs(container),
-      layers,
-      // Who shares nothing must not keep the image mounted for others.
-      mergedKey: backend.release === undefined ? undefined : mergedKeyOf(layers),
-    };
-    return {
-      container,
-      owner: this.#parts.owner,
-      images: [image],
-      blobs: blobsOf(record),
-      createdAtMs: Date.now(),
-    };
-  }
-
   async #make(
     claim: ClaimRecord,
-    backend: Backend,
-    layers: readonly string[],
+    held: readonly HeldRootfs[],
     request: ProvisionRequest,
-  ): Promise<ProvisionedRootfs> {
-    const directory = this.#parts.layout.container(claim.container);
+  ): Promise<readonly ProvisionedRootfs[]> {
+    const { nodev = true, nosuid = false, noexec = false, signal, onEvent } = request;
+    const forced = new Map(held.map(({ name, forceReadOnly }) => [name, forceReadOnly]));
     try {
-      await mkdir(directory, { mode: 0o700 });
-      const { nodev = true, nosuid = false, noexec = false, signal, onEvent } = request;
-      const flags = { nodev, nosuid, noexec };
-      return await backend.provision(layers, this.#parts.layout.rootfs(claim.container), directory, {
-        ...flags,
-        ...(signal === undefined ? {} : { signal }),
-        ...(onEvent === undefined ? {} : { onEvent }),
-      });
+      return await this.#roots.make(
+        claim,
+        ({ name }) => ({ nodev, nosuid, noexec, readOnly: forced.get(name) === true }),
+        { ...(signal === undefined ? {} : { signal }), ...(onEvent === undefined ? {} : { onEvent }) },
+      );
     } catch (error) {
-      await this.#unmake(claim.container, claim);
+      await this.#undo(claim, request);
       throw systemError(`provision ${claim.container}`, error);
     }
   }
 
-  /** Mounts, files, claim, and what was shared: in this order, so that a crash leaves the claim to try again by. */
-  async #unmake(container: ContainerId, claim: ClaimRecord | undefined): Promise<void> {
-    const { layout, claims } = this.#parts;
-    const directory = layout.container(container);
-    // Without a claim (lost metadata) the plainest backend's undo fits all: unmount what is mounted, remove the files.
-    const [image] = claim?.images ?? [];
-    const backend = this.#parts.backendOf(image?.backend ?? 'copy');
-    await backend.destroy(layout.rootfs(container), directory);
-    await this.#removeDirectory(container, directory);
-    if (claim === undefined) return;
-    await claims.remove(container);
-    await backend.release?.((image?.layers ?? []).map((layer) => layout.layerPath(layer)));
-  }
-
-  async #removeDirectory(container: ContainerId, directory: string): Promise<void> {
-    const mounts = await mountsUnder(directory);
-    if (mounts.length > 0) {
-      throw new LarderError(
-        'LARDER_ROOTFS_BUSY',
-        `destroy ${container}: ${mounts[0]?.mountPoint ?? directory}: still mounted`,
-        {
-          hint: 'unmount what was mounted below the root filesystem, then destroy it again',
-        },
-      );
-    }
+  /** What failed counts; the claim stays where undoing fails too, and the next destroy goes on. */
+  async #undo(claim: ClaimRecord, { onEvent }: OperationOptions): Promise<void> {
     try {
-      await rm(directory, { recursive: true, force: true });
+      await this.#roots.unmake(claim.container, claim);
     } catch (error) {
-      throw systemError(`destroy ${container}`, error);
+      const why = error instanceof Error ? error.message : String(error);
+      onEvent?.({ type: 'warning', message: `container ${claim.container}: half of it is left: ${why}` });
     }
   }
+}
 
-  async #exists(container: ContainerId): Promise<boolean> {
-    if (this.#parts.claims.get(container) !== undefined) return true;
-    try {
-      await readdir(this.#parts.layout.container(container));
-      return true;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw systemError(`container ${container}`, error);
-    }
-  }
+interface Made {
+  /** The container's own root filesystem, if it has one. */
+  readonly own: VolumeInfo | undefined;
+  readonly common: VolumesInfo;
+}
 
-  #turn(container: ContainerId, signal: AbortSignal | undefined): Promise<FileLock> {
-    return lockFile(this.#turnPath(container), 'exclusive', signal === undefined ? {} : { signal });
-  }
+function madeOf(claim: ClaimRecord, held: readonly HeldRootfs[], made: readonly ProvisionedRootfs[]): Made {
+  const roots = held.map((each, i) => rootInfo(each, claim.images[i], made[i]));
+  return {
+    own: roots.find(({ name }) => name === ''),
+    common: {
+      container: claim.container,
+      volumes: roots.filter(({ name }) => name !== ''),
+      ephemeralVolumes: roots.flatMap(({ ephemeralVolumes }) => ephemeralVolumes),
+      warnings: made.flatMap(({ warnings }) => warnings),
+    },
+  };
+}
 
-  #turnPath(container: ContainerId): string {
-    return join(this.#parts.layout.containers, `${container}.lock`);
-  }
+function rootInfo(
+  { name, held, backend, readOnly }: HeldRootfs,
+  image: ClaimedImage | undefined,
+  made: ProvisionedRootfs | undefined,
+): VolumeInfo {
+  return {
+    ...held.info,
+    name,
+    rootfs: image?.rootfs ?? '',
+    reference: held.record.reference,
+    backend: backend.name,
+    readOnly,
+    ephemeralVolumes: made?.ephemeral ?? [],
+  };
 }
 
 function imageOfClaim(image: ClaimedImage): Image {

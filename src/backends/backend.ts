@@ -53,6 +53,13 @@ export interface Backend {
    */
   destroy(rootfs: string, backendDir: string): Promise<boolean>;
 
+  /**
+   * Mounts again what {@link provision} made and a reboot has unmounted: same places, same layers, and what the container
+   * wrote is there as before. Only where nothing is mounted. A backend without it mounts nothing. Rejects when something
+   * of it is missing; nothing is changed then.
+   */
+  remount?(layers: readonly string[], rootfs: string, backendDir: string, options?: ProvisionOptions): Promise<void>;
+
   /** Makes now what a later provision of these layers needs beside them. */
   prepare?(layers: readonly string[], options?: OperationOptions): Promise<void>;
 

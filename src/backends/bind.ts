@@ -31,6 +31,8 @@ export interface BindBackendOptions {
 interface Place {
   readonly rootfs: string;
   readonly backendDir: string;
+  /** The directory is there from the first time. */
+  readonly again: boolean;
 }
 
 export class BindBackend implements Backend {
@@ -68,13 +70,17 @@ export class BindBackend implements Backend {
     backendDir: string,
     options: ProvisionOptions = {},
   ): Promise<ProvisionedRootfs> {
-    requireMounting(this.name);
-    if (this.#source() === 'erofs') {
-      await this.#images.use(layers, options, (image) => this.#bind(image, { rootfs, backendDir }, options));
-    } else {
-      this.#show(await this.#options.chains.prepare(layers, options), { rootfs, backendDir }, options);
-    }
+    await this.#provision(layers, { rootfs, backendDir, again: false }, options);
     return { ephemeral: [], warnings: [] };
+  }
+
+  remount(
+    layers: readonly string[],
+    rootfs: string,
+    backendDir: string,
+    options: ProvisionOptions = {},
+  ): Promise<void> {
+    return this.#provision(layers, { rootfs, backendDir, again: true }, options);
   }
 
   destroy(rootfs: string, backendDir: string): Promise<boolean> {
@@ -83,6 +89,15 @@ export class BindBackend implements Backend {
 
   release(layers: readonly string[]): Promise<void> {
     return this.#images.release(layers);
+  }
+
+  async #provision(layers: readonly string[], place: Place, options: ProvisionOptions): Promise<void> {
+    requireMounting(this.name);
+    if (this.#source() === 'erofs') {
+      await this.#images.use(layers, options, (image) => this.#bind(image, place, options));
+    } else {
+      this.#show(await this.#options.chains.prepare(layers, options), place, options);
+    }
   }
 
   #source(): 'erofs' | 'directories' {
@@ -111,8 +126,8 @@ export class BindBackend implements Backend {
     this.#place(place, () => bindMount({ source, target: place.rootfs, readOnly: true, ...mountFlags(options) }));
   }
 
-  #place({ rootfs, backendDir }: Place, mount: () => void): void {
-    makeRootfs(rootfs, backendDir, this.#step);
+  #place({ rootfs, backendDir, again }: Place, mount: () => void): void {
+    if (!again) makeRootfs(rootfs, backendDir, this.#step);
     this.#step('mount');
     try {
       mount();

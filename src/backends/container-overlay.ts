@@ -8,8 +8,8 @@
  * - `index=on`: a file with several names stays one file when it is copied up; an upper directory that is in use is
  *   refused.
  * The last three are refused to nobody: images cannot bring xattrs that overlayfs obeys (the layer index drops them),
- * the upper directory is new for each mount and written through overlayfs alone, and it is never mounted again over
- * other lower directories.
+ * the upper directory is new for each container and written through overlayfs alone, and it is mounted again, after a
+ * reboot, over the same lower directories only.
  */
 import { chmodSync, chownSync, lstatSync } from 'node:fs';
 import { errnoOf, systemError } from '../errors.js';
@@ -49,13 +49,35 @@ export function mountContainerOverlay({
     step('copy attributes of the root');
     copyRootAttributes(lower.at(-1) ?? '', upper);
     step('mount');
-    const overlayOptions = options.volatile === true ? { ...OPTIONS, volatile: true as const } : OPTIONS;
-    mountOverlay({ lower, upper, work, target: rootfs, options: overlayOptions, ...mountFlags(options) });
+    mountIt(lower, rootfs, backendDir, options);
     step('mounted');
   } catch (error) {
     throw systemError(`provision ${rootfs}: mount an overlay of ${lower.length} layers`, error);
   }
   return { ephemeral: [upper, work], warnings: [] };
+}
+
+/**
+ * The same overlay after a reboot. Nothing is made: where a directory is missing, there is nothing to go on with. That
+ * the lower directories are those of the first time, the kernel checks (`index=on`).
+ */
+export function remountContainerOverlay({
+  lower,
+  rootfs,
+  backendDir,
+  options,
+}: Omit<ContainerOverlay, 'step'>): undefined {
+  try {
+    mountIt(lower, rootfs, backendDir, options);
+  } catch (error) {
+    throw systemError(`mount ${rootfs} again: an overlay of ${lower.length} layers`, error);
+  }
+}
+
+function mountIt(lower: readonly string[], rootfs: string, backendDir: string, options: ProvisionOptions): void {
+  const [upper, work] = [upperOf(backendDir), workOf(backendDir)];
+  const overlayOptions = options.volatile === true ? { ...OPTIONS, volatile: true as const } : OPTIONS;
+  mountOverlay({ lower, upper, work, target: rootfs, options: overlayOptions, ...mountFlags(options) });
 }
 
 export function mountFlags({ nodev = false, nosuid = false, noexec = false }: ProvisionOptions): {

@@ -4,7 +4,7 @@
  */
 import type { OperationOptions } from '../events.js';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
-import { mountContainerOverlay } from './container-overlay.js';
+import { mountContainerOverlay, remountContainerOverlay } from './container-overlay.js';
 import { ImageMounts } from './image-mounts.js';
 import type { LayerAccess } from './layer-access.js';
 import { type Probed, probeErofs } from './probe.js';
@@ -51,6 +51,18 @@ export class ErofsBackend implements Backend {
     requireMounting(this.name);
     return await this.#images.use(layers, options, (image) =>
       mountContainerOverlay({ lower: [image], rootfs, backendDir, options, step: this.#step }),
+    );
+  }
+
+  async remount(
+    layers: readonly string[],
+    rootfs: string,
+    backendDir: string,
+    options: ProvisionOptions = {},
+  ): Promise<void> {
+    requireMounting(this.name);
+    await this.#images.use(layers, options, (image) =>
+      remountContainerOverlay({ lower: [image], rootfs, backendDir, options }),
     );
   }
 

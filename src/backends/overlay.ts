@@ -5,7 +5,7 @@
 import type { OperationOptions } from '../events.js';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
 import type { ChainDirectories } from './chain-directories.js';
-import { mountContainerOverlay } from './container-overlay.js';
+import { mountContainerOverlay, remountContainerOverlay } from './container-overlay.js';
 import { type Probed, probeOverlay } from './probe.js';
 import { destroyRootfs, requireMounting, type Step } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
@@ -47,6 +47,17 @@ export class OverlayBackend implements Backend {
     requireMounting(this.name);
     const lower = await this.#options.chains.prepare(layers, options);
     return mountContainerOverlay({ lower, rootfs, backendDir, options, step: this.#step });
+  }
+
+  async remount(
+    layers: readonly string[],
+    rootfs: string,
+    backendDir: string,
+    options: ProvisionOptions = {},
+  ): Promise<void> {
+    requireMounting(this.name);
+    const lower = await this.#options.chains.prepare(layers, options);
+    remountContainerOverlay({ lower, rootfs, backendDir, options });
   }
 
   destroy(rootfs: string, backendDir: string): Promise<boolean> {

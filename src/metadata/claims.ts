@@ -42,6 +42,14 @@ export class Claims {
     );
   }
 
+  /** Of the containers that are nested in this one, at any depth. */
+  listBelow(container: ContainerId): ClaimRecord[] {
+    return this.#database.snapshot(() =>
+      // '0' is the character after '/'.
+      this.#select('WHERE container > ? AND container < ? ORDER BY container', `${container}/`, `${container}0`),
+    );
+  }
+
   /** False when there was none; durable when it resolves. Only after its mount is gone. */
   async remove(container: ContainerId): Promise<boolean> {
     const removed = await this.#database.transaction((writer) =>

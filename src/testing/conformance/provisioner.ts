@@ -155,7 +155,10 @@ const failureCases: Record<string, ProvisionerCase> = {
   },
   'names that are none are refused': async (fixture) => {
     fixture.publish();
-    for (const id of ['', '.', '..', '../up', 'a/b', '-x', 'x.lock', 'x'.repeat(129), 'a\nb']) {
+    const tooDeep = 'a/b/c/d/e/f';
+    const tooLong = Array(3).fill('x'.repeat(100)).join('/');
+    const nested = ['/a', 'a/', 'a//b', 'a/..', 'a/../b', './a', 'a/x.lock', 'a+b', tooDeep, tooLong];
+    for (const id of ['', '.', '..', '../up', '-x', 'x.lock', 'x'.repeat(129), 'a\nb', ...nested]) {
       const provision = fixture.provisioner.provision(id, fixture.image('image'), { backend: fixture.backend });
       await assert.rejects(provision, { code: 'LARDER_REQUEST_INVALID' }, JSON.stringify(id));
       await assert.rejects(fixture.provisioner.destroy(id), { code: 'LARDER_REQUEST_INVALID' }, JSON.stringify(id));
