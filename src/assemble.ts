@@ -81,6 +81,7 @@ export class Assembly {
   readonly #working = new Lazy(() => this.#start());
   readonly #docker = new Lazy(() => this.#makeDocker());
   readonly #backends = new Lazy(() => this.#makeBackends());
+  readonly #provisioner = new Lazy(() => this.#makeProvisioner());
 
   private constructor(config: Config, layout: Layout, database: Database, content: ContentStore, logins: Logins) {
     this.config = config;
@@ -147,7 +148,12 @@ export class Assembly {
     return new Map<ImageType, Store>([['docker', await this.docker()]]);
   }
 
+  /** One for all callers: a destroy ends what another caller of this process still fetches for the container. */
   async provisioner(): Promise<Provisioner> {
+    return this.#provisioner.get();
+  }
+
+  async #makeProvisioner(): Promise<Provisioner> {
     const [backends, { retention }, { Provisioner }] = await Promise.all([
       this.backends(),
       this.working(),
