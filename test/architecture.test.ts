@@ -61,7 +61,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   ],
   erofs: ['write-erofs', 'verify', 'constants'],
   workers: ['pool', 'serve', 'protocol'],
-  registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials'],
+  registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials', 'appc-fetch', 'appc-trust'],
   content: ['content-store', 'ingest'],
   layers: ['layer-store', 'layer-task', 'merged-images'],
   metadata: ['metadata-manager', 'records', 'database', 'claims', 'leases', 'layers', 'derived', 'handles', 'history'],

@@ -1,0 +1,325 @@
+/**
+ * ▸ Fetches Appc images (Appc specification 0.8.11, discovery.md): from where the settings say that images are (simple
+ * discovery: a directory, a web server, HDFS), or from where the site says that gave the image its name (meta discovery).
+ * Owns nothing on disk but the one file that it makes in the directory of its caller. Nobody logs in anywhere.
+ *
+ * What it returns has a good signature where the configuration wants one for the name, and is otherwise what the server
+ * sent: whether it is the image that was asked for, its manifest and its id tell, and the store compares them. HTTPS
+ * unless a host is loopback, was named insecure, or the configured prefix itself is plain HTTP. A site, or an image that
+ * names its dependencies, cannot send us to addresses that only mean something where this machine stands.
+ * Called by the Appc store, on the main thread.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ErrorDetails, isLarderError, LarderError, systemError, throwIfAborted } from '../errors.js';
+import type { OperationOptions } from '../events.js';
+import { type AppcRequest, formatAppcRequest } from '../spec/appc-name.js';
+import { isLoopbackHost } from './addresses.js';
+import {
+  type AciExtension,
+  discoverIn,
+  discoveryLevels,
+  MAX_PAGE_BYTES,
+  simplePath,
+  simpleUrl,
+} from './appc-discovery.js';
+import { readBeginning } from './appc-http.js';
+import { type AciPlace, type CopyOptions, filePlace, hdfsPlace, httpPlace, sizeOfFile } from './appc-places.js';
+import { type AppcTrust, keyFilesFor, MAX_SIGNATURE_BYTES, verifySignature } from './appc-trust.js';
+import { readCertificates } from './certificates.js';
+import { NO_CREDENTIALS } from './credentials.js';
+import { DEFAULT_TIMEOUTS, type RegistryTimeouts } from './registry-client.js';
+import { type HostSettings, RegistryHost } from './registry-host.js';
+import { RequestPlan } from './request-plan.js';
+import { isTlsError } from './retry.js';
+import { expectManyListeners, withoutQuery } from './transport.js';
+
+export interface AciFetcherOptions {
+  /**
+   * Simple discovery: `{prefix}{name}-{version}-{os}-{arch}.aci`, joined without a separator. `http://…`, `https://…` (a
+   * bare scheme takes the host from the name), `hdfs://…`, `file:///…` or an absolute path. Left out: meta discovery.
+   */
+  readonly simplePrefix?: string;
+  /** Where Hadoop is installed, for `hdfs://`. */
+  readonly hadoopHome?: string;
+  readonly trust?: AppcTrust;
+  /** `host[:port]` that may be spoken to over plain HTTP, or TLS that nobody vouches for. Loopback may always use plain HTTP. */
+  readonly insecureRegistries?: readonly string[];
+  /** PEM files, trusted in addition to the authorities that Node brings. */
+  readonly caFiles?: readonly string[];
+  readonly userAgent?: string;
+  readonly timeouts?: Partial<RegistryTimeouts>;
+  /** Of one ACI as it is transferred. Default: 256 GiB. */
+  readonly maxAciBytes?: number;
+  /** Where pages for meta discovery are asked for. Default: the scheme's port. */
+  readonly discoveryPort?: number;
+}
+
+export interface FetchAciOptions extends OperationOptions {
+  /** The image whose manifest asks for this one, where it was no caller. */
+  readonly dependencyOf?: AppcRequest;
+}
+
+export interface FetchedAci {
+  /** The ACI, compressed as it was transferred. Not synced. */
+  readonly path: string;
+  readonly size: number;
+  /** URL without a query, or path. */
+  readonly from: string;
+  /** Whether a key that is configured for its name has signed it. */
+  readonly signed: boolean;
+  /** Fingerprint of the primary key that has. */
+  readonly signer?: string;
+  /** The file is not ours: it is read where it is, once, and never moved or removed. */
+  readonly borrowed: boolean;
+}
+
+const DEFAULT_MAX_BYTES = 256 * 2 ** 30;
+
+/** One fetch and all that belongs to it. */
+interface Work {
+  readonly request: AppcRequest;
+  readonly directory: string;
+  readonly doing: string;
+  readonly options: FetchAciOptions;
+  readonly settings: HostSettings;
+}
+
+export class AciFetcher {
+  readonly #options: AciFetcherOptions;
+
+  constructor(options: AciFetcherOptions = {}) {
+    this.#options = options;
+  }
+
+  /**
+   * The image's file, new in `directory` unless it is `borrowed`; what fails leaves nothing there. Rejects with
+   * LARDER_IMAGE_NOT_FOUND, LARDER_REGISTRY_*, LARDER_TIMEOUT, LARDER_POLICY_DENIED, LARDER_SIGNATURE_INVALID,
+   * LARDER_LAYER_LIMIT when it is too large, LARDER_REFERENCE_INVALID for a name or label that cannot be looked for,
+   * LARDER_FLAGS_INVALID for a prefix that is none, LARDER_ABORTED.
+   */
+  async fetch(request: AppcRequest, directory: string, options: FetchAciOptions = {}): Promise<FetchedAci> {
+    const doing = `fetch the Appc image: ${formatAppcRequest(request)}`;
+    throwIfAborted(options.signal, doing);
+    expectManyListeners(options.signal);
+    const keyFiles = keyFilesFor(this.#options.trust, request.name, doing);
+    const work: Work = { request, directory, doing, options, settings: await this.#settings(options) };
+    let first: unknown;
+    for (const place of await this.#places(work)) {
+      options.onEvent?.({ type: 'debug', scope: 'appc', message: `${request.name}: looked for at ${place.from}` });
+      try {
+        const fetched = await this.#take(place, keyFiles, work);
+        warnOfOpenPlace(place, keyFiles, work);
+        return fetched;
+      } catch (error) {
+        first ??= error;
+        if (!mayBeElsewhere(error)) break;
+      }
+    }
+    throw first;
+  }
+
+  async #take(place: AciPlace, keyFiles: readonly string[] | undefined, work: Work): Promise<FetchedAci> {
+    const { directory, doing, options } = work;
+    const limits = this.#limits(work, this.#options.maxAciBytes ?? DEFAULT_MAX_BYTES);
+    const { from } = place;
+    if (keyFiles === undefined && place.localPath !== undefined) {
+      const size = await sizeOfFile(place.localPath, limits);
+      return { path: place.localPath, size, from, signed: false, borrowed: true };
+    }
+    const path = newPath(directory, 'aci');
+    // The signature first: it is small, and without it the rest is in vain.
+    const signature = keyFiles === undefined ? undefined : await this.#signature(place, work);
+    const size = await place.copy('aci', path, limits);
+    if (keyFiles === undefined || signature === undefined) return { path, size, from, signed: false, borrowed: false };
+    try {
+      const signer = await verifySignature(path, signature, keyFiles, { doing, directory, signal: options.signal });
+      return { path, size, from, signed: true, signer, borrowed: false };
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    }
+  }
+
+  /** Rejects with LARDER_SIGNATURE_INVALID where there is an image without one. */
+  async #signature(place: AciPlace, work: Work): Promise<Uint8Array> {
+    const { directory, doing } = work;
+    const path = newPath(directory, 'asc');
+    try {
+      await place.copy('aci.asc', path, this.#limits(work, MAX_SIGNATURE_BYTES));
+      return await readFile(path);
+    } catch (error) {
+      if (!isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) throw systemError(doing, error);
+      if (!(await this.#hasImage(place, work))) throw error;
+      throw new LarderError('LARDER_SIGNATURE_INVALID', `${doing}: there is no signature for it at ${place.from}`, {
+        hint: 'keys are configured for this name, so it must be signed: offer a .aci.asc beside the .aci',
+        cause: error,
+      });
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  /** Asks for the image and takes none of it. */
+  async #hasImage(place: AciPlace, work: Work): Promise<boolean> {
+    const path = newPath(work.directory, 'aci');
+    try {
+      await place.copy('aci', path, this.#limits(work, 0));
+      await rm(path);
+      return true;
+    } catch (error) {
+      if (isLarderError(error, 'LARDER_LAYER_LIMIT')) return true;
+      if (isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  #limits({ doing, options: { signal } }: Work, maxBytes: number): CopyOptions {
+    const tooLong = (): LarderError =>
+      new LarderError('LARDER_LAYER_LIMIT', `${doing}: the file is larger than the limit of ${maxBytes} bytes`);
+    return { doing, maxBytes, tooLong, signal };
+  }
+
+  #places(work: Work): readonly AciPlace[] | Promise<readonly AciPlace[]> {
+    const { simplePrefix: prefix } = this.#options;
+    return prefix === undefined ? this.#discover(work) : [this.#simplePlace(prefix, work)];
+  }
+
+  #simplePlace(prefix: string, { request, settings, options }: Work): AciPlace {
+    const directory = prefix.startsWith('file:///') ? prefix.slice('file://'.length) : prefix;
+    if (directory.startsWith('/')) return filePlace((ext) => simplePath(directory, request, ext));
+    if (prefix.startsWith('hdfs://'))
+      return hdfsPlace((ext) => simplePath(prefix, request, ext), this.#options.hadoopHome);
+    const isBare = /^https?:\/\/$/i.test(prefix);
+    if (isBare) hostUrl('https', request.name);
+    const urlOf = (ext: AciExtension): URL => parsePlace(simpleUrl(prefix, request, ext), prefix);
+    const url = urlOf('aci');
+    // With a prefix of its own, the host is the operator's choice; else it is that of who wrote the name.
+    const asked = isBare && options.dependencyOf !== undefined ? hostUrl('https', options.dependencyOf.name) : url;
+    return httpPlace({ aci: url.href, signature: urlOf('aci.asc').href }, originOf(asked, settings));
+  }
+
+  /** discovery.md, "Discovery URL": the page of the name, then those of its parents; the first that knows the image decides. */
+  async #discover(work: Work): Promise<readonly AciPlace[]> {
+    const { request, doing, options, settings } = work;
+    const port = this.#options.discoveryPort;
+    const host = hostUrl('https', request.name, port);
+    const asker = options.dependencyOf?.name ?? request.name;
+    const origin = originOf(hostUrl('https', asker, port), settings);
+    let schemes = mayBePlain(host, settings) ? ['https', 'http'] : ['https'];
+    for (const level of discoveryLevels(request.name)) {
+      const [scheme, page] = await this.#page(level, schemes, origin, work);
+      schemes = [scheme];
+      const { urls, keyUrls } = discoverIn(page ?? '', request);
+      const said = keyUrls.map(withoutQuery).join(', ');
+      if (said !== '') options.onEvent?.({ type: 'debug', scope: 'appc', message: `${level} offers keys: ${said}` });
+      const allowed = urls.filter(({ aci, signature }) =>
+        [aci, signature].every((url) => url.startsWith('https:') || mayBePlain(new URL(url), settings)),
+      );
+      if (allowed.length > 0) return allowed.map((each) => httpPlace(each, origin));
+      if (urls.length > 0) {
+        throw new LarderError('LARDER_POLICY_DENIED', `${doing}: ${level} offers it over plain HTTP only`, {
+          hint: 'name the host in insecure_registries to allow that',
+        });
+      }
+    }
+    throw new LarderError('LARDER_IMAGE_NOT_FOUND', `${doing}: no page of ${host.host} says where it is`, {
+      hint: 'check the name; who offers it needs an ac-discovery meta tag, or set appc_simple_discovery_uri_prefix',
+    });
+  }
+
+  /** The page, undefined where there is none, and the scheme that the host speaks. */
+  async #page(
+    level: string,
+    schemes: readonly string[],
+    origin: RegistryHost,
+    { doing, options: { signal } }: Work,
+  ): Promise<readonly [scheme: string, page: string | undefined]> {
+    for (const [i, scheme] of schemes.entries()) {
+      const url = new URL(
+        `/${level.split('/').slice(1).join('/')}?ac-discovery=1`,
+        hostUrl(scheme, level, this.#options.discoveryPort),
+      );
+      const target = { kind: 'plain', url, doing, notFound: 'LARDER_IMAGE_NOT_FOUND', accept: 'text/html' } as const;
+      try {
+        const bytes = await readBeginning(new RequestPlan(origin, target), { doing, maxBytes: MAX_PAGE_BYTES, signal });
+        return [scheme, bytes.toString('utf8')];
+      } catch (error) {
+        const { status, errno } = detailsOf(error);
+        if (typeof status === 'number' && status >= 400 && status < 500) return [scheme, undefined];
+        const noTls = typeof errno === 'string' && (isTlsError(errno) || /^ECONN(?:REFUSED|RESET)$/.test(errno));
+        if (!noTls || i === schemes.length - 1) throw error;
+      }
+    }
+    throw new LarderError('LARDER_INTERNAL', `${doing}: no scheme to ask with`);
+  }
+
+  async #settings({ onEvent }: OperationOptions): Promise<HostSettings> {
+    const { insecureRegistries, caFiles, userAgent, timeouts } = this.#options;
+    const { connectMs, stallMs, backoffMs } = { ...DEFAULT_TIMEOUTS, ...timeouts };
+    return {
+      credentials: NO_CREDENTIALS,
+      insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
+      tokenHosts: {},
+      ca: await readCertificates(caFiles ?? []),
+      userAgent: userAgent ?? 'larder',
+      connectTimeoutMs: connectMs,
+      stallTimeoutMs: stallMs,
+      backoffMs,
+      onEvent,
+    };
+  }
+}
+
+function originOf(url: URL, settings: HostSettings): RegistryHost {
+  return new RegistryHost(url.host, new URL('/', url), settings);
+}
+
+/** The host that a name begins with. A URL parser would take some words for other hosts (`0x7f.1`): those are refused. */
+function hostUrl(scheme: string, name: string, port?: number): URL {
+  const [host = ''] = name.split('/', 1);
+  const text = `${scheme}://${host}${port === undefined ? '' : `:${port}`}/`;
+  if (URL.canParse(text) && new URL(text).hostname === host) return new URL(text);
+  throw new LarderError('LARDER_REFERENCE_INVALID', `Appc image: ${name}: it does not begin with the name of a host`, {
+    hint: 'set appc_simple_discovery_uri_prefix to where images with such names are',
+  });
+}
+
+function parsePlace(text: string, prefix: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  // A third slash would make the name's first part the host.
+  const isWeb = /^https?:\/\/(?:[^/]|$)/i.test(prefix);
+  if (url !== undefined && isWeb && url.username === '' && url.password === '') return url;
+  throw new LarderError(
+    'LARDER_FLAGS_INVALID',
+    `setting appc_simple_discovery_uri_prefix: ${withoutQuery(prefix)}: not http(s)://, hdfs://, file:/// or an absolute path`,
+  );
+}
+
+function mayBePlain(url: URL, { insecure }: HostSettings): boolean {
+  return isLoopbackHost(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
+}
+
+/** Another place that the site names may have what this one has not, or be there when this one is not. */
+function mayBeElsewhere(error: unknown): boolean {
+  return (
+    isLarderError(error, 'LARDER_IMAGE_NOT_FOUND', 'LARDER_REGISTRY_UNAUTHENTICATED', 'LARDER_REGISTRY_DENIED') ||
+    (isLarderError(error) && error.retryable && error.code !== 'LARDER_NO_SPACE')
+  );
+}
+
+function detailsOf(error: unknown): ErrorDetails {
+  return isLarderError(error) ? error.details : {};
+}
+
+function newPath(directory: string, ext: string): string {
+  return join(directory, `${randomBytes(8).toString('hex')}.${ext}`);
+}
+
+function warnOfOpenPlace(place: AciPlace, keyFiles: readonly string[] | undefined, { request, options }: Work): void {
+  if (!place.isOpen || keyFiles !== undefined || request.id !== undefined) return;
+  if (isLoopbackHost(new URL(place.from).hostname)) return;
+  const message = `${place.from}: fetched over plain HTTP, without a signature and without an image id to compare with`;
+  options.onEvent?.({ type: 'warning', message });
+}
