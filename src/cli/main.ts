@@ -24,12 +24,17 @@ const BACKEND = [
   'backend: erofs, overlay, copy or bind (default: the best that works here)',
 ] as const;
 
+const REGISTRY_CONFIG = [
+  '--registry-config <file>',
+  'Docker config.json with credentials for this image alone',
+] as const;
+
 const COMMANDS: readonly Described[] = [
   {
     name: 'pull',
     args: '<reference...>',
     help: 'fetch images into the store',
-    options: [REFRESH],
+    options: [REFRESH, REGISTRY_CONFIG],
     load: async () => (await import('./commands/pull.js')).pull,
   },
   {
@@ -68,6 +73,7 @@ const COMMANDS: readonly Described[] = [
       ['--id <id>', 'name of the new container (required)'],
       BACKEND,
       REFRESH,
+      REGISTRY_CONFIG,
       ['--dev', "let the image's device nodes work"],
       ['--nosuid', 'ignore set-user-ID bits and file capabilities'],
       ['--noexec', 'let nothing be executed'],
@@ -95,6 +101,7 @@ const COMMANDS: readonly Described[] = [
       ['--id <id>', 'name of the container (default: a random one)'],
       BACKEND,
       REFRESH,
+      REGISTRY_CONFIG,
       ['-e, --env <name=value>', 'set a variable; NAME alone takes it from here (repeatable)'],
       ['-u, --user <user[:group]>', "run as this user instead of the image's"],
       ['-w, --workdir <dir>', 'run in this directory'],

@@ -108,7 +108,7 @@ const labels: Read<Readonly<Record<string, string>>> = (value, what) => {
   return Object.fromEntries(Object.entries(value).map(([name, label]) => [name, anyText(label, `${what}.${name}`)]));
 };
 
-const secret: Read<Secret> = (value, what) => {
+export const secret: Read<Secret> = (value, what) => {
   const given = object({
     type: oneOf('value', 'reference'),
     value: optional(anyText),

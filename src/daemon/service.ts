@@ -15,6 +15,7 @@ import {
   oneOf,
   optional,
   type Read,
+  secret,
   text,
   withoutUndefined,
 } from './request.js';
@@ -41,7 +42,7 @@ export interface Operation {
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   '/v1/pull': operation(
     'pull',
-    object({ reference: anyText, platform: optional(text), cached: optional(flag) }),
+    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
       await using pulled = await larder.pull(reference, { ...withoutUndefined(request), ...options });
       return { record: pulled.record, info: pulled.info };
@@ -55,17 +56,28 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       reference: optional(anyText),
       platform: optional(text),
       cached: optional(flag),
+      config: optional(secret),
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(flag),
       nosuid: optional(flag),
       noexec: optional(flag),
     }),
-    async ({ id, image: wanted, reference, platform, cached, ...request }, { larder, provisioner }, options) => {
+    async (
+      { id, image: wanted, reference, platform, cached, config, ...request },
+      { larder, provisioner },
+      options,
+    ) => {
       const how = { ...withoutUndefined(request), ...options };
-      if (wanted !== undefined && reference === undefined && platform === undefined && cached === undefined)
+      if (
+        wanted !== undefined &&
+        reference === undefined &&
+        platform === undefined &&
+        cached === undefined &&
+        config === undefined
+      )
         return provisioner.provision(id, wanted, how);
       if (wanted === undefined && reference !== undefined)
-        return larder.provision(reference, { ...withoutUndefined({ platform, cached }), ...how, id });
+        return larder.provision(reference, { ...withoutUndefined({ platform, cached, config }), ...how, id });
       throw new HttpRefusal(400, 'read the request: provision: expected an image, or a reference in its place');
     },
   ),

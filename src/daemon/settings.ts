@@ -1,10 +1,11 @@
 /** Which daemon a call may be handed to: one that was given every setting that the call was given. */
 import { createHash } from 'node:crypto';
 import type { Flags } from '../config.js';
+import { SecretText } from '../spec/secret-text.js';
 import type { DaemonFacts } from './wire.js';
 
 /** Carried by each request, or of no concern to what a daemon does. */
-const OF_THE_CALL: readonly string[] = ['root', 'socket', 'platform'];
+const OF_THE_CALL: readonly string[] = ['root', 'docker_store_dir', 'appc_store_dir', 'socket', 'platform'];
 
 export function fingerprints(flags: Flags): Readonly<Record<string, string>> {
   const given = Object.entries(flags).filter(([name, value]) => value !== undefined && !OF_THE_CALL.includes(name));
@@ -28,6 +29,7 @@ function fingerprint(value: unknown): string {
 
 /** Members in one order, so that equal settings have equal texts. */
 function sorted(value: unknown): unknown {
+  if (value instanceof SecretText) return value.reveal();
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

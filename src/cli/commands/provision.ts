@@ -1,6 +1,7 @@
 import type { BackendName } from '../../backends/backend.js';
 import { LarderError } from '../../errors.js';
 import { type Command, platformOption, textOption } from '../command.js';
+import { registryConfigOption } from '../registry-config.js';
 
 /** `larder provision REF --id ID [--backend NAME]`: prints the root filesystem's path. */
 export const provision: Command = async ({ open, onEvent, signal }, [reference = ''], options) => {
@@ -22,6 +23,7 @@ export const provision: Command = async ({ open, onEvent, signal }, [reference =
     nosuid: options['nosuid'] === true,
     noexec: options['noexec'] === true,
     ...platformOption(options),
+    ...(await registryConfigOption(options)),
   });
   for (const message of info.warnings) onEvent({ type: 'warning', message });
   return { data: info, text: info.rootfs };

@@ -1,13 +1,15 @@
 import type { PulledFacts } from '../../larder-api.js';
 import { type Command, platformOption } from '../command.js';
 import { formatBytes, formatCount, shortDigest } from '../format.js';
+import { registryConfigOption } from '../registry-config.js';
 
 /** `larder pull REF…` */
 export const pull: Command = async ({ open, onEvent, signal }, references, options) => {
+  const own = await registryConfigOption(options);
   const store = await open();
   const pulled = [];
   for (const reference of references) {
-    const request = { onEvent, signal, cached: options['refresh'] !== true, ...platformOption(options) };
+    const request = { onEvent, signal, cached: options['refresh'] !== true, ...platformOption(options), ...own };
     await using image = await store.pull(reference, request);
     pulled.push(describe(image));
   }

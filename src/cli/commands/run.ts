@@ -10,6 +10,7 @@ import type { LazyImageFs, PulledImage } from '../../pulled-image.js';
 import { commandOf, parseRuntimeUser } from '../../spec/runtime.js';
 import { type ProcessSpec, runtimeSpec } from '../bundle.js';
 import { type Command, type CommandContext, listOption, platformOption, textOption } from '../command.js';
+import { registryConfigOption } from '../registry-config.js';
 import { resolveUser } from '../user.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -33,7 +34,10 @@ export const run: Command = async (context, [reference = '', ...command], option
   const runtime = findRuntime(textOption(options, 'runtime'));
   const store = await context.larder();
   const id = textOption(options, 'id') ?? `run-${randomBytes(6).toString('hex')}`;
-  await using image = await store.pull(reference, pullRequest(context, options));
+  await using image = await store.pull(reference, {
+    ...pullRequest(context, options),
+    ...(await registryConfigOption(options)),
+  });
   const program = await processOf(image, command, options);
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
