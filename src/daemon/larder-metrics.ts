@@ -84,6 +84,8 @@ export class LarderMetrics {
     return {
       onEvent: (event) => {
         if (event.type === 'resolve') askedAtMs ??= now();
+        // A pull finds its image in the store, too, when it has put it there.
+        if (event.type === 'resolved' && event.cached && askedAtMs === undefined) this.#cacheHits.add();
         this.count(event);
       },
       ended: (error) => {
@@ -100,12 +102,9 @@ export class LarderMetrics {
     };
   }
 
-  /** What an event says, whichever operation it is of. */
+  /** What an event says by itself, whichever operation it is of. */
   count(event: LarderEvent): void {
     switch (event.type) {
-      case 'resolved':
-        if (event.cached) this.#cacheHits.add();
-        return;
       case 'layer-done':
         this.#fetchedLayers.add();
         this.#fetchedBytes.add(event.received);
