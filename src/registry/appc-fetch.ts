@@ -56,11 +56,6 @@ export interface AciFetcherOptions {
   readonly discoveryPort?: number;
 }
 
-export interface FetchAciOptions extends OperationOptions {
-  /** The image whose manifest asks for this one, where it was no caller. */
-  readonly dependencyOf?: AppcRequest;
-}
-
 export interface FetchedAci {
   /** The ACI, compressed as it was transferred. Not synced. */
   readonly path: string;
@@ -82,7 +77,7 @@ interface Work {
   readonly request: AppcRequest;
   readonly directory: string;
   readonly doing: string;
-  readonly options: FetchAciOptions;
+  readonly options: OperationOptions;
   readonly settings: HostSettings;
 }
 
@@ -99,7 +94,7 @@ export class AciFetcher {
    * LARDER_LAYER_LIMIT when it is too large, LARDER_REFERENCE_INVALID for a name or label that cannot be looked for,
    * LARDER_FLAGS_INVALID for a prefix that is none, LARDER_ABORTED.
    */
-  async fetch(request: AppcRequest, directory: string, options: FetchAciOptions = {}): Promise<FetchedAci> {
+  async fetch(request: AppcRequest, directory: string, options: OperationOptions = {}): Promise<FetchedAci> {
     const doing = `fetch the Appc image: ${formatAppcRequest(request)}`;
     throwIfAborted(options.signal, doing);
     expectManyListeners(options.signal);
@@ -186,7 +181,7 @@ export class AciFetcher {
     return prefix === undefined ? this.#discover(work) : [this.#simplePlace(prefix, work)];
   }
 
-  #simplePlace(prefix: string, { request, settings, options }: Work): AciPlace {
+  #simplePlace(prefix: string, { request, settings }: Work): AciPlace {
     const directory = prefix.startsWith('file:///') ? prefix.slice('file://'.length) : prefix;
     if (directory.startsWith('/')) return filePlace((ext) => simplePath(directory, request, ext));
     if (prefix.startsWith('hdfs://'))
@@ -196,7 +191,7 @@ export class AciFetcher {
     const urlOf = (ext: AciExtension): URL => parsePlace(simpleUrl(prefix, request, ext), prefix);
     const url = urlOf('aci');
     // With a prefix of its own, the host is the operator's choice; else it is that of who wrote the name.
-    const asked = isBare && options.dependencyOf !== undefined ? hostUrl('https', options.dependencyOf.name) : url;
+    const asked = isBare && request.askedBy !== undefined ? hostUrl('https', request.askedBy) : url;
     return httpPlace({ aci: url.href, signature: urlOf('aci.asc').href }, originOf(asked, settings));
   }
 
@@ -205,8 +200,7 @@ export class AciFetcher {
     const { request, doing, options, settings } = work;
     const port = this.#options.discoveryPort;
     const host = hostUrl('https', request.name, port);
-    const asker = options.dependencyOf?.name ?? request.name;
-    const origin = originOf(hostUrl('https', asker, port), settings);
+    const origin = originOf(hostUrl('https', request.askedBy ?? request.name, port), settings);
     let schemes = mayBePlain(host, settings) ? ['https', 'http'] : ['https'];
     for (const level of discoveryLevels(request.name)) {
       const [scheme, page] = await this.#page(level, schemes, origin, work);

@@ -144,7 +144,7 @@ export function dependencyRequest(dependency: AppcDependency, parent: AppcReques
   const text = `appc:${imageName}`;
   try {
     const given = new Map<string, string>(labels.map(({ name, value }) => [name, value]));
-    return completeRequest(imageName, given, imageID, { os, arch }, text);
+    return { ...completeRequest(imageName, given, imageID, { os, arch }, text), askedBy: parent.name };
   } catch (error) {
     throw new LarderError(
       'LARDER_MANIFEST_INVALID',

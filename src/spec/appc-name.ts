@@ -12,6 +12,8 @@ export interface AppcRequest {
   /** Labels that nobody asked for: an image need not have them. `latest` names no version, so it counts as not asked for. */
   readonly defaulted: ReadonlySet<string>;
   readonly id?: AppcImageId;
+  /** The image whose manifest asks, where it is no caller: where its host may not send us, the name leads nowhere. */
+  readonly askedBy?: AcIdentifier;
 }
 
 const PREFIX = 'appc:';

@@ -2,13 +2,9 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import type { LarderEvent } from '../../src/events.js';
-import {
-  AciFetcher,
-  type AciFetcherOptions,
-  type FetchAciOptions,
-  type FetchedAci,
-} from '../../src/registry/appc-fetch.js';
+import type { LarderEvent, OperationOptions } from '../../src/events.js';
+import { AciFetcher, type AciFetcherOptions, type FetchedAci } from '../../src/registry/appc-fetch.js';
+import { dependencyRequest, parseAppcManifest } from '../../src/spec/appc-manifest.js';
 import { type AppcRequest, appcRequestOf, parseAppcName } from '../../src/spec/appc-name.js';
 import { hostPlatform } from '../../src/spec/platform.js';
 import { aciFileName, buildAci, writeAciDirectory } from '../../src/testing/aci-builder.js';
@@ -28,9 +24,18 @@ function requestOf(text: string): AppcRequest {
 
 const REQUEST = requestOf('appc:127.0.0.1/team/app:1.0');
 
+/** The same image, asked for by the manifest of another. */
+function dependencyOf(name: string): AppcRequest {
+  const labels = [{ name: 'version', value: '1.0' }];
+  const manifest = buildAci({ name, manifest: { dependencies: [{ imageName: ACI.name, labels }] } }).manifest;
+  const [dependency] = parseAppcManifest(manifest).dependencies;
+  assert.ok(dependency);
+  return dependencyRequest(dependency, requestOf(`appc:${name}`));
+}
+
 /** A fetcher that gives up quickly, and what it left in its directory. */
 function fetcherWith(options: AciFetcherOptions): {
-  readonly fetch: (request?: AppcRequest, more?: FetchAciOptions) => Promise<FetchedAci>;
+  readonly fetch: (request?: AppcRequest, more?: OperationOptions) => Promise<FetchedAci>;
   readonly events: LarderEvent[];
   readonly left: () => string[];
 } {
@@ -219,9 +224,9 @@ describe('an Appc image on a web server', () => {
   it('of this machine is out of reach for a name that a foreign image brought', async () => {
     await using server = await AppcServer.start();
     server.routes.set(`/${FILE}`, ACI.bytes);
-    const dependencyOf = requestOf('appc:192.0.2.1/app');
+    const request = dependencyOf('192.0.2.1/app');
     const { fetch } = fetcherWith({ simplePrefix: 'http://' });
-    await assert.rejects(fetch(REQUEST, { dependencyOf }), { code: 'LARDER_POLICY_DENIED', message: /loopback/ });
+    await assert.rejects(fetch(request), { code: 'LARDER_POLICY_DENIED', message: /loopback/ });
     assert.deepEqual(server.requests, []);
   });
 });
@@ -330,8 +335,8 @@ describe('meta discovery', () => {
   it('for a dependency has the reach of the image that names it', async () => {
     await using server = await AppcServer.start();
     const { fetch } = discover(server);
-    const dependencyOf = requestOf('appc:192.0.2.1/app');
-    await assert.rejects(fetch(REQUEST, { dependencyOf }), { code: 'LARDER_POLICY_DENIED', message: /loopback/ });
+    const request = dependencyOf('192.0.2.1/app');
+    await assert.rejects(fetch(request), { code: 'LARDER_POLICY_DENIED', message: /loopback/ });
     assert.deepEqual(server.requests, []);
   });
 

@@ -245,6 +245,7 @@ describe('a dependency', () => {
     const request = first({ imageName: 'example.com/base' });
     assert.deepEqual(request.labels, { version: 'latest', os: 'linux', arch: 'i386' });
     assert.deepEqual([...request.defaulted].sort(), ['arch', 'os', 'version']);
+    assert.equal(request.askedBy, parent.name);
   });
 
   it('keeps the labels and the id that it names', () => {
