@@ -16,7 +16,7 @@ import { Layout } from '../src/layout.js';
 import { Database } from '../src/metadata/database.js';
 import { Layers } from '../src/metadata/layers.js';
 import { MetadataManager } from '../src/metadata/metadata-manager.js';
-import { type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
+import { type DiffId, type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
 import { WorkerPool } from '../src/workers/pool.js';
 import { wipe } from './machine.js';
 import { formatMs, summarize } from './statistics.js';
@@ -38,8 +38,15 @@ const layout = new Layout(root);
 const content = await ContentStore.create(layout);
 const database = await Database.open(layout.database);
 await fill();
+const layerRecords = new Layers(database);
+const records = {
+  get: layerRecords.get.bind(layerRecords),
+  put: async () => {},
+  delete: async () => {},
+  forget: async () => new Set<DiffId>(),
+};
 const pool = new WorkerPool({ entry: new URL('../src/assemble-worker.js', import.meta.url), size: 1 });
-const layers = new LayerStore({ layout, records: new Layers(database), pool, handle: 'bench' });
+const layers = new LayerStore({ layout, records, pool, handle: 'bench' });
 const metadata = MetadataManager.create({ database, type: 'docker' });
 const times: number[] = [];
 for (let run = 0; run < Number(values.runs); run++) {

@@ -7,7 +7,7 @@
  * one digest write the same bytes, and the later rename changes nothing.
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, renameSync } from 'node:fs';
 import { lstat, open, readdir, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -138,16 +138,12 @@ export class ContentStore implements ContentManager {
     return digest;
   }
 
-  /** All of them, by one look at each directory. */
-  async names(): Promise<ReadonlySet<Digest>> {
-    const names = new Set<Digest>();
-    for (const algorithm of ['sha256', 'sha512']) {
-      for (const hex of await namesIn(join(this.#layout.blobs, algorithm))) {
-        const digest = `${algorithm}:${hex}`;
-        if (isDigest(digest)) names.add(digest);
-      }
-    }
-    return names;
+  /** Which there are, by one look at each directory; for who asks for many. */
+  async names(): Promise<Pick<ReadonlySet<Digest>, 'has'>> {
+    const [sha256, sha512] = await Promise.all(
+      (['sha256', 'sha512'] as const).map(async (name) => new Set(await namesIn(join(this.#layout.blobs, name)))),
+    );
+    return { has: (digest) => (algorithmOf(digest) === 'sha256' ? sha256 : sha512)?.has(hexOf(digest)) === true };
   }
 
   async *list(): AsyncIterable<BlobInfo> {
@@ -162,12 +158,29 @@ export class ContentStore implements ContentManager {
   }
 
   async remove(digest: Digest): Promise<boolean> {
+    const outcome = this.#takeNow(digest);
+    if (typeof outcome === 'boolean') return outcome;
+    throw outcome;
+  }
+
+  /** {@link remove} of each at once, for a short turn under the exclusive store lock; what cannot be moved stays. */
+  retire(digests: readonly Digest[]): {
+    readonly retired: readonly Digest[];
+    readonly failures: readonly LarderError[];
+  } {
+    const outcomes = digests.map((digest) => this.#takeNow(digest));
+    return {
+      retired: digests.filter((_, i) => outcomes[i] === true),
+      failures: outcomes.filter((outcome) => typeof outcome !== 'boolean'),
+    };
+  }
+
+  #takeNow(digest: Digest): boolean | LarderError {
     try {
-      await rename(this.pathOf(digest), join(this.#layout.gc, `blob-${hexOf(digest)}-${randomUUID()}`));
+      renameSync(this.pathOf(digest), join(this.#layout.gc, `blob-${hexOf(digest)}-${randomUUID()}`));
       return true;
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw systemError(`remove blob: ${this.pathOf(digest)}`, error);
+      return errnoOf(error) === 'ENOENT' ? false : systemError(`remove blob: ${this.pathOf(digest)}`, error);
     }
   }
 
@@ -242,8 +255,9 @@ export class ContentStore implements ContentManager {
   }
 }
 
+/** Exclusively: of two who unlink under a shared lock, the later one takes the file of who came in between. */
 function unlinkIfUnlocked(path: string): boolean {
-  const lock = tryLockFile(path, 'shared', { create: false });
+  const lock = tryLockFile(path, 'exclusive', { create: false });
   lock?.release({ unlink: true });
   return lock !== undefined;
 }

@@ -28,10 +28,10 @@ export interface ExcludedImage {
   readonly platform?: string;
 }
 
-/** What is on disk, by name: each is asked once, for all. */
+/** What is on disk, by name: one look for all layers, one for all blobs. */
 export interface Presence {
-  readonly layers: () => Promise<ReadonlySet<DiffId>>;
-  readonly blobs: () => Promise<ReadonlySet<Digest>>;
+  readonly layers: () => Promise<Pick<ReadonlySet<DiffId>, 'has'>>;
+  readonly blobs: () => Promise<Pick<ReadonlySet<Digest>, 'has'>>;
 }
 
 /** A record that was dropped because the disk has not what it promises. */
@@ -65,6 +65,8 @@ const INSERT_IMAGE = `
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_LAYER = `
   INSERT INTO image_layers (image, position, diff_id, digest, size, media_type, view) VALUES (?, ?, ?, ?, ?, ?, ?)`;
+/** What has rows for each image. */
+const LISTS = ['image_layers', 'image_blobs'];
 /** Which records, up to an id, name one of these; layers first, in their order. */
 const NAMED_BY = `
   WITH missing (name) AS (SELECT value FROM json_each(?)),
@@ -86,6 +88,10 @@ export class MetadataManager {
   constructor(options: MetadataManagerOptions) {
     this.#database = options.database;
     this.#type = options.type;
+  }
+
+  get type(): ImageType {
+    return this.#type;
   }
 
   static create(options: MetadataManagerOptions): MetadataManager {
@@ -114,17 +120,18 @@ export class MetadataManager {
   /**
    * Keeps the record, in place of one with the same reference and platform; durable when it resolves, and answers it.
    * Its layers, manifest and config must be on disk, durably (I3). Rejects with LARDER_NO_SPACE, LARDER_PERMISSION,
-   * LARDER_METADATA_CORRUPT; then the old answer stands. LARDER_INTERNAL for a duplicate layer (I7).
+   * LARDER_METADATA_CORRUPT; then the old answer stands. LARDER_INTERNAL for a duplicate layer (I7). A pin stays.
    */
   async put(record: ImageRecord): Promise<ImageRecord> {
     this.#require(record);
-    await this.#database.transaction((writer) => {
+    return this.#database.transaction((writer) => {
+      const put = this.#isPinned(record) ? { ...record, pinned: true } : record;
       this.#delete(writer, record.reference, record.platform);
-      const id = this.#insert(writer, record);
+      const id = this.#insert(writer, put);
       insertList(writer, INSERT_LAYER, [id], record.layers, layerColumns);
       insertList(writer, 'INSERT INTO image_blobs VALUES (?, ?, ?)', [id], record.extraBlobs ?? [], (blob) => [blob]);
+      return put;
     });
-    return record;
   }
 
   /** The record of exactly this reference and platform. `cached: false` asks for a fresh image: always undefined. */
@@ -153,6 +160,7 @@ export class MetadataManager {
         const keep = references.has(reference) || exact.has(`${reference} ${platform}`);
         if (!keep) writer.run('DELETE FROM images WHERE id = ?', id);
       }
+      for (const table of LISTS) writer.run(`DELETE FROM ${table} WHERE image NOT IN (SELECT id FROM images)`);
       return { layers: new Set(this.#layers()), blobs: new Set(this.#blobs()) };
     });
   }
@@ -174,6 +182,20 @@ export class MetadataManager {
     if (record === undefined || atMs - record.lastUsedAtMs < TOUCH_GRANULARITY_MS) return;
     const sql = 'UPDATE images SET last_used = max(last_used, ?) WHERE type = ? AND reference = ? AND platform = ?';
     await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform));
+  }
+
+  /** Lets only `remove` and unpinning take the image, or no longer; all platforms when none is given. How many changed; durable. */
+  async setPinned(reference: string, platform: string | undefined, pinned: boolean): Promise<number> {
+    const sql = `UPDATE images SET pinned = ? WHERE type = ? AND reference = ? AND pinned <> ? AND (? IS NULL OR platform = ?)`;
+    const value = pinned ? 1 : 0;
+    return this.#database.transaction((writer) =>
+      writer.run(sql, value, this.#type, reference, value, platform ?? null, platform ?? null),
+    );
+  }
+
+  #isPinned({ reference, platform }: ImageName): boolean {
+    const sql = 'SELECT 1 FROM images WHERE type = ? AND reference = ? AND platform = ? AND pinned = 1';
+    return this.#database.get(sql, this.#type, reference, platform) !== undefined;
   }
 
   #lastId(): number {
@@ -208,15 +230,12 @@ export class MetadataManager {
   }
 
   #delete(writer: Writer, reference: string, platform: string | undefined): number {
-    if (platform === undefined) {
-      return writer.run('DELETE FROM images WHERE type = ? AND reference = ?', this.#type, reference);
+    const which = 'type = ? AND reference = ? AND (? IS NULL OR platform = ?)';
+    const values = [this.#type, reference, platform ?? null, platform ?? null];
+    for (const table of LISTS) {
+      writer.run(`DELETE FROM ${table} WHERE image IN (SELECT id FROM images WHERE ${which})`, ...values);
     }
-    return writer.run(
-      'DELETE FROM images WHERE type = ? AND reference = ? AND platform = ?',
-      this.#type,
-      reference,
-      platform,
-    );
+    return writer.run(`DELETE FROM images WHERE ${which}`, ...values);
   }
 
   #insert(writer: Writer, record: ImageRecord): number {
@@ -291,14 +310,19 @@ export class MetadataManager {
 
 /** The names that records have and the disk has not: one look at the disk and one at the database for all of them. */
 async function missingNames(database: Database, presence: Presence): Promise<string[]> {
-  const [layers, blobs] = await Promise.all([presence.layers(), presence.blobs()]);
-  const lacks = (there: ReadonlySet<string>, names: readonly string[]): string[] =>
-    names.filter((name) => !there.has(name));
+  const looks = Promise.all([presence.layers(), presence.blobs()]);
+  // While the directories are being read. What comes or goes meanwhile is sorted out by who looks at the records again.
+  const layerNames = textsOf(database, 'SELECT DISTINCT diff_id AS name FROM image_layers');
+  const blobNames = [
+    ...textsOf(database, 'SELECT manifest AS name FROM images'),
+    ...textsOf(database, 'SELECT config AS name FROM images'),
+    ...textsOf(database, 'SELECT digest AS name FROM image_blobs'),
+  ];
+  const [layers, blobs] = await looks;
+  // Names that are none are missing, and reported as damage by who reads the records that have them.
   const missing = [
-    ...lacks(layers, textsOf(database, 'SELECT DISTINCT diff_id AS name FROM image_layers')),
-    ...lacks(blobs, textsOf(database, 'SELECT manifest AS name FROM images')),
-    ...lacks(blobs, textsOf(database, 'SELECT config AS name FROM images')),
-    ...lacks(blobs, textsOf(database, 'SELECT digest AS name FROM image_blobs')),
+    ...layerNames.filter((name) => !layers.has(name as DiffId)),
+    ...blobNames.filter((name) => !blobs.has(name as Digest)),
   ];
   return [...new Set(missing)];
 }
