@@ -28,7 +28,7 @@ import { History } from './metadata/history.js';
 import { Layers } from './metadata/layers.js';
 import { Leases } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
-import { stackOf } from './metadata/records.js';
+import { type ImageRecord, stackOf } from './metadata/records.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { RegistryClient } from './registry/registry-client.js';
@@ -38,6 +38,7 @@ import type { ImageType, SecretResolver } from './spec/image.js';
 import type { Reference } from './spec/reference.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
+import type { AppcStore } from './store/appc-store.js';
 import type { DockerStore } from './store/docker-store.js';
 import type { OpenArchiveParts } from './store/open-archive.js';
 import type { ImageCredentials, Puller } from './store/puller.js';
@@ -56,7 +57,9 @@ interface Working {
   readonly leases: Leases;
   readonly layers: LayerStore;
   readonly merged: MergedImages;
+  /** Of Docker images; what it frees is freed for all types. */
   readonly retention: Retention;
+  readonly appcRetention: Retention;
 }
 
 export interface AssemblyOptions {
@@ -68,6 +71,7 @@ export class Assembly {
   readonly config: Config;
   readonly layout: Layout;
   readonly metadata: MetadataManager;
+  readonly appcMetadata: MetadataManager;
   readonly claims: Claims;
   readonly derived: Derived;
   readonly layerRecords: Layers;
@@ -80,6 +84,7 @@ export class Assembly {
   readonly #pool: WorkerPool;
   readonly #working = new Lazy(() => this.#start());
   readonly #docker = new Lazy(() => this.#makeDocker());
+  readonly #appc = new Lazy(() => this.#makeAppc());
   readonly #backends = new Lazy(() => this.#makeBackends());
   readonly #provisioner = new Lazy(() => this.#makeProvisioner());
 
@@ -87,6 +92,7 @@ export class Assembly {
     this.config = config;
     this.layout = layout;
     this.metadata = MetadataManager.create({ database, type: 'docker' });
+    this.appcMetadata = MetadataManager.create({ database, type: 'appc' });
     this.claims = new Claims(database);
     this.derived = new Derived(database);
     this.layerRecords = new Layers(database);
@@ -121,11 +127,29 @@ export class Assembly {
     yield* checkStore({ ...this.#parts(), layers }, options);
   }
 
-  async retention(): Promise<Retention> {
-    return (await this.working()).retention;
+  async retention(type: ImageType = 'docker'): Promise<Retention> {
+    const { retention, appcRetention } = await this.working();
+    return type === 'docker' ? retention : appcRetention;
   }
 
+  metadataOf(type: ImageType): MetadataManager {
+    return type === 'docker' ? this.metadata : this.appcMetadata;
+  }
+
+  /** The records of all image types. */
+  *records(): IterableIterator<ImageRecord> {
+    yield* this.metadata.list();
+    yield* this.appcMetadata.list();
+  }
+
+  /** Rejects with LARDER_IMAGE_TYPE_UNSUPPORTED when `image_providers` leaves Docker images out. */
   async docker(): Promise<DockerStore> {
+    if (!this.config.imageProviders.includes('docker')) {
+      throw new LarderError(
+        'LARDER_IMAGE_TYPE_UNSUPPORTED',
+        'Docker images: the setting image_providers leaves them out',
+      );
+    }
     return this.#docker.get();
   }
 
@@ -145,7 +169,9 @@ export class Assembly {
   }
 
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
-    return new Map<ImageType, Store>([['docker', await this.docker()]]);
+    const stores = new Map<ImageType, Store>();
+    if (this.config.imageProviders.includes('docker')) stores.set('docker', await this.docker());
+    return stores;
   }
 
   /** One for all callers: a destroy ends what another caller of this process still fetches for the container. */
@@ -191,7 +217,8 @@ export class Assembly {
       import('./spec/image-config.js'),
       import('./pulled-image.js'),
     ]);
-    const config = parseImageConfig(await this.content.read(held.record.config), held.record.reference);
+    const { type, config: document, reference } = held.record;
+    const config = type === 'docker' ? parseImageConfig(await this.content.read(document), reference) : undefined;
     const diffIds = held.record.layers.map((layer) => layer.diffId);
     const diffIdAt = (i: number): DiffId => {
       const diffId = diffIds[i];
@@ -269,21 +296,24 @@ export class Assembly {
     await unmountAbandoned(layout, (id) => isHandleAlive(layout, id));
     await layers.recover(async (id) => isHandleAlive(layout, id));
     const gc = new Garbage(layout.gc);
-    const retention = new Retention({
-      lock: this.#lock,
-      metadata: this.metadata,
-      claims,
-      leases,
-      content,
-      layers,
-      merged: derivedFiles(this, 'merged', (...keys) => merged.retire(...keys)),
-      chains: derivedFiles(this, 'chains', async (...keys) => {
-        if (keys.length > 0) await derived.delete('chain', ...keys);
-        return gc.takeAll(keys.map((key) => join(layout.derived, 'chains', key)));
-      }),
-      allImages: () => this.metadata.list(),
-    });
-    return { handle, leases, layers, merged, retention };
+    const retentionOf = (metadata: MetadataManager): Retention =>
+      new Retention({
+        lock: this.#lock,
+        metadata,
+        claims,
+        leases,
+        content,
+        layers,
+        merged: derivedFiles(this, 'merged', (...keys) => merged.retire(...keys)),
+        chains: derivedFiles(this, 'chains', async (...keys) => {
+          if (keys.length > 0) await derived.delete('chain', ...keys);
+          return gc.takeAll(keys.map((key) => join(layout.derived, 'chains', key)));
+        }),
+        allImages: () => this.records(),
+      });
+    const retention = retentionOf(this.metadata);
+    const appcRetention = retentionOf(this.appcMetadata);
+    return { handle, leases, layers, merged, retention, appcRetention };
   }
 
   #makeLayers(make: typeof LayerStore, handle: string): LayerStore {
@@ -299,6 +329,48 @@ export class Assembly {
         delete: async (...ids) => void (await layerRecords.delete(...ids)),
       },
     });
+  }
+
+  async #makeAppc(): Promise<AppcStore> {
+    const { leases, layers, merged, appcRetention } = await this.working();
+    const [{ AppcStore }, { AciFetcher }] = await Promise.all([
+      import('./store/appc-store.js'),
+      import('./registry/appc-fetch.js'),
+    ]);
+    const { config } = this;
+    const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
+    return new AppcStore({
+      layout: this.layout,
+      lock: this.#lock,
+      metadata: this.appcMetadata,
+      leases,
+      history: this.history,
+      content: this.content,
+      layers,
+      merged,
+      pool: this.#pool,
+      source: new AciFetcher({
+        ...(simplePrefix === undefined ? {} : { simplePrefix }),
+        ...(hadoopHome === undefined ? {} : { hadoopHome }),
+        trust: config.appcTrust,
+        insecureRegistries: config.insecureRegistries,
+        caFiles: config.registryCaFiles,
+        timeouts: { stallMs: config.stallTimeoutMs },
+        maxAciBytes: config.maxLayerBytes,
+      }),
+      retention: appcRetention,
+      limits: this.limits,
+      platform: config.platform,
+      ignoreRuntime: config.dockerIgnoreRuntime,
+      maxParallelLayers: config.maxParallelLayers,
+      onReplaced: (diffIds) => this.#detach(diffIds),
+      usesMergedImage,
+    });
+  }
+
+  /** What shows layers that were replaced must not be shown to new containers. */
+  async #detach(diffIds: readonly DiffId[]): Promise<void> {
+    if (diffIds.length > 0) await (await this.backends()).detach(diffIds);
   }
 
   async #makeDocker(): Promise<DockerStore> {
@@ -321,10 +393,8 @@ export class Assembly {
       platform: this.config.platform,
       ignoreRuntime: this.config.dockerIgnoreRuntime,
       maxParallelLayers: this.config.maxParallelLayers,
-      onReplaced: async (diffIds) => {
-        if (diffIds.length > 0) await (await this.backends()).detach(diffIds);
-      },
-      usesMergedImage: (backend) => backend === 'erofs' || backend === 'bind',
+      onReplaced: (diffIds) => this.#detach(diffIds),
+      usesMergedImage,
     });
   }
 
@@ -384,6 +454,11 @@ export class Assembly {
       onEvent,
     });
   }
+}
+
+/** Whether a backend shows images through their merged EROFS image. */
+function usesMergedImage(backend: string): boolean {
+  return backend === 'erofs' || backend === 'bind';
 }
 
 /** `Store.create` of the seed: one store for each image type that larder knows. */

@@ -4,9 +4,11 @@
  */
 import { DURATION, parseDurationMs, refuseUnknownKeys } from './config-values.js';
 import { LarderError } from './errors.js';
+import { appcRequestOf, isAppcName, parseAppcName } from './spec/appc-name.js';
 import type { Image } from './spec/image.js';
+import { parseImageName } from './spec/image-name.js';
 import { parseMesosImage } from './spec/mesos-image.js';
-import { parseReference } from './spec/reference.js';
+import { hostPlatform } from './spec/platform.js';
 
 /** When images go by themselves, and which ones stay. */
 export interface ImageGcConfig {
@@ -90,29 +92,23 @@ function excludedImages(value: unknown, doing: string): readonly Image[] {
   if (!Array.isArray(value)) throw refuse(doing, 'expected a list');
   return value.map((item: unknown) => {
     const image: Image =
-      typeof item === 'string' ? imageOfText(item) : parseMesosImage(item, { doing, code: 'LARDER_FLAGS_INVALID' });
-    if (image.type === 'docker') checkReference(image.name, doing);
+      typeof item === 'string'
+        ? imageOfText(item, doing)
+        : parseMesosImage(item, { doing, code: 'LARDER_FLAGS_INVALID' });
+    if (image.type === 'docker') checked(() => parseImageName(image.name), doing);
+    else checked(() => appcRequestOf(image, hostPlatform()), doing);
     return image;
   });
 }
 
-function imageOfText(text: string): Image {
-  return text.startsWith('appc:') ? appcOfText(text.slice('appc:'.length)) : { type: 'docker', name: text };
-}
-
-/** `NAME[:VERSION][,LABEL=VALUE…]` */
-function appcOfText(text: string): Image {
-  const [head = '', ...pairs] = text.split(',');
-  const [, name = head, version] = /^(.*?)(?::([^:/]+))?$/.exec(head) ?? [];
-  const labels = pairs.map((pair) => [pair.split('=', 1)[0] ?? '', pair.slice(pair.indexOf('=') + 1)] as const);
-  return { type: 'appc', name, labels: Object.fromEntries([...(version ? [['version', version]] : []), ...labels]) };
+function imageOfText(text: string, doing: string): Image {
+  return isAppcName(text) ? checked(() => parseAppcName(text), doing) : { type: 'docker', name: text };
 }
 
 /** A name that nothing can have would protect nothing. */
-function checkReference(name: string, doing: string): void {
-  if (/^(?:oci|oci-archive|docker-archive):/.test(name)) return;
+function checked<T>(parse: () => T, doing: string): T {
   try {
-    parseReference(name);
+    return parse();
   } catch (error) {
     if (error instanceof LarderError) throw new LarderError('LARDER_FLAGS_INVALID', `${doing}: ${error.message}`);
     throw error;

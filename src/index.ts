@@ -2,9 +2,10 @@
 import { createStores } from './assemble.js';
 import type { Store as StoreContract } from './store/store.js';
 
+export type { AssemblyOptions } from './assemble.js';
 export type { Backend, BackendName, ProvisionedRootfs, ProvisionOptions } from './backends/backend.js';
 export type { Finding } from './check.js';
-export type { Config, Flags, RawFlags, SettingName } from './config.js';
+export type { AppcTrust, Config, Flags, ImageGcConfig, RawFlags, SettingName } from './config.js';
 export { ERROR_TABLE, type ErrorCode, type ErrorKind, isLarderError, KIND_TABLE, LarderError } from './errors.js';
 export { eventsOf, type LarderEvent, type OnEvent, type OperationOptions } from './events.js';
 export {
@@ -22,8 +23,9 @@ export type { ClaimRecord, ImageLayer, ImageRecord } from './metadata/records.js
 export { Provisioner, type ProvisionInfo, type ProvisionRequest } from './provisioner.js';
 export type { LazyImageFs, PulledImage } from './pulled-image.js';
 export type { AppcImage, DockerImage, Image, ImageType, Secret, SecretResolver } from './spec/image.js';
+export { parseMesosImage } from './spec/mesos-image.js';
 export { formatReference, parseReference, type Reference } from './spec/reference.js';
-export type { RuntimeConfig } from './spec/runtime.js';
+export { type CommandInfo, commandOf, type ResolvedCommand, type RuntimeConfig } from './spec/runtime.js';
 export type { Puller, ResolvedImage } from './store/puller.js';
 export type { HeldImage, ImageInfo } from './store/store.js';
 export type { ImageEntry, ImageEntryType, ImageStat, WalkEntry } from './tree/image-fs.js';
