@@ -169,9 +169,20 @@ export class Assembly {
   }
 
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
-    const stores = new Map<ImageType, Store>();
-    if (this.config.imageProviders.includes('docker')) stores.set('docker', await this.docker());
-    return stores;
+    const { imageProviders } = this.config;
+    return new Map(await Promise.all(imageProviders.map(async (type) => [type, await this.storeOf(type)] as const)));
+  }
+
+  async appc(): Promise<AppcStore> {
+    return this.#appc.get();
+  }
+
+  /** Rejects with LARDER_IMAGE_TYPE_UNSUPPORTED for a type that is not among the `image_providers`. */
+  async storeOf(type: ImageType): Promise<Store> {
+    if (this.config.imageProviders.includes(type)) return type === 'docker' ? this.docker() : this.appc();
+    throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `images of type ${type}: this store has none`, {
+      hint: `the setting image_providers has ${this.config.imageProviders.join(', ') || 'nothing'}`,
+    });
   }
 
   /** One for all callers: a destroy ends what another caller of this process still fetches for the container. */

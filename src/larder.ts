@@ -17,9 +17,9 @@ import type { OperationOptions } from './events.js';
 import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
+import { imageKeyOf, imageNamed, imageOfKey } from './spec/any-image.js';
 import type { Digest } from './spec/digest.js';
-import type { DockerImage, Image, Secret } from './spec/image.js';
-import { absoluteImageName, formatImageName, parseImageName } from './spec/image-name.js';
+import type { Image, Secret } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
 
 export interface PullRequest extends OperationOptions {
@@ -97,38 +97,42 @@ export class Larder implements AsyncDisposable {
 
   /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
-    const docker = await this.#assembly.docker();
-    const image = dockerImage(reference, request);
-    return this.#assembly.pulledImage(await docker.acquire(image, () => this.#assembly.pullBackend(), request));
+    const { platform, cached, config } = request;
+    const image = imageNamed(reference, process.cwd(), { platform, cached, config });
+    const store = await this.#assembly.storeOf(image.type);
+    return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), request));
   }
 
   /** An image that is here, without asking anybody. Rejects with LARDER_IMAGE_NOT_FOUND. */
   async open(reference: string, request: Omit<PullRequest, 'cached'> = {}): Promise<PulledImage> {
     const record = await this.find(reference, request.platform);
-    const docker = await this.#assembly.docker();
-    const image: DockerImage = { type: 'docker', name: record.reference, platform: record.platform };
-    return this.#assembly.pulledImage(await docker.acquire(image, 'copy', { ...request, asIs: true }));
+    const store = await this.#assembly.storeOf(record.type);
+    return this.#assembly.pulledImage(await store.acquire(imageOfKey(record), 'copy', { ...request, asIs: true }));
   }
 
   /** The record of an image that is here. Rejects with LARDER_IMAGE_NOT_FOUND. */
   async find(reference: string, platform?: string): Promise<ImageRecord> {
-    const name = canonicalName(reference);
-    const wanted = this.#platform(platform);
-    const record = this.#assembly.metadata.get(name, true, wanted);
+    const wanted = imageKeyOf(reference, process.cwd(), platform ?? this.#assembly.config.platform);
+    const metadata = this.#assembly.metadataOf(wanted.type);
+    const record = metadata.get(wanted.reference, true, wanted.platform);
     if (record !== undefined) return record;
-    const others = [...this.#assembly.metadata.list()].filter((other) => other.reference === name);
-    throw new LarderError('LARDER_IMAGE_NOT_FOUND', `find ${name}: not in the store for ${wanted}`, {
-      hint:
-        others.length === 0
-          ? `fetch it with \`larder pull ${reference}\``
-          : `it is here for ${others.map((other) => other.platform).join(', ')}: choose with --platform`,
-    });
+    const others = [...metadata.list()].filter((other) => other.reference === wanted.reference);
+    throw new LarderError(
+      'LARDER_IMAGE_NOT_FOUND',
+      `find ${wanted.reference}: not in the store for ${wanted.platform}`,
+      {
+        hint:
+          others.length === 0
+            ? `fetch it with \`larder pull ${reference}\``
+            : `it is here for ${others.map((other) => other.platform).join(', ')}: choose with --platform`,
+      },
+    );
   }
 
   images(): ImageSummary[] {
     const claims = this.#assembly.claims.list();
     const sizes = new Map(this.#assembly.layerRecords.list().map((layer) => [layer.diffId, layer.tarSize]));
-    return [...this.#assembly.metadata.list()].map((record) => ({
+    return [...this.#assembly.records()].map((record) => ({
       ...record,
       bytes: record.layers.reduce((sum, layer) => sum + (sizes.get(layer.diffId) ?? 0), 0),
       containers: claims.filter((claim) => claimNames(claim, record)).map((claim) => claim.container),
@@ -141,7 +145,8 @@ export class Larder implements AsyncDisposable {
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
     const { id, platform, cached, config, ...rest } = request;
-    const image = typeof reference === 'string' ? dockerImage(reference, { platform, cached, config }) : reference;
+    const choice = { platform, cached, config };
+    const image = typeof reference === 'string' ? imageNamed(reference, process.cwd(), choice) : reference;
     return (await this.#assembly.provisioner()).provision(id, image, rest);
   }
 
@@ -161,10 +166,11 @@ export class Larder implements AsyncDisposable {
 
   /** Forgets one image. Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_IMAGE_IN_USE. */
   async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
-    const retention = await this.#assembly.retention();
-    const platform = request.platform === undefined ? undefined : formatPlatform(parsePlatform(request.platform));
+    const key = imageKeyOf(reference, process.cwd(), request.platform);
+    const retention = await this.#assembly.retention(key.type);
+    const platform = request.platform === undefined ? undefined : key.platform;
     return collect(request, async (options) => {
-      await retention.remove(canonicalName(reference), platform, options);
+      await retention.remove(key.reference, platform, options);
       await retention.sweep(options);
     });
   }
@@ -172,7 +178,7 @@ export class Larder implements AsyncDisposable {
   /** Forgets every image that no container uses and that is not excluded. */
   async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
     const provisioner = await this.#assembly.provisioner();
-    const excluded = (request.exclude ?? []).map((name): Image => dockerImage(name, {}));
+    const excluded = (request.exclude ?? []).map((name) => imageNamed(name, process.cwd()));
     return collect(request, (options) =>
       provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }),
     );
@@ -188,7 +194,7 @@ export class Larder implements AsyncDisposable {
     const { chosen, reports } = await this.#assembly.backendReports();
     return {
       root: this.root,
-      images: [...this.#assembly.metadata.list()].length,
+      images: [...this.#assembly.records()].length,
       layers: layers.length,
       containers: this.#assembly.claims.list().length,
       layerBytes: layers.reduce((sum, layer) => sum + layer.tarSize, 0),
@@ -216,24 +222,6 @@ export class Larder implements AsyncDisposable {
     const text = given ?? this.#assembly.config.platform;
     return formatPlatform(text === undefined ? hostPlatform() : parsePlatform(text));
   }
-}
-
-/** Where an archive is named by a relative path, the caller's working directory counts, not the store's. */
-function canonicalName(reference: string): string {
-  return formatImageName(parseImageName(reference, process.cwd()));
-}
-
-type Choice<K extends keyof PullRequest> = { readonly [N in K]?: PullRequest[N] | undefined };
-
-function dockerImage(name: string, request: Choice<'platform' | 'cached' | 'config'>): DockerImage {
-  const { platform, cached, config } = request;
-  return {
-    type: 'docker',
-    name: absoluteImageName(name, process.cwd()),
-    ...(platform === undefined ? {} : { platform }),
-    ...(cached === undefined ? {} : { cached }),
-    ...(config === undefined ? {} : { config }),
-  };
 }
 
 /** Runs a removal and sums up its events, which still reach the caller's listener. */

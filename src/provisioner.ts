@@ -10,7 +10,7 @@
  * is fetched, mounted or deleted (I8).
  */
 import type { Backend, BackendName, ProvisionedRootfs } from './backends/backend.js';
-import { LarderError, systemError } from './errors.js';
+import { LarderError, systemError, throwIfAborted } from './errors.js';
 import type { OperationOptions } from './events.js';
 import type { Layout } from './layout.js';
 import type { StoreLock } from './linux/store-lock.js';
@@ -31,6 +31,7 @@ import {
 import { RootFilesystems } from './provisioner/root-filesystems.js';
 import { Turns } from './provisioner/turns.js';
 import { UnderWay } from './provisioner/under-way.js';
+import { imageOfKey } from './spec/any-image.js';
 import { type ContainerId, parseContainerId } from './spec/container-id.js';
 import type { Image, ImageType } from './spec/image.js';
 import type { Store } from './store/store.js';
@@ -127,6 +128,7 @@ export class Provisioner {
    */
   async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
     const container = parseContainerId(id);
+    throwIfAborted(options.signal, `destroy ${container}`);
     const cutOff = this.#underWay.cutOff(container);
     // A provision that is still fetching has nothing to show but its turn.
     if (!cutOff && !this.#turns.isTaken(container) && !(await this.#destruction.isThere(container))) return false;
@@ -180,7 +182,7 @@ export class Provisioner {
       const active = new Set(
         images.flatMap(({ layers }) => layers.map((layer) => this.#parts.layout.layerPath(layer))),
       );
-      const used = images.map(imageOfClaim);
+      const used = images.map(imageOfKey);
       for (const [type, store] of this.#parts.stores) {
         const excluded = [...excludedImages, ...used].filter((image) => image.type === type);
         await store.prune(excluded, active, request);
@@ -262,12 +264,6 @@ function rootInfo(
     readOnly,
     ephemeralVolumes: made?.ephemeral ?? [],
   };
-}
-
-function imageOfClaim(image: ClaimedImage): Image {
-  return image.type === 'docker'
-    ? { type: 'docker', name: image.reference, platform: image.platform }
-    : { type: 'appc', name: image.reference };
 }
 
 function signalOf({ signal }: OperationOptions): { signal?: AbortSignal } {

@@ -1,5 +1,5 @@
 /** ▸ An image in a program's hands: its facts, its files, and the lease that keeps both until it is disposed. */
-import type { ImageRecord } from './metadata/records.js';
+import { type ImageRecord, imageIdOf } from './metadata/records.js';
 import type { ImageConfig } from './spec/image-config.js';
 import { type RuntimeConfig, runtimeConfigOf } from './spec/runtime.js';
 import type { HeldImage, ImageInfo } from './store/store.js';
@@ -73,7 +73,7 @@ export class LazyImageFs implements AsyncDisposable {
 
 export interface PulledImageParts {
   readonly held: HeldImage;
-  readonly config: ImageConfig;
+  readonly config: ImageConfig | undefined;
   /** `docker_ignore_runtime` */
   readonly ignoreRuntime: boolean;
   readonly openFs: () => Promise<ImageFs>;
@@ -83,8 +83,8 @@ export class PulledImage implements AsyncDisposable {
   readonly record: ImageRecord;
   /** Layer paths, manifest and config, as the store's `get` answers them. */
   readonly info: ImageInfo;
-  /** The image's config as it was received, parsed. */
-  readonly config: ImageConfig;
+  /** The image's config as it was received, parsed; an Appc image has none. */
+  readonly config: ImageConfig | undefined;
   readonly fs: LazyImageFs;
   readonly #held: HeldImage;
   readonly #ignoreRuntime: boolean;
@@ -103,9 +103,9 @@ export class PulledImage implements AsyncDisposable {
     return this.record.reference;
   }
 
-  /** The digest of the config. */
+  /** The digest of a Docker image's config, the id of an Appc image. */
   get imageId(): string {
-    return this.record.config;
+    return imageIdOf(this.record);
   }
 
   /**
@@ -113,8 +113,9 @@ export class PulledImage implements AsyncDisposable {
    * asks for what cannot be.
    */
   get runtime(): RuntimeConfig | undefined {
-    if (this.info.runtime !== undefined || this.#ignoreRuntime) return this.info.runtime;
-    return runtimeConfigOf(this.config, this.reference);
+    const { config, info } = this;
+    if (info.runtime !== undefined || config === undefined || this.#ignoreRuntime) return info.runtime;
+    return runtimeConfigOf(config, this.reference);
   }
 
   /** Gives up the lease and closes the layers' files. */

@@ -41,6 +41,12 @@ export function blobsOf({ digest, manifest, config, extraBlobs = [] }: ImageReco
   return [...new Set([digest, manifest, config, ...extraBlobs])];
 }
 
+/** By what people tell images apart: the digest of a Docker image's config, the id of an Appc image. */
+export function imageIdOf({ type, config, layers }: ImageRecord): string {
+  const id = type === 'appc' ? layers.at(-1)?.digest.replace(':', '-') : undefined;
+  return id ?? config;
+}
+
 export function stackOf({ layers }: Pick<ImageRecord, 'layers'>): StackLayer[] {
   return layers.map(({ diffId, view }) => stackLayer(diffId, view));
 }

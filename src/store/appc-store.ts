@@ -16,7 +16,7 @@ import type { AppcImage, Image } from '../spec/image.js';
 import { parseJson } from '../spec/json.js';
 import { hostPlatform, parsePlatform } from '../spec/platform.js';
 import { type RuntimeConfig, runtimeOfAppc } from '../spec/runtime.js';
-import { type AppcMember, parseAppcDocument } from './appc-document.js';
+import { parseAppcDocument } from './appc-document.js';
 import { AppcPull, type AppcPullParts, keyOf } from './appc-pull.js';
 import { ReadThrough } from './read-through.js';
 import type { Retention } from './retention.js';
@@ -95,11 +95,6 @@ export class AppcStore implements Store {
     return appcRequestOf(appcImage(image), platform === undefined ? hostPlatform() : parsePlatform(platform));
   }
 
-  /** The images that this one is made of, base first. */
-  async membersOf(record: ImageRecord): Promise<readonly AppcMember[]> {
-    return parseAppcDocument(await this.#parts.content.read(record.config));
-  }
-
   #runtimeOf(manifest: AppcManifest, doing: string): { readonly runtime?: RuntimeConfig } {
     const runtime = this.#parts.ignoreRuntime ? undefined : runtimeOfAppc(manifest, doing);
     return runtime === undefined ? {} : { runtime };
@@ -112,6 +107,7 @@ export class AppcStore implements Store {
     return {
       layers: stackOf(record).map((layer) => layout.layerPath(layer)),
       appcManifest: objectOf(bytes, record.reference),
+      appcImages: parseAppcDocument(await content.read(record.config)),
       ...this.#runtimeOf(manifest, record.reference),
     };
   }

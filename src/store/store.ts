@@ -7,6 +7,7 @@ import type { ImageRecord } from '../metadata/records.js';
 import type { DockerV1Manifest } from '../spec/docker-v1.js';
 import type { Image } from '../spec/image.js';
 import type { RuntimeConfig } from '../spec/runtime.js';
+import type { AppcMember } from './appc-document.js';
 
 /** The layers of one image, and how to run it. */
 export interface ImageInfo {
@@ -16,6 +17,8 @@ export interface ImageInfo {
   readonly dockerManifest?: DockerV1Manifest;
   /** Appc image manifest. */
   readonly appcManifest?: Readonly<Record<string, unknown>>;
+  /** Of an Appc image: the images whose layers these are, in the same order; the last is the one that was asked for. */
+  readonly appcImages?: readonly AppcMember[];
   /** Path of the image's config (manifest v2 schema 2, OCI) as received. */
   readonly config?: string;
   /**

@@ -1,4 +1,4 @@
-import { familiarImageName, parseImageName } from '../../spec/image-name.js';
+import { familiarImage } from '../../spec/any-image.js';
 import type { Command } from '../command.js';
 import { formatAge, formatTable } from '../format.js';
 
@@ -10,7 +10,7 @@ export const containers: Command = async ({ open }) => {
   const rows = claims.flatMap((claim) =>
     claim.images.map(({ name, type, reference, backend, rootfs }) => [
       name === '' ? claim.container : `${claim.container} ${name}`,
-      type === 'docker' ? familiarImageName(parseImageName(reference)) : reference,
+      familiarImage({ type, reference }),
       backend,
       formatAge(claim.createdAtMs, nowMs),
       rootfs,

@@ -1,4 +1,5 @@
-import { familiarImageName, parseImageName } from '../../spec/image-name.js';
+import { imageIdOf } from '../../metadata/records.js';
+import { familiarImage } from '../../spec/any-image.js';
 import type { Command } from '../command.js';
 import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
 
@@ -7,8 +8,8 @@ export const images: Command = async ({ open }) => {
   const list = await (await open()).images();
   const nowMs = Date.now();
   const rows = list.map((image) => [
-    familiarImageName(parseImageName(image.reference)),
-    shortDigest(image.config),
+    familiarImage(image),
+    shortDigest(imageIdOf(image)),
     image.platform,
     String(image.layers.length),
     formatBytes(image.bytes),

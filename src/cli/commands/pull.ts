@@ -1,4 +1,6 @@
 import type { PulledFacts } from '../../larder-api.js';
+import { imageIdOf } from '../../metadata/records.js';
+import type { ImageInfo } from '../../store/store.js';
 import { type Command, platformOption } from '../command.js';
 import { formatBytes, formatCount, shortDigest } from '../format.js';
 import { registryConfigOption } from '../registry-config.js';
@@ -24,6 +26,12 @@ export const pull: Command = async ({ open, onEvent, signal }, references, optio
   };
 };
 
+/** Whose layer it is, where each layer is an image of its own. */
+function memberOf({ appcImages }: ImageInfo, i: number): { readonly imageId?: string; readonly name?: string } {
+  const member = appcImages?.[i];
+  return member === undefined ? {} : { imageId: member.id, name: member.name };
+}
+
 interface PulledSummary {
   readonly reference: string;
   readonly platform: string;
@@ -38,6 +46,8 @@ interface PulledSummary {
     readonly size: number;
     readonly mediaType: string;
     readonly path: string;
+    readonly imageId?: string;
+    readonly name?: string;
   }[];
 }
 
@@ -47,8 +57,8 @@ function describe({ record, info }: PulledFacts): PulledSummary {
     platform: record.platform,
     digest: record.digest,
     manifest: record.manifest,
-    imageId: record.config,
+    imageId: imageIdOf(record),
     size: record.layers.reduce((sum, layer) => sum + layer.size, 0),
-    layers: record.layers.map((layer, i) => ({ ...layer, path: info.layers[i] ?? '' })),
+    layers: record.layers.map((layer, i) => ({ ...layer, path: info.layers[i] ?? '', ...memberOf(info, i) })),
   };
 }
