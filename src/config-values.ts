@@ -52,7 +52,7 @@ export function documentSource(value: unknown): DocumentSource | undefined {
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return { kind: 'inline', text: JSON.stringify(value) };
   if (typeof value !== 'string' || value.trim() === '' || value.includes('\0')) return undefined;
-  if (value.trimStart().startsWith('{')) return { kind: 'inline', text: value };
+  if (/^\s*[{[]/.test(value)) return { kind: 'inline', text: value };
   if (!value.startsWith('file:')) return { kind: 'file', path: value };
   const [, path] = /^file:\/\/(?:localhost)?(\/.+)$/.exec(value) ?? [];
   return path === undefined ? undefined : { kind: 'file', path };

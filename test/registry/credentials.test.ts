@@ -3,8 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { inspect } from 'node:util';
 import { isLarderError } from '../../src/errors.js';
-import { loadDockerConfig, parseDockerConfig } from '../../src/registry/credentials.js';
+import { loadDockerConfig, overlayCredentials, parseDockerConfig } from '../../src/registry/credentials.js';
 
 const auth = (text: string): string => Buffer.from(text).toString('base64');
 const parse = (config: unknown) => parseDockerConfig(JSON.stringify(config), 'test');
@@ -45,6 +46,32 @@ describe('credentials of a config.json', () => {
       assert.equal(credentials.find('docker.io.evil.example'), undefined);
     });
   }
+
+  it('may stand in the document itself, as they did in .dockercfg', () => {
+    const credentials = parse({ 'https://quay.io/v1/': { auth: auth('u:p:w'), email: 'x@y' }, 'r.example:5000': {} });
+    assert.deepEqual(credentials.find('quay.io'), who);
+    assert.equal(credentials.find('r.example:5000'), undefined);
+    assert.equal(parse({ proxies: { default: {} }, HttpHeaders: { a: 'b' } }).find('proxies'), undefined);
+    // A config.json with `auths` has all of them there.
+    assert.equal(parse({ auths: {}, 'quay.io': { auth: auth('u:p') } }).find('quay.io'), undefined);
+  });
+
+  it('of one image come before the default ones, registry by registry', () => {
+    const own = parse({ auths: { 'quay.io': { auth: auth('own:1') } }, credHelpers: { 'gcr.io': 'own' } });
+    const all = parse({ auths: { 'quay.io': { auth: auth('all:1') }, 'ghcr.io': { auth: auth('all:2') } } });
+    const both = overlayCredentials(own, all);
+    assert.equal(both.find('quay.io')?.username, 'own');
+    assert.equal(both.find('ghcr.io')?.password, '2');
+    assert.equal(both.find('gcr.io'), undefined);
+    assert.equal(both.helperFor('gcr.io'), 'own');
+  });
+
+  it('do not print', () => {
+    const credentials = parse({ auths: { 'quay.io': { auth: auth('u:planted') } } });
+    assert.ok(
+      !`${inspect(credentials, { depth: 9, showHidden: true })}${JSON.stringify(credentials)}`.includes('planted'),
+    );
+  });
 
   it('for a part of a registry do not open the rest of it', () => {
     assert.equal(parse({ auths: { 'quay.io/team': { auth: auth('u:p') } } }).find('quay.io'), undefined);

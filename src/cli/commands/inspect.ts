@@ -7,6 +7,7 @@ export const inspect: Command = async ({ larder, onEvent, signal }, [reference =
   await using image = await store.pull(reference, { onEvent, signal, ...platformOption(options) });
   const { record, info, config } = image;
   const data = {
+    type: record.type,
     reference: record.reference,
     platform: record.platform,
     digest: record.digest,
