@@ -12,28 +12,18 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ErrorDetails, isLarderError, LarderError, systemError, throwIfAborted } from '../errors.js';
+import { isLarderError, LarderError, systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { type AppcRequest, formatAppcRequest } from '../spec/appc-name.js';
 import { isLoopbackHost } from './addresses.js';
-import {
-  type AciExtension,
-  discoverIn,
-  discoveryLevels,
-  MAX_PAGE_BYTES,
-  simplePath,
-  simpleUrl,
-} from './appc-discovery.js';
-import { readBeginning } from './appc-http.js';
-import { type AciPlace, type CopyOptions, filePlace, hdfsPlace, httpPlace, sizeOfFile } from './appc-places.js';
+import { findPlaces } from './appc-locate.js';
+import { type AciPlace, type CopyOptions, sizeOfFile } from './appc-places.js';
 import { type AppcTrust, keyFilesFor, MAX_SIGNATURE_BYTES, verifySignature } from './appc-trust.js';
 import { readCertificates } from './certificates.js';
 import { NO_CREDENTIALS } from './credentials.js';
 import { DEFAULT_TIMEOUTS, type RegistryTimeouts } from './registry-client.js';
-import { type HostSettings, RegistryHost } from './registry-host.js';
-import { RequestPlan } from './request-plan.js';
-import { isTlsError } from './retry.js';
-import { expectManyListeners, withoutQuery } from './transport.js';
+import type { HostSettings } from './registry-host.js';
+import { expectManyListeners } from './transport.js';
 
 export interface AciFetcherOptions {
   /**
@@ -78,7 +68,6 @@ interface Work {
   readonly directory: string;
   readonly doing: string;
   readonly options: OperationOptions;
-  readonly settings: HostSettings;
 }
 
 export class AciFetcher {
@@ -99,9 +88,15 @@ export class AciFetcher {
     throwIfAborted(options.signal, doing);
     expectManyListeners(options.signal);
     const keyFiles = keyFilesFor(this.#options.trust, request.name, doing);
-    const work: Work = { request, directory, doing, options, settings: await this.#settings(options) };
+    const work: Work = { request, directory, doing, options };
+    const places = await findPlaces(request, {
+      ...this.#options,
+      doing,
+      options,
+      settings: await this.#settings(options),
+    });
     let first: unknown;
-    for (const place of await this.#places(work)) {
+    for (const place of places) {
       options.onEvent?.({ type: 'debug', scope: 'appc', message: `${request.name}: looked for at ${place.from}` });
       try {
         const fetched = await this.#take(place, keyFiles, work);
@@ -176,79 +171,6 @@ export class AciFetcher {
     return { doing, maxBytes, tooLong, signal };
   }
 
-  #places(work: Work): readonly AciPlace[] | Promise<readonly AciPlace[]> {
-    const { simplePrefix: prefix } = this.#options;
-    return prefix === undefined ? this.#discover(work) : [this.#simplePlace(prefix, work)];
-  }
-
-  #simplePlace(prefix: string, { request, settings }: Work): AciPlace {
-    const directory = prefix.startsWith('file:///') ? prefix.slice('file://'.length) : prefix;
-    if (directory.startsWith('/')) return filePlace((ext) => simplePath(directory, request, ext));
-    if (prefix.startsWith('hdfs://'))
-      return hdfsPlace((ext) => simplePath(prefix, request, ext), this.#options.hadoopHome);
-    const isBare = /^https?:\/\/$/i.test(prefix);
-    if (isBare) hostUrl('https', request.name);
-    const urlOf = (ext: AciExtension): URL => parsePlace(simpleUrl(prefix, request, ext), prefix);
-    const url = urlOf('aci');
-    // With a prefix of its own, the host is the operator's choice; else it is that of who wrote the name.
-    const asked = isBare && request.askedBy !== undefined ? hostUrl('https', request.askedBy) : url;
-    return httpPlace({ aci: url.href, signature: urlOf('aci.asc').href }, originOf(asked, settings));
-  }
-
-  /** discovery.md, "Discovery URL": the page of the name, then those of its parents; the first that knows the image decides. */
-  async #discover(work: Work): Promise<readonly AciPlace[]> {
-    const { request, doing, options, settings } = work;
-    const port = this.#options.discoveryPort;
-    const host = hostUrl('https', request.name, port);
-    const origin = originOf(hostUrl('https', request.askedBy ?? request.name, port), settings);
-    let schemes = mayBePlain(host, settings) ? ['https', 'http'] : ['https'];
-    for (const level of discoveryLevels(request.name)) {
-      const [scheme, page] = await this.#page(level, schemes, origin, work);
-      schemes = [scheme];
-      const { urls, keyUrls } = discoverIn(page ?? '', request);
-      const said = keyUrls.map(withoutQuery).join(', ');
-      if (said !== '') options.onEvent?.({ type: 'debug', scope: 'appc', message: `${level} offers keys: ${said}` });
-      const allowed = urls.filter(({ aci, signature }) =>
-        [aci, signature].every((url) => url.startsWith('https:') || mayBePlain(new URL(url), settings)),
-      );
-      if (allowed.length > 0) return allowed.map((each) => httpPlace(each, origin));
-      if (urls.length > 0) {
-        throw new LarderError('LARDER_POLICY_DENIED', `${doing}: ${level} offers it over plain HTTP only`, {
-          hint: 'name the host in insecure_registries to allow that',
-        });
-      }
-    }
-    throw new LarderError('LARDER_IMAGE_NOT_FOUND', `${doing}: no page of ${host.host} says where it is`, {
-      hint: 'check the name; who offers it needs an ac-discovery meta tag, or set appc_simple_discovery_uri_prefix',
-    });
-  }
-
-  /** The page, undefined where there is none, and the scheme that the host speaks. */
-  async #page(
-    level: string,
-    schemes: readonly string[],
-    origin: RegistryHost,
-    { doing, options: { signal } }: Work,
-  ): Promise<readonly [scheme: string, page: string | undefined]> {
-    for (const [i, scheme] of schemes.entries()) {
-      const url = new URL(
-        `/${level.split('/').slice(1).join('/')}?ac-discovery=1`,
-        hostUrl(scheme, level, this.#options.discoveryPort),
-      );
-      const target = { kind: 'plain', url, doing, notFound: 'LARDER_IMAGE_NOT_FOUND', accept: 'text/html' } as const;
-      try {
-        const bytes = await readBeginning(new RequestPlan(origin, target), { doing, maxBytes: MAX_PAGE_BYTES, signal });
-        return [scheme, bytes.toString('utf8')];
-      } catch (error) {
-        const { status, errno } = detailsOf(error);
-        if (typeof status === 'number' && status >= 400 && status < 500) return [scheme, undefined];
-        const noTls = typeof errno === 'string' && (isTlsError(errno) || /^ECONN(?:REFUSED|RESET)$/.test(errno));
-        if (!noTls || i === schemes.length - 1) throw error;
-      }
-    }
-    throw new LarderError('LARDER_INTERNAL', `${doing}: no scheme to ask with`);
-  }
-
   async #settings({ onEvent }: OperationOptions): Promise<HostSettings> {
     const { insecureRegistries, caFiles, userAgent, timeouts } = this.#options;
     const { connectMs, stallMs, backoffMs } = { ...DEFAULT_TIMEOUTS, ...timeouts };
@@ -266,45 +188,12 @@ export class AciFetcher {
   }
 }
 
-function originOf(url: URL, settings: HostSettings): RegistryHost {
-  return new RegistryHost(url.host, new URL('/', url), settings);
-}
-
-/** The host that a name begins with. A URL parser would take some words for other hosts (`0x7f.1`): those are refused. */
-function hostUrl(scheme: string, name: string, port?: number): URL {
-  const [host = ''] = name.split('/', 1);
-  const text = `${scheme}://${host}${port === undefined ? '' : `:${port}`}/`;
-  if (URL.canParse(text) && new URL(text).hostname === host) return new URL(text);
-  throw new LarderError('LARDER_REFERENCE_INVALID', `Appc image: ${name}: it does not begin with the name of a host`, {
-    hint: 'set appc_simple_discovery_uri_prefix to where images with such names are',
-  });
-}
-
-function parsePlace(text: string, prefix: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  // A third slash would make the name's first part the host.
-  const isWeb = /^https?:\/\/(?:[^/]|$)/i.test(prefix);
-  if (url !== undefined && isWeb && url.username === '' && url.password === '') return url;
-  throw new LarderError(
-    'LARDER_FLAGS_INVALID',
-    `setting appc_simple_discovery_uri_prefix: ${withoutQuery(prefix)}: not http(s)://, hdfs://, file:/// or an absolute path`,
-  );
-}
-
-function mayBePlain(url: URL, { insecure }: HostSettings): boolean {
-  return isLoopbackHost(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
-}
-
 /** Another place that the site names may have what this one has not, or be there when this one is not. */
 function mayBeElsewhere(error: unknown): boolean {
   return (
     isLarderError(error, 'LARDER_IMAGE_NOT_FOUND', 'LARDER_REGISTRY_UNAUTHENTICATED', 'LARDER_REGISTRY_DENIED') ||
     (isLarderError(error) && error.retryable && error.code !== 'LARDER_NO_SPACE')
   );
-}
-
-function detailsOf(error: unknown): ErrorDetails {
-  return isLarderError(error) ? error.details : {};
 }
 
 function newPath(directory: string, ext: string): string {
