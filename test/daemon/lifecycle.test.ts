@@ -1,7 +1,7 @@
 /** How a daemon begins and ends: real processes, signals, sockets of others and of the dead. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -9,10 +9,11 @@ import { fileURLToPath } from 'node:url';
 import { openLarder } from '../../src/index.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
-import { type Ended, start, startNode } from '../helpers/child.js';
-import { codeIn, DaemonHome, end } from '../helpers/daemon.js';
+import { type Ended, startNode } from '../helpers/child.js';
+import { DaemonHome, end } from '../helpers/daemon.js';
 import { findingsOf } from '../helpers/docker-store.js';
 import { needsRoot } from '../helpers/temporary.js';
+import { DatagramSocket, listeningSocket } from '../helpers/unix-sockets.js';
 
 const MAIN = fileURLToPath(new URL('../helpers/larder-main.js', import.meta.url));
 const ASK = fileURLToPath(new URL('../helpers/ask-child.js', import.meta.url));
@@ -163,9 +164,7 @@ describe('a daemon', () => {
 
   test('takes a socket that a service manager opened, and leaves it there', async () => {
     mkdirSync(dirname(home.socket), { mode: 0o700 });
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(home.socket, resolve));
-    const { fd } = (server as unknown as { readonly _handle: { readonly fd: number } })._handle;
+    const fd = listeningSocket(home.socket);
     // As a service manager does: the number of the process that is about to be the daemon.
     const script = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"';
     const args = ['-c', script, process.execPath, MAIN, '--root', home.root, 'daemon'];
@@ -188,24 +187,16 @@ describe('a daemon', () => {
     } finally {
       child.kill('SIGKILL');
       await ended;
-      await new Promise((resolve) => server.close(resolve));
+      closeSync(fd);
     }
   });
 
-  test('tells the service manager when it serves and when it ends', { skip: hasSocat() }, async () => {
-    const place = join(home.directory, 'notify');
-    const listener = start('socat', ['-u', `UNIX-RECV:${place}`, 'STDOUT']);
-    let heard = '';
-    listener.process.stdout?.on('data', (text: string) => {
-      heard += text;
-    });
-    await until(() => existsSync(place), 'somebody listens');
-    const daemon = await home.start([], { NOTIFY_SOCKET: place });
-    await until(() => heard.includes('READY=1'), 'it is ready');
+  test('tells the service manager when it serves and when it ends', async () => {
+    using manager = new DatagramSocket(join(home.directory, 'notify'));
+    const daemon = await home.start([], { NOTIFY_SOCKET: manager.path });
+    assert.deepEqual(manager.receiveAll(), ['READY=1']);
     await end(daemon);
-    await until(() => heard.includes('STOPPING=1'), 'it ends');
-    listener.kill();
-    await listener.ended;
+    assert.deepEqual(manager.receiveAll(), ['STOPPING=1']);
   });
 
   test('removes images by itself when the disk is fuller than it may be', async () => {
@@ -238,14 +229,4 @@ describe('a daemon', () => {
     const long = await home.bare(['--root', home.root, '--socket', `/tmp/${'x'.repeat(120)}`, 'daemon']).ended;
     assert.equal(long.status, 2, long.stderr);
   });
-
-  test('answers that it ends, on a connection that was there before', async () => {
-    await home.start();
-    assert.equal(codeIn(await home.ask('/v1/remove', { body: '{"reference":"x"}' })), 'LARDER_IMAGE_NOT_FOUND');
-    assert.ok(statSync(home.root).isDirectory());
-  });
 });
-
-function hasSocat(): string | false {
-  return ['/usr/bin/socat', '/bin/socat'].some((path) => existsSync(path)) ? false : 'needs socat';
-}
