@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { buildAci, writeAciDirectory } from '../../src/testing/aci-builder.js';
 import { ImageSource } from '../../src/testing/image-source.js';
 import { char, dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { needs, needsRoot } from '../e2e/tools.js';
@@ -102,6 +104,58 @@ describe('larder run', { skip }, () => {
     );
   });
 
+  test('gives arguments to an entrypoint, and an entrypoint of the caller takes the place of all', async () => {
+    const entry = source.reference('entry');
+    source.publish('entry', [programs('/bin/sh', '/bin/cat')], {
+      config: { Entrypoint: ['/bin/sh', '-c', 'echo "$0" "$@"', 'entry'], Cmd: ['from', 'cmd'], Env: ['PATH=/bin'] },
+    });
+    assert.equal((await run(entry)).stdout, 'entry from cmd\n');
+    assert.equal((await run(entry, '--', 'from', 'here')).stdout, 'entry from here\n');
+    assert.equal((await run('--entrypoint', 'cat', entry, '/etc/passwd')).stdout, 'app:x:1000:1001::/work:/bin/sh\n');
+    assert.equal((await run('--entrypoint', '', entry, 'cat', '/etc/passwd')).status, 0);
+    const nothing = await run('--entrypoint', '', entry);
+    assert.equal(nothing.status, 125);
+    assert.match(nothing.stderr, /the image names no command/);
+  });
+
+  test('needs a command of the caller where the image’s wishes are ignored, and runs it without them', async () => {
+    const none = await run('--docker-ignore-runtime', reference);
+    assert.equal(none.status, 125);
+    assert.match(none.stderr, /the image names no command/);
+    const { stdout, stderr } = await run(
+      '--docker-ignore-runtime',
+      reference,
+      '--',
+      'sh',
+      '-c',
+      'pwd; echo "[$FROM]"; id -u',
+    );
+    assert.equal(stdout, '/\n[]\n0\n', stderr);
+  });
+
+  test('runs an Appc image alike: its program with the caller’s arguments, as the owner of a file', async () => {
+    const aci = buildAci({
+      name: 'example.com/tools',
+      entries: [...entriesOf(['/bin/sh', '/usr/bin/id'], 'rootfs/'), dir('rootfs/owned', { uid: 1234, gid: 77 })],
+      app: {
+        exec: ['/bin/sh', '-c', 'pwd; echo $FROM; id -u; id -g; echo default'],
+        user: '/owned',
+        group: '/owned',
+        workingDirectory: '/work',
+        environment: [
+          { name: 'FROM', value: 'image' },
+          { name: 'PATH', value: '/bin' },
+        ],
+      },
+    });
+    writeAciDirectory(join(home.directory, 'acis'), [aci]);
+    const prefix = ['--appc-simple-discovery-uri-prefix', `${join(home.directory, 'acis')}/`];
+    const { stdout, stderr } = await run(...prefix, 'appc:example.com/tools');
+    assert.equal(stdout, '/work\nimage\n1234\n77\ndefault\n', stderr);
+    const given = await run(...prefix, 'appc:example.com/tools', '--', '-c', 'echo given');
+    assert.equal(given.stdout, 'given\n', given.stderr);
+  });
+
   test('hands on what it reads', async () => {
     const { stdout, stderr } = await home.run(['run', reference, 'cat'], {
       input: 'through a pipe',
@@ -154,16 +208,19 @@ describe('larder run', { skip }, () => {
 
 /** A layer of these programs of the host and the libraries that they need, with an account. */
 function programs(...paths: readonly string[]): Buffer {
+  return tar([dir('.'), ...entriesOf(paths, '')]);
+}
+
+function entriesOf(paths: readonly string[], root: string): Buffer[] {
   const libraries = paths.flatMap((path) => execFileSync('ldd', [path], { encoding: 'utf8' }).match(/\/\S+/g) ?? []);
-  const files = [...new Set(libraries)].map((path) => file(path.slice(1), readFileSync(path), { mode: 0o755 }));
-  return tar([
-    dir('.'),
-    dir('etc'),
-    file('etc/passwd', 'app:x:1000:1001::/work:/bin/sh\n'),
-    dir('work'),
-    ...['usr', 'usr/bin', 'usr/lib', 'usr/lib64', 'proc', 'sys', 'dev'].map((path) => dir(path)),
-    ...['bin', 'lib', 'lib64'].map((path) => symlink(path, `usr/${path}`)),
-    ...paths.map((path) => file(`usr/bin/${path.split('/').at(-1)}`, readFileSync(path), { mode: 0o755 })),
-    ...files,
-  ]);
+  const program = (to: string, from: string): Buffer => file(`${root}${to}`, readFileSync(from), { mode: 0o755 });
+  return [
+    dir(`${root}etc`),
+    file(`${root}etc/passwd`, 'app:x:1000:1001::/work:/bin/sh\n'),
+    dir(`${root}work`),
+    ...['usr', 'usr/bin', 'usr/lib', 'usr/lib64', 'proc', 'sys', 'dev'].map((path) => dir(`${root}${path}`)),
+    ...['bin', 'lib', 'lib64'].map((path) => symlink(`${root}${path}`, `usr/${path}`)),
+    ...paths.map((path) => program(`usr/bin/${path.split('/').at(-1)}`, path)),
+    ...[...new Set(libraries)].map((path) => program(path.slice(1), path)),
+  ];
 }

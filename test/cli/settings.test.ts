@@ -1,8 +1,10 @@
 /** Where settings come from, and who wins: file, variable, option. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { startRegistry } from '../../src/testing/fake-registry.js';
+import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { CommandHome } from '../helpers/command.js';
 
 describe('settings of the command', () => {
@@ -56,6 +58,52 @@ describe('settings of the command', () => {
     const option = await home.run(['--ownr', 'x', 'info']);
     assert.equal(option.status, 2);
     assert.match(option.stderr, /unknown option '--ownr'[\s\S]*--owner/);
+  });
+
+  test('that are yes or no are options of both kinds, which win over a variable', async () => {
+    await using source = await ImageSource.start();
+    source.publish('demo', [sampleLayer('demo')], { config: { Cmd: ['/x'] } });
+    const reference = source.reference('demo');
+    const runtimeWith = async (args: readonly string[], env: Readonly<Record<string, string>>): Promise<unknown> => {
+      const { stdout, stderr } = await home.run([...args, 'inspect', reference], { env });
+      return JSON.parse(stdout || stderr).runtime?.cmd;
+    };
+    assert.deepEqual(await runtimeWith([], {}), ['/x']);
+    assert.equal(await runtimeWith(['--docker-ignore-runtime'], {}), undefined);
+    assert.equal(await runtimeWith([], { LARDER_DOCKER_IGNORE_RUNTIME: 'true' }), undefined);
+    assert.deepEqual(await runtimeWith(['--no-docker-ignore-runtime'], { LARDER_DOCKER_IGNORE_RUNTIME: 'true' }), [
+      '/x',
+    ]);
+  });
+
+  test('of Mesos name the store, and images of types that are left out are refused', async () => {
+    assert.equal(await rootWith(['--docker-store-dir', place('mesos')]), place('mesos'));
+    const two = await home.run(['--docker-store-dir', place('a'), '--appc-store-dir', place('b'), 'info'], {
+      root: false,
+    });
+    assert.equal(two.status, 2);
+    assert.match(two.stderr, /both name the one store/);
+    const left = await home.run(['--image-providers', 'APPC', 'pull', 'localhost:1/x']);
+    assert.equal(left.status, 10, left.stderr);
+    assert.match(left.stderr, /image_providers/);
+  });
+
+  test('of a single image’s login come from a file that only its owner can write', async () => {
+    const auth = { type: 'basic', username: 'u', password: 'planted-9d' } as const;
+    await using source = new ImageSource(await startRegistry({ auth }));
+    source.publish('private', [sampleLayer('demo')]);
+    const login = { auth: Buffer.from('u:planted-9d').toString('base64') };
+    home.write('login.json', JSON.stringify({ auths: { [source.registry.host]: login } }));
+    chmodSync(place('login.json'), 0o666);
+    const args = ['pull', '--registry-config', place('login.json'), source.reference('private')];
+    const refused = await home.run(args);
+    assert.equal(refused.status, 5);
+    assert.match(refused.stderr, /others than root and you can write to it/);
+    chmodSync(place('login.json'), 0o600);
+    const pulled = await home.run(['--debug', ...args]);
+    assert.equal(pulled.status, 0, pulled.stderr);
+    assert.ok(!`${refused.stderr}${pulled.stderr}${pulled.stdout}`.includes('planted'));
+    assert.equal((await home.run(['pull', '--refresh', source.reference('private')])).status, 5);
   });
 
   test('in a file that is not JSON, or no object, are refused with the file’s name', async () => {
