@@ -5,16 +5,16 @@ import { configOf } from '../../src/config.js';
 import type { ContainerJob } from '../../src/testing/conformance/provisioner.js';
 
 const [root = '', text = ''] = process.argv.slice(2);
-const { what, id, image, backend, rounds = 1 }: ContainerJob = JSON.parse(text);
+const { what, id, image, backend, rounds = 1, volumes = [] }: ContainerJob = JSON.parse(text);
 const assembly = await Assembly.open(configOf({ root, owner: 'suite' }));
 const provisioner = await assembly.provisioner();
 
-if (what === 'destroy') await provisioner.provision(id, image, { backend });
+if (what === 'destroy') await provisioner.provision(id, image, { backend, volumes });
 writeSync(1, 'ready\n');
 if (what === 'destroy') await provisioner.destroy(id);
 else
   for (let round = 0; round < rounds; round++) {
-    await provisioner.provision(id, image, { backend });
+    await provisioner.provision(id, image, { backend, volumes });
     if (what === 'cycle') await provisioner.destroy(id);
   }
 await assembly.close();

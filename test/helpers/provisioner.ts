@@ -6,6 +6,8 @@ import { Assembly } from '../../src/assemble.js';
 import type { BackendName } from '../../src/backends/backend.js';
 import { configOf } from '../../src/config.js';
 import { LarderError } from '../../src/errors.js';
+import { mayMount } from '../../src/linux/capabilities.js';
+import { unmount } from '../../src/linux/mount.js';
 import { mountsUnder } from '../../src/linux/mountinfo.js';
 import type { Image } from '../../src/spec/image.js';
 import { formatReference, parseReference } from '../../src/spec/reference.js';
@@ -70,6 +72,7 @@ export async function provisionerFixture(
       return breakImage(assembly, image('image'));
     },
     state: () => stateOf(assembly),
+    ...(mayMount() ? { reboot: () => reboot(root) } : {}),
     inProcess: (job) => inProcess(root, job),
     findings: () => findingsOf(assembly),
     dispose: async () => {
@@ -113,6 +116,12 @@ function stateOf({ layout }: Assembly): ContainerState {
     mounts: points(layout.containers),
     imageMounts: points(layout.mounts),
   };
+}
+
+function reboot(root: string): void {
+  for (const { mountPoint } of [...mountsUnder(root)].reverse()) {
+    unmount(Buffer.from(mountPoint, 'latin1'), { detach: true });
+  }
 }
 
 function inProcess(root: string, job: ContainerJob): ContainerProcess {

@@ -3,13 +3,15 @@ import assert from 'node:assert/strict';
 import type { BackendName } from '../../backends/backend.js';
 import type { Finding } from '../../check.js';
 import type { ClaimRecord } from '../../metadata/records.js';
-import type { Provisioner, ProvisionInfo } from '../../provisioner.js';
+import type { Provisioner, ProvisionInfo, ProvisionRequest, VolumeRequest } from '../../provisioner.js';
 import type { Image } from '../../spec/image.js';
 import type { ImageSource } from '../image-source.js';
 import type { StoreProcess } from './store-fixture.js';
 
 /** What a provisioner is to its callers, behind a socket or not. */
 export interface Provisioning extends Pick<Provisioner, 'provision' | 'destroy' | 'recover' | 'pruneImages'> {
+  /** Left out where a container without an image of its own cannot be asked for. */
+  provisionVolumes?: Provisioner['provisionVolumes'];
   list(): readonly ClaimRecord[] | Promise<readonly ClaimRecord[]>;
   claimOf(id: string): ClaimRecord | Promise<ClaimRecord>;
 }
@@ -30,6 +32,7 @@ export interface ContainerJob {
   readonly image: Image;
   readonly backend: BackendName;
   readonly rounds?: number;
+  readonly volumes?: readonly VolumeRequest[];
 }
 
 export interface ContainerProcess extends StoreProcess {
@@ -54,6 +57,8 @@ export interface ProvisionerFixture {
   /** Fetches `image` and damages it so that no root filesystem can be made of it, until the answered function is called. */
   breakImage(): Promise<() => Promise<void>>;
   state(): ContainerState;
+  /** Nothing of the store is mounted any more, as after a reboot. Left out where nothing is mounted. */
+  reboot?(): void;
   /** The job in a process of its own. */
   inProcess?(job: ContainerJob): ContainerProcess;
   findings(): Promise<readonly Finding[]>;
@@ -63,10 +68,18 @@ export interface ProvisionerFixture {
 export type ProvisionerCase = (fixture: ProvisionerFixture) => Promise<void>;
 
 /** A container of `image`. */
-export function provisionIt(fixture: ProvisionerFixture, id: string, signal?: AbortSignal): Promise<ProvisionInfo> {
+export function provisionIt(
+  fixture: ProvisionerFixture,
+  id: string,
+  request: ProvisionRequest = {},
+): Promise<ProvisionInfo> {
   fixture.publish();
-  const request = { backend: fixture.backend, ...(signal === undefined ? {} : { signal }) };
-  return fixture.provisioner.provision(id, fixture.image('image'), request);
+  return fixture.provisioner.provision(id, fixture.image('image'), { backend: fixture.backend, ...request });
+}
+
+/** The names of all containers. */
+export async function namesOf({ provisioner }: Pick<ProvisionerFixture, 'provisioner'>): Promise<string[]> {
+  return (await provisioner.list()).map(({ container }) => container);
 }
 
 /** Where the container's own root filesystem is. */
