@@ -4,6 +4,7 @@ import { parseAppcTrust, parseImageGcConfig } from './config-documents.js';
 import { SETTINGS, type SettingName } from './config-settings.js';
 import { DURATION, documentSource, parseDurationMs, readDocument } from './config-values.js';
 import { LarderError } from './errors.js';
+import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { ImageType } from './spec/image.js';
 import { SecretText } from './spec/secret-text.js';
 
@@ -31,7 +32,9 @@ export function parseValue(name: SettingName, value: unknown, where: string): un
     case 'providers':
       return providersOf(listOf(value, bad), bad);
     case 'prefix':
+    case 'registry':
       if (typeof value !== 'string' || !PREFIX.test(value)) throw bad('http://…, https://…, file:///…, hdfs://… or /…');
+      if (kind === 'registry') parseDockerRegistry(value);
       return value;
     case 'count': {
       const n = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;

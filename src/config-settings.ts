@@ -17,8 +17,10 @@ interface Values {
   bool: boolean;
   backend: BackendName;
   providers: readonly ImageType[];
-  /** Where archives or registries begin: a URL or an absolute path. */
+  /** What a name is put behind: the beginning of a URL, or of an absolute path. */
   prefix: string;
+  /** A registry's URL, or the absolute path of a directory of archives. */
+  registry: string;
   /** Docker's config.json; read when a registry is first asked. */
   credentials: DockerConfigSource;
   gc: ImageGcConfig;
@@ -58,9 +60,9 @@ export const SETTINGS = {
     help: "platform to take from multi-platform images (default: this machine's)",
   },
   docker_registry: {
-    kind: 'prefix',
+    kind: 'registry',
     value: 'URL|DIR',
-    help: 'where images without a registry in their name come from: a registry, a directory or hdfs:// of archives',
+    help: 'where images without a registry in their name come from (default: Docker Hub), or a directory of archives',
   },
   docker_config: {
     kind: 'credentials',

@@ -116,6 +116,19 @@ describe('settings', () => {
     assert.equal(ms(5), 5000);
   });
 
+  test('for the registry name one, or a directory', () => {
+    const registry = (value: unknown): unknown =>
+      configOf(parseFlags({ docker_registry: value }, 'test')).dockerRegistry;
+    for (const value of ['https://registry-1.docker.io', 'http://localhost:5000/', '/srv/archives'])
+      assert.equal(registry(value), value);
+    for (const value of ['https://u:planted@host', 'https://host/path', 'https://']) {
+      assert.throws(
+        () => registry(value),
+        (error: LarderError) => error.code === 'LARDER_FLAGS_INVALID' && !inspect(error).includes('planted'),
+      );
+    }
+  });
+
   test('name image types without regard to case and order', () => {
     const providers = (value: unknown): unknown =>
       configOf(parseFlags({ image_providers: value }, 'test')).imageProviders;
