@@ -14,17 +14,17 @@ import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
 import { isLarderError, LarderError } from './errors.js';
 import type { OnEvent, OperationOptions } from './events.js';
-import { derivedFiles } from './layers/derived-listing.js';
 import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
 import { Layout } from './layout.js';
 import { ensureDirectory } from './linux/durable.js';
 import { StoreLock } from './linux/store-lock.js';
 import { Claims } from './metadata/claims.js';
-import { Database } from './metadata/database.js';
+import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
 import { isHandleAlive, openHandle, type StoreHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
+import { Holds } from './metadata/holds.js';
 import { Layers } from './metadata/layers.js';
 import { Leases } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
@@ -41,6 +41,7 @@ import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { AppcStore } from './store/appc-store.js';
 import type { DockerStore } from './store/docker-store.js';
 import type { OpenArchiveParts } from './store/open-archive.js';
+import { type OpenMetadataOptions, openMetadata } from './store/open-metadata.js';
 import type { ImageCredentials, Puller } from './store/puller.js';
 import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
@@ -67,12 +68,15 @@ export interface AssemblyOptions {
   readonly secretResolver?: SecretResolver | undefined;
 }
 
+export type OpenOptions = AssemblyOptions & OpenMetadataOptions;
+
 export class Assembly {
   readonly config: Config;
   readonly layout: Layout;
   readonly metadata: MetadataManager;
   readonly appcMetadata: MetadataManager;
   readonly claims: Claims;
+  readonly holds: Holds;
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly history: History;
@@ -88,12 +92,20 @@ export class Assembly {
   readonly #backends = new Lazy(() => this.#makeBackends());
   readonly #provisioner = new Lazy(() => this.#makeProvisioner());
 
-  private constructor(config: Config, layout: Layout, database: Database, content: ContentStore, logins: Logins) {
+  private constructor(
+    config: Config,
+    layout: Layout,
+    database: Database,
+    content: ContentStore,
+    logins: Logins,
+    pool: WorkerPool,
+  ) {
     this.config = config;
     this.layout = layout;
     this.metadata = MetadataManager.create({ database, type: 'docker' });
     this.appcMetadata = MetadataManager.create({ database, type: 'appc' });
     this.claims = new Claims(database);
+    this.holds = new Holds(database, layout);
     this.derived = new Derived(database);
     this.layerRecords = new Layers(database);
     this.history = new History(database);
@@ -101,20 +113,29 @@ export class Assembly {
     this.#database = database;
     this.#lock = new StoreLock(layout);
     this.#logins = logins;
-    const entry = new URL('./assemble-worker.js', import.meta.url);
-    this.#pool = new WorkerPool({ entry, size: config.maxParallelLayers });
+    this.#pool = pool;
   }
 
-  static async open(config: Config, { secretResolver }: AssemblyOptions = {}): Promise<Assembly> {
+  /** A database that is damaged is made again, with a warning. */
+  static async open(config: Config, { secretResolver, ...options }: OpenOptions = {}): Promise<Assembly> {
     const layout = new Layout(await prepareRoot(config.root));
     const content = await ContentStore.create(layout);
     const logins = new Logins({ config, secretResolver });
-    const database = await Database.open(layout.database);
-    return new Assembly({ ...config, root: layout.root }, layout, database, content, logins);
+    const pool = new WorkerPool({
+      entry: new URL('./assemble-worker.js', import.meta.url),
+      size: config.maxParallelLayers,
+    });
+    try {
+      const database = await openMetadata({ layout, content, pool, limits: limitsOf(config) }, options);
+      return new Assembly({ ...config, root: layout.root }, layout, database, content, logins, pool);
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
   }
 
   get limits(): LayerLimits {
-    return { ...DEFAULT_LAYER_LIMITS, maxTarBytes: this.config.maxLayerBytes, maxEntries: this.config.maxLayerEntries };
+    return limitsOf(this.config);
   }
 
   async *check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
@@ -282,14 +303,17 @@ export class Assembly {
   }
 
   async #startWith(handle: StoreHandle): Promise<Working> {
-    const { layout, derived, claims, content } = this;
+    const { layout, derived, content } = this;
     const pool = this.#pool;
-    const [{ LayerStore }, { MergedImages }, { Retention }, { Garbage }] = await Promise.all([
-      import('./layers/layer-store.js'),
-      import('./layers/merged-images.js'),
-      import('./store/retention.js'),
-      import('./layers/garbage.js'),
-    ]);
+    const [{ LayerStore }, { MergedImages }, { Retention }, { Sweeper }, { DerivedFiles }, { Garbage }] =
+      await Promise.all([
+        import('./layers/layer-store.js'),
+        import('./layers/merged-images.js'),
+        import('./store/retention.js'),
+        import('./store/gc-sweeper.js'),
+        import('./layers/derived-listing.js'),
+        import('./layers/garbage.js'),
+      ]);
     const leases = new Leases({ database: this.#database, layout, handle });
     const layers = this.#makeLayers(LayerStore, handle.id);
     const merged = new MergedImages({
@@ -300,28 +324,20 @@ export class Assembly {
       records: {
         get: (kind, key) => derived.get(kind, key),
         put: (record) => derived.put(record),
-        delete: async (kind, ...keys) => void (await derived.delete(kind, ...keys)),
       },
     });
     await leases.recover();
     await unmountAbandoned(layout, (id) => isHandleAlive(layout, id));
     await layers.recover(async (id) => isHandleAlive(layout, id));
-    const gc = new Garbage(layout.gc);
+    const garbage = new Garbage(layout.gc);
+    const derivedFiles = (['merged', 'chain'] as const).map(
+      (kind) =>
+        new DerivedFiles({ layout, garbage, kind, forget: (...what) => this.holds.forgetDerived(kind, ...what) }),
+    );
+    const holding = { lock: this.#lock, holds: this.holds, content, layers };
+    const sweeper = new Sweeper({ ...holding, derived: derivedFiles });
     const retentionOf = (metadata: MetadataManager): Retention =>
-      new Retention({
-        lock: this.#lock,
-        metadata,
-        claims,
-        leases,
-        content,
-        layers,
-        merged: derivedFiles(this, 'merged', (...keys) => merged.retire(...keys)),
-        chains: derivedFiles(this, 'chains', async (...keys) => {
-          if (keys.length > 0) await derived.delete('chain', ...keys);
-          return gc.takeAll(keys.map((key) => join(layout.derived, 'chains', key)));
-        }),
-        allImages: () => this.records(),
-      });
+      new Retention({ ...holding, metadata, leases, sweeper });
     const retention = retentionOf(this.metadata);
     const appcRetention = retentionOf(this.appcMetadata);
     return { handle, leases, layers, merged, retention, appcRetention };
@@ -337,7 +353,7 @@ export class Assembly {
       records: {
         get: (id) => layerRecords.get(id),
         put: (record) => layerRecords.put(record),
-        delete: async (...ids) => void (await layerRecords.delete(...ids)),
+        forget: (ids) => this.holds.forgetLayers(ids),
       },
     });
   }
@@ -465,6 +481,10 @@ export class Assembly {
       onEvent,
     });
   }
+}
+
+function limitsOf({ maxLayerBytes, maxLayerEntries }: Config): LayerLimits {
+  return { ...DEFAULT_LAYER_LIMITS, maxTarBytes: maxLayerBytes, maxEntries: maxLayerEntries };
 }
 
 /** Whether a backend shows images through their merged EROFS image. */

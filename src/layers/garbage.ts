@@ -3,6 +3,7 @@
  * (I6), so a deletion may stop anywhere and go on later, in this process or in another.
  */
 import { randomBytes } from 'node:crypto';
+import { renameSync } from 'node:fs';
 import { lstat, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, type LarderError, systemError } from '../errors.js';
@@ -13,8 +14,8 @@ export interface Swept {
   readonly failures: readonly LarderError[];
 }
 
-/** Renames under way at once: hides the way to the thread pool and back. */
-const LANES = 16;
+/** Deletions under way at once: hides the way to the thread pool and back. */
+const LANES = 4;
 
 export class Garbage {
   readonly #path: string;
@@ -26,7 +27,7 @@ export class Garbage {
   /** Moves a file or directory of the same file system here. False when there was nothing. */
   async take(path: string): Promise<boolean> {
     try {
-      await rename(path, join(this.#path, `${basename(path)}.${randomBytes(8).toString('hex')}`));
+      await rename(path, this.#place(path));
       return true;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return false;
@@ -35,35 +36,41 @@ export class Garbage {
   }
 
   /**
-   * {@link take} of each, several at once. False when there was nothing of any. When one fails it rejects, but not before
-   * all have ended: the caller may let go of its lock.
+   * The same, at once: for turns under the exclusive store lock, which a way through the thread pool for each rename
+   * would make many times as long. What cannot be moved is told and stays.
    */
-  async takeAll(paths: readonly string[]): Promise<boolean> {
-    const waiting = paths.values();
-    let had = false;
-    const lane = async (): Promise<void> => {
-      for (const path of waiting) had = (await this.take(path)) || had;
-    };
-    const ended = await Promise.allSettled(Array.from({ length: LANES }, lane));
-    for (const one of ended) if (one.status === 'rejected') throw one.reason;
-    return had;
+  takeNow(path: string): 'taken' | 'missing' | LarderError {
+    try {
+      renameSync(path, this.#place(path));
+      return 'taken';
+    } catch (error) {
+      return errnoOf(error) === 'ENOENT' ? 'missing' : systemError(`retire: ${path}`, error);
+    }
   }
 
   /** Deletes all that is here; one failure does not keep the rest. Several processes may sweep at once. */
   async sweep(): Promise<Swept> {
     const removed: { name: string; bytes: number }[] = [];
     const failures: LarderError[] = [];
-    for (const name of await this.#names()) {
-      const path = join(this.#path, name);
-      try {
-        const bytes = await bytesOf(path);
-        await rm(path, { recursive: true, force: true });
-        removed.push({ name, bytes });
-      } catch (error) {
-        failures.push(systemError(`sweep: ${path}`, error));
+    const waiting = (await this.#names()).values();
+    const lane = async (): Promise<void> => {
+      for (const name of waiting) {
+        const path = join(this.#path, name);
+        try {
+          const bytes = await bytesOf(path);
+          await rm(path, { recursive: true, force: true });
+          removed.push({ name, bytes });
+        } catch (error) {
+          failures.push(systemError(`sweep: ${path}`, error));
+        }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
     return { removed, failures };
+  }
+
+  #place(path: string): string {
+    return join(this.#path, `${basename(path)}.${randomBytes(8).toString('hex')}`);
   }
 
   async #names(): Promise<string[]> {

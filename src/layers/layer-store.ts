@@ -3,8 +3,8 @@
  *
  * Owns `layers/`, `derived/<format>/layers/`, `staging/` and `gc/`; nobody else writes there, but for the worker tasks
  * that it or a puller starts on a {@link Staging}. Stores pull with `stage` and `adopt`; backends, the merged images and
- * `image.fs` read with `index` and `openTar`; the provisioner's prune calls `retire` under the exclusive store lock and
- * `sweep` after it. What a layer is known by, its record, is kept by the metadata and handed in.
+ * `image.fs` read with `index` and `openTar`; prune calls `retire` in short turns under the exclusive store lock, and
+ * `sweep` without any. What a layer is known by, its record, is kept by the metadata and handed in.
  *
  * Garbage is safe, dangling is not: the tar is there before its record on the way in, the record goes before the tar on
  * the way out.
@@ -12,7 +12,7 @@
 import type { Dir } from 'node:fs';
 import { type FileHandle, mkdir, opendir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, systemError } from '../errors.js';
+import { errnoOf, type LarderError, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { DERIVED_FORMAT, type Layout } from '../layout.js';
 import { ensureDirectory, fsyncDirectory } from '../linux/durable.js';
@@ -32,8 +32,8 @@ import { corrupt, openExactly, sizeOf } from './stored-file.js';
 export interface LayerRecords {
   get(diffId: DiffId): Promise<LayerRecord | undefined> | LayerRecord | undefined;
   put(record: LayerRecord): Promise<void> | void;
-  /** Those that are there, all or none. */
-  delete(...diffIds: readonly DiffId[]): Promise<void> | void;
+  /** Forgets those that nothing holds, all or none. Answers those of `diffIds` that have no record then. */
+  forget(diffIds: readonly DiffId[]): Promise<ReadonlySet<DiffId>> | ReadonlySet<DiffId>;
 }
 
 export interface LayerStoreOptions {
@@ -46,6 +46,11 @@ export interface LayerStoreOptions {
   readonly onEvent?: OnEvent;
   /** Called before each numbered step of a durable protocol, so that tests can stop there. */
   readonly onStep?: (step: string) => void;
+}
+
+export interface RetiredLayers {
+  readonly retired: readonly DiffId[];
+  readonly failures: readonly LarderError[];
 }
 
 export interface StoredLayer {
@@ -206,13 +211,23 @@ export class LayerStore {
     if (found.sha256 !== hexOf(diffId)) throw corrupt(diffId, `its tar hashes to sha256:${found.sha256}`);
   }
 
-  /** Every layer under `layers/`, recorded or not, by one look at the directory. */
+  /**
+   * Reads all of the tar, makes the derived files again and records the layer, whatever was known of it. Rejects with
+   * LARDER_LAYER_CORRUPT when the tar is missing or is not what its name says (I2); then nothing has changed.
+   */
+  async prove(diffId: DiffId, options: { readonly signal?: AbortSignal } = {}): Promise<LayerRecord> {
+    const tarSize = await sizeOf(this.#layout.layerTar(diffId));
+    if (tarSize === undefined || tarSize < 0) throw corrupt(diffId, 'there is no layer.tar');
+    return this.#derive(diffId, tarSize, options);
+  }
+
+  /** Every layer under `layers/`, recorded or not, by one look at the directory; for who asks for many. */
   async names(): Promise<ReadonlySet<DiffId>> {
     const names = await readdir(this.#layout.layers).catch((error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return [];
       throw systemError(`list ${this.#layout.layers}`, error);
     });
-    return new Set(names.filter((name) => HEX.test(name)).map((name) => parseDiffId(`sha256:${name}`)));
+    return new Set(names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as DiffId));
   }
 
   /** Every layer under `layers/`, recorded or not. */
@@ -224,25 +239,37 @@ export class LayerStore {
     }
   }
 
+  /** The layers that something lies on disk of: a tar, or what is derived from one; recorded or not. */
+  async onDisk(): Promise<ReadonlySet<DiffId>> {
+    const directories = [this.#layout.layers, join(this.#layout.derived, 'layers')];
+    const names = (await Promise.all(directories.map(namesIn))).flat();
+    return new Set(names.filter((name) => HEX.test(name)).map((name) => parseDiffId(`sha256:${name}`)));
+  }
+
   /**
-   * Forgets layers and moves them to `gc/`. The caller holds the store lock exclusively and has made sure that no
-   * record, claim or lease names them (I5). Only one change of records and renames happen (I8). False when there was
-   * nothing of any.
+   * Forgets those of these layers that nothing holds (I5), and moves them and those that have no record to `gc/`. The
+   * caller holds the store lock exclusively, and hands in few enough layers for that to be short: one change of records
+   * and two renames for each (I8). What cannot be renamed is answered and does not keep the rest.
    *
-   * Crash argument. After 1 each layer is a tar without a record: never used, and found by the next prune through
-   * {@link list}. A rename that a power cut undoes brings back just that.
+   * Crash argument. After 1 each layer is a tar without a record: never used, and found by the next prune, which looks
+   * at the disk. A rename that a power cut undoes brings back just that. Whoever adopts such a layer meanwhile holds the
+   * store lock shared from before the tar gets its name until its record is durable: it is never seen half-way here.
    */
-  async retire(...diffIds: readonly DiffId[]): Promise<boolean> {
-    if (diffIds.length === 0) return false;
+  async retire(...diffIds: readonly DiffId[]): Promise<RetiredLayers> {
+    if (diffIds.length === 0) return { retired: [], failures: [] };
     this.#step('retire: 1 records');
     // The point of no return, for all of them.
-    await this.#options.records.delete(...diffIds);
+    const unrecorded = await this.#options.records.forget(diffIds);
+    const going = diffIds.filter((diffId) => unrecorded.has(diffId));
     this.#step('retire: 2 rename the tars');
-    const had = await this.#garbage.takeAll(diffIds.map((diffId) => this.#layout.layer(diffId)));
+    const tars = going.map((diffId) => this.#garbage.takeNow(this.#layout.layer(diffId)));
     this.#step('retire: 3 rename derived files');
-    const hadDerived = await this.#garbage.takeAll(diffIds.map((diffId) => this.#layout.derivedLayer(diffId)));
+    const derived = going.map((diffId) => this.#garbage.takeNow(this.#layout.derivedLayer(diffId)));
     this.#step('retire: 4 done');
-    return had || hadDerived;
+    return {
+      retired: going.filter((_, i) => tars[i] === 'taken' || derived[i] === 'taken'),
+      failures: [...tars, ...derived].filter((outcome) => typeof outcome !== 'string'),
+    };
   }
 
   /** Deletes what is in `gc/`, without any lock. Failures are reported, not thrown; the rest goes all the same. */
@@ -297,9 +324,12 @@ export class LayerStore {
     return (await sizeOf(this.#layout.layerExtra(record.diffId))) === record.extraSize;
   }
 
-  async #rebuild(record: LayerRecord): Promise<LayerRecord> {
-    const { diffId, tarSize } = record;
+  async #rebuild({ diffId, tarSize }: LayerRecord): Promise<LayerRecord> {
     this.#tell({ type: 'warning', message: `layer index: ${diffId}: missing or damaged, made again from its tar` });
+    return this.#derive(diffId, tarSize, {});
+  }
+
+  async #derive(diffId: DiffId, tarSize: number, options: { readonly signal?: AbortSignal }): Promise<LayerRecord> {
     await using staging = await this.stage();
     const job: IndexJob = {
       diffId,
@@ -308,7 +338,7 @@ export class LayerStore {
       outDir: staging.outDir(diffId),
       limits: this.#options.limits ?? DEFAULT_LAYER_LIMITS,
     };
-    const made = await this.#options.pool.run<IndexResult>('index', job);
+    const made = await this.#options.pool.run<IndexResult>('index', job, options);
     await this.#installDerived(made);
     const renewed = recordOf(made);
     await this.#options.records.put(renewed);
@@ -335,6 +365,15 @@ function recordOf(layer: IndexResult): LayerRecord {
     extraSize: layer.extra?.size ?? 0,
     derivedFormat: DERIVED_FORMAT,
   };
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw systemError(`list ${path}`, error);
+  }
 }
 
 async function openDirectory(path: string): Promise<Dir> {

@@ -3,7 +3,7 @@
  *
  * Owns `derived/<format>/merged/`. All of it can be made again from the layers (I10): an image whose checksum is not
  * the recorded one is refused and made anew, with the same bytes. The `erofs` backend calls `ensure` before a mount,
- * `image.fs` calls `tree`, a pull calls `validate` where nothing can be mounted, and prune calls `retire`.
+ * `image.fs` calls `tree`, a pull calls `validate` where nothing can be mounted. `derived-listing.ts` takes them away.
  */
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,7 +22,6 @@ import type { DataSource, LayerIndex, MergedTree } from '../tree/types.js';
 import type { WorkerPool } from '../workers/pool.js';
 import { matchesRecord } from './derived-file.js';
 import { type DeviceSlot, readDeviceTable } from './device-table.js';
-import { Garbage } from './garbage.js';
 import type { MergeInput, MergeJob, MergeResult } from './layer-job.js';
 import type { LayerStore } from './layer-store.js';
 
@@ -30,8 +29,6 @@ import type { LayerStore } from './layer-store.js';
 export interface DerivedRecords {
   get(kind: DerivedRecord['kind'], key: string): Promise<DerivedRecord | undefined> | DerivedRecord | undefined;
   put(record: DerivedRecord): Promise<void> | void;
-  /** Those that are there, all or none. */
-  delete(kind: DerivedRecord['kind'], ...keys: readonly string[]): Promise<void> | void;
 }
 
 export interface MergedImagesOptions {
@@ -72,13 +69,11 @@ export interface EnsureOptions extends OperationOptions {
 export class MergedImages {
   readonly #options: MergedImagesOptions;
   readonly #layout: Layout;
-  readonly #garbage: Garbage;
   readonly #making = new SingleFlight<string, MergedImage>();
 
   constructor(options: MergedImagesOptions) {
     this.#options = options;
     this.#layout = options.layout;
-    this.#garbage = new Garbage(options.layout.gc);
   }
 
   /**
@@ -104,15 +99,6 @@ export class MergedImages {
   /** Rejects as {@link ensure} does when these layers make no tree together; writes nothing. */
   async validate(stack: readonly StackLayer[], options: OperationOptions = {}): Promise<void> {
     await this.#merge(mergedKeyOf(stack), stack, undefined, options);
-  }
-
-  /** Forgets images and moves them to `gc/`; under the exclusive store lock (I8). False when there was nothing of any. */
-  async retire(...keys: readonly string[]): Promise<boolean> {
-    if (keys.length === 0) return false;
-    // 1. The point of no return: without its record a file is never used.
-    await this.#options.records.delete('merged', ...keys);
-    // 2. The bytes.
-    return this.#garbage.takeAll(keys.map((key) => this.#layout.merged(key)));
   }
 
   async #find(key: string, stack: readonly StackLayer[]): Promise<MergedImage | undefined> {

@@ -30,6 +30,8 @@ export interface LockOptions {
   readonly signal?: AbortSignal;
   /** Called once, when the lock was not free at once. */
   readonly onWait?: () => void;
+  /** Asks at least this often; for locks that are only ever held for milliseconds. */
+  readonly maxPauseMs?: number;
 }
 
 const MAX_PAUSE_MS = 20;
@@ -41,12 +43,12 @@ const IMPATIENT_AFTER_MS = 200;
  * Rejects with LARDER_ABORTED, LARDER_PERMISSION, LARDER_BACKEND_UNAVAILABLE.
  */
 export async function lockFile(path: string, mode: LockMode, options: LockOptions = {}): Promise<FileLock> {
-  const { signal, onWait } = options;
+  const { signal, onWait, maxPauseMs = MAX_PAUSE_MS } = options;
   const since = performance.now();
   throwIfAborted(signal, `lock ${path}`);
   let lock = tryLockFile(path, mode);
   if (lock === undefined) onWait?.();
-  for (let pauseMs = 1; lock === undefined; pauseMs = nextPause(pauseMs, since)) {
+  for (let pauseMs = 1; lock === undefined; pauseMs = nextPause(pauseMs, since, maxPauseMs)) {
     await pause(pauseMs, path, signal);
     lock = tryLockFile(path, mode);
   }
@@ -93,9 +95,9 @@ function isStill(path: string, fd: number): boolean {
   return named !== undefined && named.ino === ours.ino && named.dev === ours.dev;
 }
 
-function nextPause(pauseMs: number, since: number): number {
+function nextPause(pauseMs: number, since: number, maxPauseMs: number): number {
   if (performance.now() - since > IMPATIENT_AFTER_MS) return 1;
-  return Math.min(pauseMs * 2, MAX_PAUSE_MS);
+  return Math.min(pauseMs * 2, maxPauseMs);
 }
 
 async function pause(ms: number, path: string, signal: AbortSignal | undefined): Promise<void> {

@@ -9,6 +9,7 @@ import { LarderError } from '../errors.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
 import type { Database, Row, SqlValue, Writer } from './database.js';
+import { NameFiles } from './names.js';
 import type { ImageLayer, ImageRecord } from './records.js';
 import { column, insertList, RowReader } from './rows.js';
 
@@ -16,6 +17,8 @@ export interface MetadataManagerOptions {
   readonly database: Database;
   /** The only type that it keeps, lists and prunes. */
   readonly type: ImageType;
+  /** Where each record is said once more; default: beside the database. */
+  readonly names?: NameFiles;
 }
 
 export interface ImageName {
@@ -84,10 +87,12 @@ const NAMED_BY = `
 export class MetadataManager {
   readonly #database: Database;
   readonly #type: ImageType;
+  readonly #files: NameFiles;
 
   constructor(options: MetadataManagerOptions) {
     this.#database = options.database;
     this.#type = options.type;
+    this.#files = options.names ?? NameFiles.beside(options.database.path);
   }
 
   get type(): ImageType {
@@ -124,13 +129,33 @@ export class MetadataManager {
    */
   async put(record: ImageRecord): Promise<ImageRecord> {
     this.#require(record);
-    return this.#database.transaction((writer) => {
-      const put = this.#isPinned(record) ? { ...record, pinned: true } : record;
-      this.#delete(writer, record.reference, record.platform);
-      const id = this.#insert(writer, put);
-      insertList(writer, INSERT_LAYER, [id], record.layers, layerColumns);
-      insertList(writer, 'INSERT INTO image_blobs VALUES (?, ?, ?)', [id], record.extraBlobs ?? [], (blob) => [blob]);
-      return put;
+    // Where there is no room for it, nothing has changed yet.
+    const name = await this.#files.prepare(this.#isPinned(record) ? { ...record, pinned: true } : record);
+    let stored: ImageRecord;
+    try {
+      stored = await this.#database.transaction((writer) => {
+        const put = this.#isPinned(record) ? { ...record, pinned: true } : record;
+        this.#delete(writer, record.reference, record.platform);
+        this.#insertAll(writer, put);
+        return put;
+      });
+    } catch (error) {
+      await name.discard();
+      throw error;
+    }
+    await name.commit();
+    return stored;
+  }
+
+  /** For a new database: keeps those that it has no record for yet, as one change. */
+  async restore(records: readonly ImageRecord[]): Promise<void> {
+    for (const record of records) this.#require(record);
+    const there = 'SELECT 1 FROM images WHERE type = ? AND reference = ? AND platform = ?';
+    await this.#database.transaction((writer) => {
+      for (const record of records) {
+        const { type, reference, platform } = record;
+        if (this.#database.get(there, type, reference, platform) === undefined) this.#insertAll(writer, record);
+      }
     });
   }
 
@@ -170,9 +195,25 @@ export class MetadataManager {
     for (const { record } of this.#records()) yield record;
   }
 
+  /** The records of one reference, on all platforms unless one is given. */
+  find(reference: string, platform?: string): ImageRecord[] {
+    const sql = `${SELECT} AND i.reference = ? AND (? IS NULL OR i.platform = ?) ORDER BY i.platform, l.position`;
+    const rows = this.#database.all(sql, this.#type, reference, platform ?? null, platform ?? null);
+    return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+  }
+
   /** All platforms when none is given. How many records there were; durable. */
   async remove(reference: string, platform?: string): Promise<number> {
-    return this.#database.transaction((writer) => this.#delete(writer, reference, platform));
+    const doomed = this.find(reference, platform);
+    const removed = await this.#database.transaction((writer) => this.#delete(writer, reference, platform));
+    await this.#files.remove(doomed);
+    return removed;
+  }
+
+  /** Drops the files that say once more what no record says any longer. How many; after a prune, under no lock. */
+  async sweepNames(): Promise<number> {
+    const type = this.#type;
+    return this.#files.sweep(type, ({ reference, platform }) => this.get(reference, true, platform) !== undefined);
   }
 
   /** Notes that the image was used, to the minute; durable when it resolves. */
@@ -188,9 +229,11 @@ export class MetadataManager {
   async setPinned(reference: string, platform: string | undefined, pinned: boolean): Promise<number> {
     const sql = `UPDATE images SET pinned = ? WHERE type = ? AND reference = ? AND pinned <> ? AND (? IS NULL OR platform = ?)`;
     const value = pinned ? 1 : 0;
-    return this.#database.transaction((writer) =>
+    const changed = await this.#database.transaction((writer) =>
       writer.run(sql, value, this.#type, reference, value, platform ?? null, platform ?? null),
     );
+    for (const record of this.find(reference, platform)) await (await this.#files.prepare(record)).commit();
+    return changed;
   }
 
   #isPinned({ reference, platform }: ImageName): boolean {
@@ -236,6 +279,12 @@ export class MetadataManager {
       writer.run(`DELETE FROM ${table} WHERE image IN (SELECT id FROM images WHERE ${which})`, ...values);
     }
     return writer.run(`DELETE FROM images WHERE ${which}`, ...values);
+  }
+
+  #insertAll(writer: Writer, record: ImageRecord): void {
+    const id = this.#insert(writer, record);
+    insertList(writer, INSERT_LAYER, [id], record.layers, layerColumns);
+    insertList(writer, 'INSERT INTO image_blobs VALUES (?, ?, ?)', [id], record.extraBlobs ?? [], (blob) => [blob]);
   }
 
   #insert(writer: Writer, record: ImageRecord): number {

@@ -19,22 +19,23 @@ export const SCHEMA = `
     UNIQUE (type, reference, platform)
   ) STRICT;
 
+  -- Rows of an image that is gone count for nothing. They go when they are swept: thousands of them would make the
+  -- transaction long that forgets an image, and that one runs under the store lock.
   CREATE TABLE image_layers (
-    image      INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    image      INTEGER NOT NULL,
     position   INTEGER NOT NULL,                  -- 0 is the base layer (I7)
     diff_id    TEXT NOT NULL,
     digest     TEXT NOT NULL,                     -- as transferred
     size       INTEGER NOT NULL,                  -- as transferred
     media_type TEXT NOT NULL,
     view       TEXT,                              -- how its entries are read; NULL: as OCI does
-    PRIMARY KEY (image, position),
-    UNIQUE (image, diff_id)
+    PRIMARY KEY (image, position)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX image_layers_by_diff_id ON image_layers (diff_id);
 
-  -- Documents that an image needs beside digest, manifest and config.
+  -- Documents that an image needs beside digest, manifest and config; swept as image_layers are.
   CREATE TABLE image_blobs (
-    image    INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    image    INTEGER NOT NULL,
     position INTEGER NOT NULL,
     digest   TEXT NOT NULL,
     PRIMARY KEY (image, position)
@@ -109,6 +110,10 @@ export const SCHEMA = `
     digest    TEXT NOT NULL,
     PRIMARY KEY (container, position)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX claim_blobs_by_digest ON claim_blobs (digest);
+
+  -- Layers that the last prune was told to be in use although no claim names them; they stay until the next one.
+  CREATE TABLE active_layers (diff_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
   -- A pull's hold; counts only while its handle's lock file is locked.
   CREATE TABLE leases (
@@ -143,13 +148,21 @@ export const SCHEMA = `
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: `
     ALTER TABLE images ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE image_layers ADD COLUMN view TEXT;
+    ALTER TABLE image_layers RENAME TO old_image_layers;
+    CREATE TABLE image_layers (
+      image INTEGER NOT NULL, position INTEGER NOT NULL, diff_id TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
+      media_type TEXT NOT NULL, view TEXT, PRIMARY KEY (image, position)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO image_layers SELECT image, position, diff_id, digest, size, media_type, NULL FROM old_image_layers;
+    DROP TABLE old_image_layers;
+    CREATE INDEX image_layers_by_diff_id ON image_layers (diff_id);
     CREATE TABLE image_blobs (
-      image    INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+      image    INTEGER NOT NULL,
       position INTEGER NOT NULL,
       digest   TEXT NOT NULL,
       PRIMARY KEY (image, position)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE active_layers (diff_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
     CREATE TEMP TABLE old_claims AS SELECT * FROM claims;
     CREATE TEMP TABLE old_claim_images AS SELECT * FROM claim_images;
@@ -175,6 +188,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
       container TEXT NOT NULL REFERENCES claims (container) ON DELETE CASCADE, position INTEGER NOT NULL,
       digest TEXT NOT NULL, PRIMARY KEY (container, position)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX claim_blobs_by_digest ON claim_blobs (digest);
     INSERT INTO claims SELECT container, owner, created FROM old_claims;
     INSERT INTO claim_images
       SELECT i.container, i.position, '', i.type, i.reference, i.platform, c.backend, c.rootfs, c.merged_key

@@ -38,8 +38,10 @@ export interface HeldImage extends AsyncDisposable {
 export type BackendChoice = string | (() => Promise<string>);
 
 export interface PruneOptions extends OperationOptions {
-  /** Tells what would be removed and removes nothing. */
+  /** Tells what would be removed and removes nothing; needs no lock. */
   readonly dryRun?: boolean;
+  /** Pinned images go, too, and what is derived and in use by no container. */
+  readonly all?: boolean;
 }
 
 export interface AcquireOptions extends OperationOptions {
@@ -62,8 +64,9 @@ export interface Store {
   acquire(image: Image, backend: BackendChoice, options?: AcquireOptions): Promise<HeldImage>;
 
   /**
-   * Forgets images that are not excluded and renames what nothing holds into `gc/` (I5, I8). Called under the
-   * provisioner's exclusive lock. Layers in `activeLayerPaths`, and those that a lease or claim names, stay.
+   * The mark: forgets images that are not excluded, in one short transaction (I8). Called under the provisioner's
+   * exclusive lock. What that sets free goes in the sweep after it. Layers in `activeLayerPaths` stay until a prune that
+   * is not told them; so do those that a lease or claim names (I5), pinned images, and images in a pull's hands.
    */
   prune(excludedImages: readonly Image[], activeLayerPaths: ReadonlySet<string>, options?: PruneOptions): Promise<void>;
 }

@@ -38,7 +38,7 @@ export async function dockerStoreFixture(wrap: (store: Store) => Store = (store)
         using _exclusive = await lock.exclusive();
         await store.prune(excluded, active, options);
       }
-      if (options.dryRun !== true) await retention.sweep();
+      if (options.dryRun !== true) await retention.sweep(options);
     },
     open: async () => wrap(await (await open()).docker()),
     partialBytes: async () => {

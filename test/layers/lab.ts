@@ -46,19 +46,16 @@ export class Lab implements AsyncDisposable {
         this.layerRecords.set(record.diffId, record);
         this.#writeRecords();
       },
-      delete: (...diffIds) => {
+      forget: (diffIds) => {
         for (const diffId of diffIds) this.layerRecords.delete(diffId);
         this.#writeRecords();
+        return new Set(diffIds);
       },
     };
     const derived: DerivedRecords = {
       get: (kind, key) => this.derivedRecords.get(`${kind} ${key}`),
       put: (record) => {
         this.derivedRecords.set(`${record.kind} ${record.key}`, record);
-        this.#writeRecords();
-      },
-      delete: (kind, ...keys) => {
-        for (const key of keys) this.derivedRecords.delete(`${kind} ${key}`);
         this.#writeRecords();
       },
     };

@@ -185,11 +185,11 @@ describe('LayerStore', () => {
 
   it('retires a layer with what is derived from it, and sweeps it', async () => {
     await lab.add(TAR);
-    assert.equal(await lab.layers.retire(DIFF_ID), true);
+    assert.deepEqual(await lab.layers.retire(DIFF_ID), { retired: [DIFF_ID], failures: [] });
     assert.equal(await lab.layers.has(DIFF_ID), false);
     assert.equal(existsSync(lab.layout.layer(DIFF_ID)), false);
     assert.equal(existsSync(lab.layout.derivedLayer(DIFF_ID)), false);
-    assert.equal(await lab.layers.retire(DIFF_ID), false);
+    assert.deepEqual(await lab.layers.retire(DIFF_ID), { retired: [], failures: [] });
     const { removed, failures } = await lab.layers.sweep();
     assert.equal(removed.length, 2);
     assert.deepEqual(failures, []);

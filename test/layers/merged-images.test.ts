@@ -115,14 +115,6 @@ describe('MergedImages', () => {
     await assert.rejects(lab.merged.ensure([...layers, broken]), { code: 'LARDER_LAYER_INVALID' });
     assert.equal(lab.derivedRecords.size, 0);
   });
-
-  it('retires an image', async () => {
-    const { key } = await lab.merged.ensure(layers);
-    assert.equal(await lab.merged.retire(key), true);
-    assert.equal(await lab.merged.retire(key), false);
-    assert.equal(lab.derivedRecords.size, 0);
-    await lab.layers.sweep();
-  });
 });
 
 function spoilAt(path: string, at: number): void {
