@@ -88,7 +88,7 @@ function refuseOtherTransports(text: string): void {
   // `oci:1.0` and `dir:latest` are names of images, too; skopeo's reading wins only where a path follows.
   if (transport === undefined || TAG.test(text.slice(transport.length + 1))) return;
   const [why, hint] = ARCHIVES.includes(transport)
-    ? [`a ${transport} is not an image in a registry`, 'write [registry/]name[:tag][@digest]']
+    ? [`what ${transport}: names is not an image in a registry`, 'write [registry/]name[:tag][@digest]']
     : [`the transport ${transport}: is not supported`, 'docker://, docker-archive:, oci: and oci-archive: are'];
   throw new LarderError('LARDER_IMAGE_TYPE_UNSUPPORTED', `reference: ${shownText(text)}: ${why}`, {
     hint,
@@ -115,11 +115,14 @@ function splitTag(body: string, text: string): readonly [string, string | undefi
   return [body.slice(0, colon), tag];
 }
 
-/** The first part is a domain when it cannot be the start of a path: a dot, a port, upper case, or `localhost`. */
+/**
+ * The first part is a domain when it cannot be the start of a path: a dot, a port, or `localhost`. Upper case alone makes
+ * none, as it does for distribution: in lower case, which is what a host's name is, it would be a path.
+ */
 function splitDomain(name: string): readonly [string, string] {
   const slash = name.indexOf('/');
   const first = name.slice(0, Math.max(slash, 0));
-  const isDomain = slash > 0 && (/[.:[]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
+  const isDomain = slash > 0 && (/[.:[]/.test(first) || first.toLowerCase() === 'localhost');
   const domain = isDomain ? first : DEFAULT_DOMAIN;
   const path = isDomain ? name.slice(slash + 1) : name;
   const hub = /^(?:index\.)?docker\.io$/i.test(domain);

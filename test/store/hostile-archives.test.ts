@@ -1,0 +1,157 @@
+/** What archives must not get away with. The numbers are those of the corpus of hostile archives. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { hexOf } from '../../src/spec/digest.js';
+import { dockerArchive, oldDockerArchive } from '../../src/testing/archive-builder.js';
+import { sampleLayer } from '../../src/testing/image-source.js';
+import { dir, fifo, file, hardlink, sparse, symlink, tar } from '../../src/testing/tar-builder.js';
+import { diffIdsOf, plainImage, withArchives } from '../helpers/archives.js';
+
+const IMAGE = plainImage('one');
+const CONFIG = `${hexOf(IMAGE.configDigest)}.json`;
+const LAYER = IMAGE.layers[0]?.blob ?? Buffer.alloc(0);
+
+function manifest(change: Readonly<Record<string, unknown>> = {}): Buffer {
+  return file(
+    'manifest.json',
+    JSON.stringify([{ Config: CONFIG, RepoTags: null, Layers: ['l/layer.tar'], ...change }]),
+  );
+}
+
+const config = file(CONFIG, IMAGE.config);
+const layer = file('l/layer.tar', LAYER);
+
+const refused: Readonly<Record<string, readonly Buffer[]>> = {
+  'A01: layers outside the archive': [config, layer, manifest({ Layers: ['../../etc/passwd'] })],
+  'A01: an absolute layer': [config, manifest({ Layers: ['/etc/passwd'] })],
+  'A01: a config outside the archive': [layer, manifest({ Config: '../../../etc/passwd' })],
+  'A02: a layer that is a symlink to a file of the host': [
+    config,
+    dir('l'),
+    symlink('l/layer.tar', '/etc/shadow'),
+    manifest(),
+  ],
+  'A02: a layer that climbs out by a symlink': [config, symlink('l/layer.tar', '../../../../etc/shadow'), manifest()],
+  'A02: a layer that is a hardlink to nothing': [config, hardlink('l/layer.tar', 'etc/shadow'), manifest()],
+  'A02: a config that is a symlink to a file of the host': [symlink(CONFIG, '/etc/passwd'), layer, manifest()],
+  'A02: links that lead to each other': [config, symlink('l/layer.tar', 'b'), symlink('l/b', 'layer.tar'), manifest()],
+  'a layer that is a directory': [config, dir('l/layer.tar'), manifest()],
+  'a layer that is a FIFO': [config, fifo('l/layer.tar'), manifest()],
+  'a member that climbs out': [config, layer, manifest(), file('../x', 'x')],
+  'a layer that is not there': [config, manifest()],
+  'more layers than the config names': [config, layer, manifest({ Layers: ['l/layer.tar', 'l/layer.tar'] })],
+  'a manifest.json that is a FIFO': [config, layer, fifo('manifest.json')],
+  'a manifest.json that is no list': [config, layer, file('manifest.json', '{}')],
+  'a manifest.json that is no JSON': [config, layer, file('manifest.json', '[')],
+  'M05: a manifest.json of ten megabytes': [config, layer, file('manifest.json', Buffer.alloc(10 << 20, ' '))],
+  'M06: a manifest.json that is nested deeply': [config, layer, file('manifest.json', '['.repeat(100_000))],
+  'a manifest.json of a thousand and one images': [
+    config,
+    layer,
+    file('manifest.json', JSON.stringify(Array.from({ length: 1001 }, () => ({ Config: CONFIG, Layers: [] })))),
+  ],
+  'an image of 501 layers': [config, layer, manifest({ Layers: Array.from({ length: 501 }, () => 'l/layer.tar') })],
+  'M03: a config of five megabytes': [file(CONFIG, Buffer.alloc(5 << 20, ' ')), layer, manifest()],
+  'A05: a repositories whose id climbs out': oldDockerArchive({ a: { latest: '../../etc' } }, []),
+  'A05: a repositories whose id is a dot': oldDockerArchive({ a: { latest: '.' } }, []),
+  'A05: a parent that climbs out': oldDockerArchive({ a: { latest: '1' } }, [
+    { id: '1', parent: '../2', tar: sampleLayer('x') },
+  ]),
+  'A06: a layer that is its own parent': oldDockerArchive({ a: { latest: '1' } }, [
+    { id: '1', parent: '1', tar: sampleLayer('x') },
+  ]),
+  'A06: layers that are each other’s parents': oldDockerArchive({ a: { latest: '1' } }, [
+    { id: '1', parent: '2', tar: sampleLayer('x') },
+    { id: '2', parent: '1', tar: sampleLayer('y') },
+  ]),
+  'a parent that is not there': oldDockerArchive({ a: { latest: '1' } }, [
+    { id: '1', parent: '2', tar: sampleLayer('x') },
+  ]),
+  'a parent that is a number': oldDockerArchive({ a: { latest: '1' } }, [
+    { id: '1', tar: sampleLayer('x'), json: { parent: 5 } },
+  ]),
+  'A19: a cpio archive': [Buffer.from(`070701${'0'.repeat(2000)}`)],
+};
+
+for (const [what, members] of Object.entries(refused)) {
+  test(`${what} is refused, and nothing is left of it`, async () => {
+    await withArchives(async ({ write, pull, larder }) => {
+      await assert.rejects(pull(`docker-archive:${write('x.tar', members)}`), { code: 'LARDER_ARCHIVE_INVALID' });
+      assert.deepEqual(larder.images(), []);
+    });
+  });
+}
+
+test('A19: a zip archive is refused by name', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const zip = write('x.tar', Buffer.from(`PK\u0003\u0004${'\0'.repeat(1000)}`));
+    await assert.rejects(pull(`docker-archive:${zip}`), { code: 'LARDER_MEDIA_TYPE_UNSUPPORTED', message: /zip/ });
+  });
+});
+
+test('an archive without an image is refused', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const members = [file('manifest.json', '[]')];
+    await assert.rejects(pull(`docker-archive:${write('x.tar', members)}`), { code: 'LARDER_IMAGE_NOT_FOUND' });
+  });
+});
+
+test('a layer that is a sparse file is refused', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const holes = sparse('l/layer.tar', 1 << 20, [{ offset: 0, data: LAYER.subarray(0, 512) }]);
+    const path = write('x.tar', [config, holes, manifest()]);
+    await assert.rejects(pull(`docker-archive:${path}`), { code: 'LARDER_ARCHIVE_INVALID' });
+  });
+});
+
+test('A03: layers that are links to each other’s folders are read, as Docker itself writes them', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const members = [config, symlink('l/layer.tar', '../m/layer.tar'), file('m/layer.tar', LAYER), manifest()];
+    assert.deepEqual((await pull(`docker-archive:${write('x.tar', members)}`)).diffIds, diffIdsOf(IMAGE));
+    const hard = [config, file('m/layer.tar', LAYER), hardlink('l/layer.tar', 'm/layer.tar'), manifest()];
+    assert.deepEqual((await pull(`docker-archive:${write('y.tar', hard)}`)).diffIds, diffIdsOf(IMAGE));
+  });
+});
+
+test('A04: of members with one name the last counts, as when Docker unpacks the archive', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const other = plainImage('other');
+    const members = [...dockerArchive([{ image: other, tags: ['x'] }]), config, layer, manifest({ RepoTags: ['x'] })];
+    assert.deepEqual((await pull(`docker-archive:${write('x.tar', members)}:x`)).diffIds, diffIdsOf(IMAGE));
+  });
+});
+
+test('A10: names in an archive are no names in the store', async () => {
+  await withArchives(async ({ write, pull, larder }) => {
+    const path = write('x.tar', dockerArchive([{ image: IMAGE, tags: ['alpine:latest'] }]));
+    await pull(`docker-archive:${path}`);
+    await assert.rejects(larder.find('alpine'), { code: 'LARDER_IMAGE_NOT_FOUND' });
+  });
+});
+
+test('A18: an archive behind a symlink to what is no file is refused, and a FIFO is not waited for', async () => {
+  await withArchives(async ({ pull, directory }) => {
+    const path = join(directory, 'pipe');
+    execFileSync('mkfifo', [path]);
+    symlinkSync(path, join(directory, 'link'));
+    for (const name of ['pipe', 'link']) {
+      await assert.rejects(pull(`docker-archive:${join(directory, name)}`), { code: 'LARDER_ARCHIVE_INVALID' });
+    }
+    await assert.rejects(pull('docker-archive:/dev/zero'), { code: 'LARDER_ARCHIVE_INVALID' });
+  });
+});
+
+test('A16: an archive that is a bomb is refused before it is large', async () => {
+  const { gzipSync } = await import('node:zlib');
+  await withArchives(
+    async ({ pull, directory }) => {
+      const path = join(directory, 'bomb.tar.gz');
+      writeFileSync(path, gzipSync(tar([file('x', Buffer.alloc(64 << 20))])));
+      await assert.rejects(pull(`docker-archive:${path}`), { code: 'LARDER_ARCHIVE_INVALID', message: /more than/ });
+    },
+    () => ({ max_layer_bytes: 1 << 20 }),
+  );
+});
