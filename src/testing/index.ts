@@ -8,6 +8,14 @@ export {
   buildAci,
   writeAciDirectory,
 } from './aci-builder.js';
+export {
+  type ArchivedImage,
+  dockerArchive,
+  dockerLayoutArchive,
+  ociArchive,
+  type OldLayer,
+  oldDockerArchive,
+} from './archive-builder.js';
 export { type BackendFixture, backendConformance } from './conformance/backend.js';
 export { contentStoreConformance } from './conformance/content-store.js';
 export { layerWriterConformance } from './conformance/layer-writer.js';
