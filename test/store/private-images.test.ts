@@ -83,13 +83,18 @@ describe('an image with credentials of its own', () => {
       const config: Secret = { type: 'reference', reference: { name: `exec:${program}`, key: 'k' } };
       await using image = await larder.pull(reference, { config, onEvent });
       assert.equal(image.record.layers.length, 2);
+      const container = { type: 'docker', name: reference, config: value(PASSWORD) } as const;
+      await larder.provision(container, { id: 'c1', backend: 'copy', onEvent });
       assert.deepEqual(filesWith([...PLANTED, ...tokens()]), [], 'while the store is open');
+      assert.ok(!JSON.stringify(larder.containers()).includes(base64(`alice:${PASSWORD}`)));
+      await larder.destroy('c1', { onEvent });
       assert.ok(!PLANTED.some((text) => inspect(larder, { depth: 9, showHidden: true }).includes(text)));
     }
     assert.equal(errors.length, 2);
     assert.ok(tokens().length > 0, 'there were tokens');
     const searched = [...PLANTED, ...tokens()];
     assert.deepEqual(filesWith(searched), []);
+    assert.ok(filesWith(['team/private']).length > 0, 'the search finds what is there');
     const told = inspect([events, errors], { depth: 20, maxStringLength: null, maxArrayLength: null });
     const asJson = JSON.stringify(events);
     for (const text of searched) assert.ok(!told.includes(text) && !asJson.includes(text), 'in an event or an error');
