@@ -20,8 +20,9 @@ import type {
   StoreInfo,
 } from '../larder.js';
 import type { ClaimRecord } from '../metadata/records.js';
-import type { ProvisionInfo, ProvisionRequest, PruneRequest } from '../provisioner.js';
+import type { ProvisionInfo, ProvisionRequest, PruneRequest, VolumesInfo } from '../provisioner.js';
 import type { Image } from '../spec/image.js';
+import { absoluteImageName } from '../spec/image-name.js';
 import { ask, follow } from './exchange.js';
 import { type DaemonFacts, OPERATION_HEADER, type PulledSummary } from './wire.js';
 
@@ -47,12 +48,21 @@ export class DaemonClient {
     return (await this.#post('/v1/provision', { id, image, ...membersOf(request) }, request)) as ProvisionInfo;
   }
 
+  /** As `Provisioner.provisionVolumes`. */
+  async provisionVolumes(id: string, request: ProvisionRequest): Promise<VolumesInfo> {
+    return (await this.#post('/v1/provision', { id, ...membersOf(request) }, request)) as VolumesInfo;
+  }
+
   /** As `Larder.provision`: the image as people write it. */
   async provisionReference(
     reference: string,
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    return (await this.#post('/v1/provision', { reference, ...membersOf(request) }, request)) as ProvisionInfo;
+    return (await this.#post(
+      '/v1/provision',
+      { reference: here(reference), ...membersOf(request) },
+      request,
+    )) as ProvisionInfo;
   }
 
   async destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
@@ -79,7 +89,11 @@ export class DaemonClient {
 
   /** Fetches the image when it is not there. Nothing holds it afterwards. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledSummary> {
-    return (await this.#post('/v1/pull', { reference, ...membersOf(request) }, request)) as PulledSummary;
+    return (await this.#post(
+      '/v1/pull',
+      { reference: here(reference), ...membersOf(request) },
+      request,
+    )) as PulledSummary;
   }
 
   async images(): Promise<readonly ImageSummary[]> {
@@ -91,11 +105,17 @@ export class DaemonClient {
   }
 
   async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
-    return (await this.#post('/v1/remove', { reference, ...membersOf(request) }, request)) as PruneReport;
+    return (await this.#post(
+      '/v1/remove',
+      { reference: here(reference), ...membersOf(request) },
+      request,
+    )) as PruneReport;
   }
 
   async prune(request: PruneImagesRequest = {}): Promise<PruneReport> {
-    return (await this.#post('/v1/prune', membersOf(request), request)) as PruneReport;
+    const exclude = request.exclude?.map(here);
+    const members = { ...membersOf(request), ...(exclude === undefined ? {} : { exclude }) };
+    return (await this.#post('/v1/prune', members, request)) as PruneReport;
   }
 
   async check(options: { readonly deep?: boolean } & OperationOptions = {}): Promise<readonly Finding[]> {
@@ -137,6 +157,11 @@ export class DaemonClient {
       signal?.removeEventListener('abort', onAbort);
     }
   }
+}
+
+/** Archives beside the caller are not beside the daemon. */
+function here(reference: string): string {
+  return absoluteImageName(reference, process.cwd());
 }
 
 /** What goes over the wire of a request: all but what only has a meaning here. */

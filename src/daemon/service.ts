@@ -3,7 +3,7 @@ import { BACKEND_NAMES } from '../backends/backend.js';
 import type { Finding } from '../check.js';
 import type { OperationOptions } from '../events.js';
 import type { Larder } from '../larder.js';
-import type { Provisioner } from '../provisioner.js';
+import type { Provisioner, ProvisionRequest, VolumeRequest } from '../provisioner.js';
 import type { Image } from '../spec/image.js';
 import {
   anyText,
@@ -38,6 +38,15 @@ export interface Operation {
   readonly read: (body: unknown) => Work;
 }
 
+const volumeMembers = object({
+  name: anyText,
+  image,
+  readOnly: optional(flag),
+  backend: optional(oneOf(...BACKEND_NAMES)),
+});
+
+const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMembers(value, what));
+
 /** POST: path -> what it does. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   '/v1/pull': operation(
@@ -61,24 +70,20 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       nodev: optional(flag),
       nosuid: optional(flag),
       noexec: optional(flag),
+      volumes: optional(list(volume)),
     }),
     async (
       { id, image: wanted, reference, platform, cached, config, ...request },
       { larder, provisioner },
       options,
     ) => {
-      const how = { ...withoutUndefined(request), ...options };
-      if (
-        wanted !== undefined &&
-        reference === undefined &&
-        platform === undefined &&
-        cached === undefined &&
-        config === undefined
-      )
-        return provisioner.provision(id, wanted, how);
-      if (wanted === undefined && reference !== undefined)
-        return larder.provision(reference, { ...withoutUndefined({ platform, cached, config }), ...how, id });
-      throw new HttpRefusal(400, 'read the request: provision: expected an image, or a reference in its place');
+      const how: ProvisionRequest = { ...withoutUndefined(request), ...options };
+      const choice = withoutUndefined({ platform, cached, config });
+      if (reference !== undefined && wanted === undefined)
+        return larder.provision(reference, { ...choice, ...how, id });
+      if (reference === undefined && Object.keys(choice).length === 0)
+        return wanted === undefined ? provisioner.provisionVolumes(id, how) : provisioner.provision(id, wanted, how);
+      throw new HttpRefusal(400, 'read the request: provision: expected an image, or in its place a reference');
     },
   ),
   '/v1/destroy': operation('destroy', object({ id: anyText }), async ({ id }, { provisioner }, options) =>
