@@ -9,7 +9,7 @@ export interface RuntimeConfig {
   /** Of an Appc image the program of `exec`; `cmd` is what follows it there. See {@link commandOf} for how they combine. */
   readonly entrypoint: readonly string[];
   readonly cmd: readonly string[];
-  /** `NAME=value` */
+  /** `NAME=value`; what has no `=` in a Docker image's list is left out, as Mesos does. */
   readonly env: readonly string[];
   /** Absolute. */
   readonly cwd: string;
@@ -55,7 +55,7 @@ export function runtimeConfigOf({ config }: DockerInput, doing = 'image config')
   return {
     entrypoint: config.Entrypoint ?? [],
     cmd: config.Cmd ?? [],
-    env: checkEnv(config.Env, (entry) => bad('Env', entry)),
+    env: checkEnv(config.Env.filter(isVariable), (entry) => bad('Env', entry)),
     cwd: absolute(config.WorkingDir, () => bad('WorkingDir', config.WorkingDir)),
     user: parseRuntimeUser(config.User, () => bad('User', config.User)),
     stopSignal: config.StopSignal === '' ? 'SIGTERM' : config.StopSignal,
@@ -199,6 +199,10 @@ function checkEnv(entries: readonly string[], bad: (entry: string) => LarderErro
 function absolute(directory: string, bad: () => LarderError): string {
   if (directory.includes('\0')) throw bad();
   return directory.startsWith('/') ? directory : `/${directory}`;
+}
+
+function isVariable(entry: string): boolean {
+  return entry.includes('=');
 }
 
 /** `80/tcp`, `80` */

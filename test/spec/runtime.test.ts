@@ -74,6 +74,9 @@ describe('the runtime view of a Docker image', () => {
     it(`refuses the user ${JSON.stringify(bad)}`, () =>
       assert.throws(() => user(bad), { code: 'LARDER_CONFIG_INVALID' }));
   }
+  it('leaves out what is no variable at all', () => {
+    assert.deepEqual(runtime({ Env: ['A=b', 'HOME', 'C=', 'D=e=f'] }).env, ['A=b', 'C=', 'D=e=f']);
+  });
   it('refuses an environment without names', () => {
     assert.throws(() => runtime({ Env: ['=x'] }), { code: 'LARDER_CONFIG_INVALID' });
     assert.throws(() => runtime({ Env: ['A=\0'] }), { code: 'LARDER_CONFIG_INVALID' });
