@@ -29,6 +29,8 @@ export interface BundleSpec {
   readonly cgroup2: boolean;
   /** How the image asks to be run, for what the runtime or its hooks make of it. */
   readonly runtime: RuntimeConfig | undefined;
+  /** Root filesystems of other images, and where the container sees them. */
+  readonly volumes: readonly { readonly source: string; readonly path: string; readonly readOnly: boolean }[];
 }
 
 /**
@@ -112,6 +114,9 @@ function mountsOf(spec: BundleSpec): Record<string, unknown>[] {
     ...(spec.cgroup2
       ? [mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', 'ro')]
       : []),
+    ...spec.volumes.map(({ source, path, readOnly }) =>
+      mount(path, 'bind', source, 'rbind', readOnly ? 'ro' : 'rw', 'nodev'),
+    ),
     ...spec.hostFiles.map((path) => mount(path, 'bind', path, 'rbind', 'ro', 'nosuid', 'nodev', 'noexec')),
   ];
 }

@@ -77,6 +77,7 @@ const COMMANDS: readonly Described[] = [
       ['--dev', "let the image's device nodes work"],
       ['--nosuid', 'ignore set-user-ID bits and file capabilities'],
       ['--noexec', 'let nothing be executed'],
+      ['--volume <name=image[,rw]>', 'another image in the container, read-only unless rw is added (repeatable)'],
     ],
     load: async () => (await import('./commands/provision.js')).provision,
   },
@@ -107,6 +108,7 @@ const COMMANDS: readonly Described[] = [
       ['-w, --workdir <dir>', 'run in this directory'],
       ['--entrypoint <program>', "run this program instead of the image's entrypoint"],
       ['--read-only', 'mount the root filesystem read-only'],
+      ['--volume <path=image[,rw]>', 'show another image at this path, read-only unless rw is added (repeatable)'],
       ['--runtime <path>', 'OCI runtime to use (default: crun or runc)'],
     ],
     load: async () => (await import('./commands/run.js')).run,
@@ -152,7 +154,7 @@ const COMMANDS: readonly Described[] = [
   },
 ];
 
-const REPEATABLE = new Set(['env', 'exclude']);
+const REPEATABLE = new Set(['env', 'exclude', 'volume']);
 /** `run` leaves the statuses of errors to the program. */
 const RUN_FAILED = 125;
 const USAGE = 2;

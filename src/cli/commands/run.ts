@@ -8,10 +8,11 @@ import type { BackendName } from '../../backends/backend.js';
 import { errnoOf, LarderError, printable, systemError } from '../../errors.js';
 import type { LazyImageFs, PulledImage } from '../../pulled-image.js';
 import { commandOf, parseRuntimeUser } from '../../spec/runtime.js';
-import { type ProcessSpec, runtimeSpec } from '../bundle.js';
+import { type BundleSpec, type ProcessSpec, runtimeSpec } from '../bundle.js';
 import { type Command, type CommandContext, listOption, platformOption, textOption } from '../command.js';
 import { registryConfigOption } from '../registry-config.js';
 import { resolveUser } from '../user.js';
+import { type VolumeOption, volumeOptions } from '../volume.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** What the host knows of the network that the container shares. */
@@ -42,8 +43,14 @@ export const run: Command = async (context, [reference = '', ...command], option
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
-  const { rootfs, backend: used } = await store.provision(reference, {
+  const wanted = volumesOf(options);
+  const {
+    rootfs,
+    backend: used,
+    volumes,
+  } = await store.provision(reference, {
     id,
+    volumes: wanted.map(({ image, readOnly }, i) => ({ name: `volume-${i}`, image, readOnly })),
     onEvent: context.onEvent,
     signal: context.signal,
     ...(backend === undefined ? {} : { backend: backend as BackendName }),
@@ -52,11 +59,42 @@ export const run: Command = async (context, [reference = '', ...command], option
   try {
     context.quiet();
     if (used === 'copy') await forbidDevices(rootfs);
-    return { exitCode: await runBundle({ runtime, id, rootfs, image }, program, options) };
+    return {
+      exitCode: await runBundle(
+        {
+          runtime,
+          id: runtimeName(id),
+          rootfs,
+          image,
+          volumes: volumes.map(({ rootfs: source, readOnly }, i) => ({
+            source,
+            readOnly,
+            path: wanted[i]?.place ?? '',
+          })),
+        },
+        program,
+        options,
+      ),
+    };
   } finally {
     await store.destroy(id);
   }
 };
+
+/** Rejects before anything is fetched. */
+function volumesOf(options: Options): VolumeOption[] {
+  const volumes = volumeOptions(options);
+  for (const { place } of volumes) {
+    if (place.startsWith('/') && !place.split('/').includes('..') && place !== '/') continue;
+    throw new LarderError('LARDER_REQUEST_INVALID', `run: --volume ${JSON.stringify(place)}: not an absolute path`);
+  }
+  return volumes;
+}
+
+/** Runtimes take no slash in a container's name. */
+function runtimeName(id: string): string {
+  return id.replaceAll('/', '+');
+}
 
 /** Copied device nodes are real ones, and no mount of the container's own says nodev. Destroying unmounts this one. */
 async function forbidDevices(rootfs: string): Promise<void> {
@@ -152,10 +190,11 @@ interface Container {
   readonly id: string;
   readonly rootfs: string;
   readonly image: PulledImage;
+  readonly volumes: BundleSpec['volumes'];
 }
 
 async function runBundle(
-  { runtime, id, rootfs, image }: Container,
+  { runtime, id, rootfs, image, volumes }: Container,
   process: ProcessSpec,
   options: Options,
 ): Promise<number> {
@@ -164,12 +203,13 @@ async function runBundle(
   await mkdir(bundle, { mode: 0o700 });
   const spec = runtimeSpec({
     rootfs,
-    hostname: id.slice(0, 63),
+    hostname: id.replaceAll('+', '-').slice(0, 63),
     process,
     readOnly: options['readOnly'] === true,
     hostFiles: HOST_FILES.filter((path) => existsSync(path)),
     cgroup2: isCgroup2(),
     runtime: image.runtime,
+    volumes,
   });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
   const log = join(bundle, 'log');
