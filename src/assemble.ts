@@ -18,7 +18,7 @@ import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
 import { Layout } from './layout.js';
 import { ensureDirectory } from './linux/durable.js';
-import { StoreLock } from './linux/store-lock.js';
+import { TimedStoreLock } from './linux/timed-store-lock.js';
 import { Claims } from './metadata/claims.js';
 import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
@@ -83,7 +83,8 @@ export class Assembly {
   readonly content: ContentStore;
   readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
-  readonly #lock: StoreLock;
+  /** Who watches the store may set its `onWait`. */
+  readonly lock: TimedStoreLock;
   readonly #logins: Logins;
   readonly #pool: WorkerPool;
   readonly #working = new Lazy(() => this.#start());
@@ -111,7 +112,7 @@ export class Assembly {
     this.history = new History(database);
     this.content = content;
     this.#database = database;
-    this.#lock = new StoreLock(layout);
+    this.lock = new TimedStoreLock(layout);
     this.#logins = logins;
     this.#pool = pool;
   }
@@ -219,7 +220,7 @@ export class Assembly {
     ]);
     return new Provisioner({
       layout: this.layout,
-      lock: this.#lock,
+      lock: this.lock,
       claims: this.claims,
       stores: await this.stores(),
       owner: this.config.owner,
@@ -334,7 +335,7 @@ export class Assembly {
       (kind) =>
         new DerivedFiles({ layout, garbage, kind, forget: (...what) => this.holds.forgetDerived(kind, ...what) }),
     );
-    const holding = { lock: this.#lock, holds: this.holds, content, layers };
+    const holding = { lock: this.lock, holds: this.holds, content, layers };
     const sweeper = new Sweeper({ ...holding, derived: derivedFiles });
     const retentionOf = (metadata: MetadataManager): Retention =>
       new Retention({ ...holding, metadata, leases, sweeper });
@@ -368,7 +369,7 @@ export class Assembly {
     const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
     return new AppcStore({
       layout: this.layout,
-      lock: this.#lock,
+      lock: this.lock,
       metadata: this.appcMetadata,
       leases,
       history: this.history,
@@ -405,7 +406,7 @@ export class Assembly {
     const { DockerStore } = await import('./store/docker-store.js');
     return new DockerStore({
       layout: this.layout,
-      lock: this.#lock,
+      lock: this.lock,
       metadata: this.metadata,
       leases,
       history: this.history,
@@ -440,6 +441,18 @@ export class Assembly {
     if (setting?.kind === 'directory') {
       const { ArchiveDirectory } = await import('./store/archive-directory.js');
       return new ArchiveDirectory(setting.path, parts);
+    }
+    if (setting?.kind === 'hdfs') {
+      const [{ HdfsArchives }, { copyFromHdfs }] = await Promise.all([
+        import('./store/hdfs-archives.js'),
+        import('./registry/appc-hdfs.js'),
+      ]);
+      const { hadoopHome } = this.config;
+      return new HdfsArchives(setting.url, parts, (url, path, signal) => {
+        const doing = `fetch archive ${url}`;
+        const tooLong = () => new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: more than ${parts.maxBytes} bytes`);
+        return copyFromHdfs(url, path, { doing, hadoopHome, maxBytes: parts.maxBytes, tooLong, signal });
+      });
     }
     const { RegistryPuller } = await import('./store/registry-puller.js');
     return new RegistryPuller((onEvent, credentials) => this.#makeClient(onEvent, credentials), {

@@ -50,6 +50,13 @@ export type LarderEvent =
       readonly name: string;
       readonly bytes: number;
     }
+  /** How much of a long work on the whole store is done. */
+  | {
+      readonly type: 'progress';
+      readonly what: 'check' | 'rebuild' | 'repair';
+      readonly done: number;
+      readonly total: number;
+    }
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'debug'; readonly scope: string; readonly message: string };
 

@@ -8,7 +8,7 @@
  *     const { rootfs } = await larder.provision('alpine:3.20', { id: 'c1' });
  *     await larder.destroy('c1');
  */
-import { Assembly, type AssemblyOptions, type BackendReport } from './assemble.js';
+import { Assembly, type BackendReport, type OpenOptions } from './assemble.js';
 import type { BackendName } from './backends/backend.js';
 import type { Finding } from './check.js';
 import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
@@ -70,18 +70,18 @@ export interface PruneImagesRequest extends OperationOptions {
 /**
  * Opens the store, which is made when it is missing. Settings are those of `config.ts`; the library reads no
  * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
- * LARDER_METADATA_CORRUPT, LARDER_PERMISSION, LARDER_NO_SPACE.
+ * LARDER_PERMISSION, LARDER_NO_SPACE. A database that is damaged is moved aside and made again, of which `onEvent` hears.
  */
 export async function openLarder(
   flags: RawFlags & { readonly root: string },
-  options: AssemblyOptions = {},
+  options: OpenOptions = {},
 ): Promise<Larder> {
   return new Larder(await Assembly.open(configOf(parseFlags(flags, 'openLarder')), options));
 }
 
 /** The same with the settings of configuration files and variables, as the command has them. */
-export async function openConfigured(flags: Flags): Promise<Larder> {
-  return new Larder(await Assembly.open(configOf(flags)));
+export async function openConfigured(flags: Flags, options: OpenOptions = {}): Promise<Larder> {
+  return new Larder(await Assembly.open(configOf(flags), options));
 }
 
 export class Larder implements AsyncDisposable {

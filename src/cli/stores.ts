@@ -56,7 +56,7 @@ export class Stores {
   async #open(): Promise<Larder> {
     const flags = this.flags();
     const { openConfigured } = await import('../larder.js');
-    return openConfigured(flags);
+    return openConfigured(flags, { onEvent: this.#onEvent });
   }
 }
 

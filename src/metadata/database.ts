@@ -8,17 +8,17 @@
  * SQLite's own busy handler blocks the event loop and starves. Only the folder metadata/ speaks SQL.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KeyedMutex } from '../concurrency.js';
-import { LarderError } from '../errors.js';
+import { errnoOf, LarderError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
 import { MIGRATIONS, SCHEMA, SCHEMA_VERSION } from './schema.js';
 import { openSqlite, type Row, type SqliteDatabase, type SqliteStatement, type SqlValue } from './sqlite.js';
-import { isIoError, metadataCorrupt, sqliteError } from './sqlite-error.js';
+import { isDamage, isIoError, metadataCorrupt, sqliteError } from './sqlite-error.js';
 
 export type { Row, SqlValue } from './sqlite.js';
 
@@ -48,6 +48,7 @@ export class Database {
   readonly #statements = new Map<string, SqliteStatement>();
   readonly #turn = new KeyedMutex<'writer'>();
   #depth = 0;
+  readonly #file: FileIdentity | undefined;
   #failed: LarderError | undefined;
   #closed = false;
 
@@ -55,6 +56,7 @@ export class Database {
     this.path = path;
     this.#sqlite = sqlite;
     this.#readOnly = readOnly;
+    this.#file = identityOf(path);
   }
 
   /**
@@ -99,6 +101,12 @@ export class Database {
     const damages = this.all('PRAGMA integrity_check').map((row) => String(row['integrity_check']));
     const orphans = this.all('PRAGMA foreign_key_check').map((row) => `${row['table']}: dangling row ${row['rowid']}`);
     return [...damages.filter((line) => line !== 'ok'), ...orphans];
+  }
+
+  /** An error for what was read and cannot be true; who opens the database next looks at all of it. */
+  damage(why: string): LarderError {
+    suspect(this.path);
+    return metadataCorrupt(this.path, why);
   }
 
   /** Idempotent. */
@@ -159,12 +167,24 @@ export class Database {
 
   #guard<T>(doing: string, work: () => T): T {
     try {
+      // Within a transaction it was looked at when that began.
+      if (this.#depth === 0) this.#requireSameFile();
       return work();
     } catch (error) {
       const failure = sqliteError(doing, this.path, error);
+      if (isDamage(error)) suspect(this.path);
       if (doing === 'write metadata' && isIoError(error)) this.#failed = failure;
       throw failure;
     }
+  }
+
+  /** Another process may have moved it away as damaged: nothing that it says, and nothing told to it, counts any more. */
+  #requireSameFile(): void {
+    const now = identityOf(this.path);
+    if (now !== undefined && now.ino === this.#file?.ino && now.dev === this.#file.dev) return;
+    throw new LarderError('LARDER_METADATA_CORRUPT', `use metadata: ${this.path}: another file took its place`, {
+      hint: 'open the store again',
+    });
   }
 
   #statement(sql: string): SqliteStatement {
@@ -177,7 +197,30 @@ export class Database {
   }
 }
 
-function writerLockOf(path: string): string {
+interface FileIdentity {
+  readonly ino: bigint;
+  readonly dev: bigint;
+}
+
+function identityOf(path: string): FileIdentity | undefined {
+  return statSync(path, { bigint: true, throwIfNoEntry: false });
+}
+
+/** Beside the database: somebody was told that it is damaged. */
+export function suspicionOf(path: string): string {
+  return join(dirname(path), 'suspect');
+}
+
+/** Whoever opens it next reads all of it first. Where not even this can be written, `larder repair` still does. */
+function suspect(path: string): void {
+  try {
+    writeFileSync(suspicionOf(path), '');
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
+}
+
+export function writerLockOf(path: string): string {
   return join(dirname(path), 'writer.lock');
 }
 

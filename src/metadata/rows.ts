@@ -5,7 +5,6 @@ import { type DiffId, type Digest, parseDiffId, parseDigest } from '../spec/dige
 import type { ImageType } from '../spec/image.js';
 import { type LayerView, parseLayerView } from '../spec/stack.js';
 import type { Database, Row, SqlValue, Writer } from './database.js';
-import { metadataCorrupt } from './sqlite-error.js';
 
 /** Reads the columns of one row; rejects with LARDER_METADATA_CORRUPT where a column is not what the schema says. */
 export class RowReader {
@@ -68,7 +67,7 @@ export class RowReader {
   }
 
   #corrupt(column: string, why: string): Error {
-    return metadataCorrupt(this.#database.path, `column ${column}: ${why}`);
+    return this.#database.damage(`column ${column}: ${why}`);
   }
 }
 

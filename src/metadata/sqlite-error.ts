@@ -14,7 +14,7 @@ const ERROR_PERM = 3;
 const IOERR_SHMSIZE = ERROR_IOERR | (19 << 8);
 
 export const CORRUPT_HINT =
-  'run `larder check`; if the file cannot be restored from a backup, stop all containers of this store, move metadata/ away and pull the images again';
+  'run `larder repair`, or just the next command: a damaged database is moved aside and made again from the files of the store';
 
 export function metadataCorrupt(path: string, why: string, cause?: unknown): LarderError {
   return new LarderError('LARDER_METADATA_CORRUPT', `read metadata: ${path}: ${why}`, { cause, hint: CORRUPT_HINT });
@@ -24,6 +24,12 @@ export function metadataCorrupt(path: string, why: string, cause?: unknown): Lar
 export function isIoError(error: unknown): boolean {
   const code = resultCode(error);
   return code !== undefined && (code & 0xff) === ERROR_IOERR && code !== IOERR_SHMSIZE;
+}
+
+/** Whether SQLite calls the file no database, or a broken one. */
+export function isDamage(error: unknown): boolean {
+  const code = (resultCode(error) ?? 0) & 0xff;
+  return code === ERROR_CORRUPT || code === ERROR_NOTADB;
 }
 
 export function sqliteError(doing: string, path: string, error: unknown): LarderError {

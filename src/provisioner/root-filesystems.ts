@@ -15,6 +15,7 @@ import type { Layout } from '../layout.js';
 import { mayMount } from '../linux/capabilities.js';
 import { findMount, mountsUnder } from '../linux/mountinfo.js';
 import type { Claims } from '../metadata/claims.js';
+import { writeClaimFile } from '../metadata/names.js';
 import type { ClaimedImage, ClaimRecord } from '../metadata/records.js';
 import { type ContainerId, isName } from '../spec/container-id.js';
 import { allDone } from './all-done.js';
@@ -55,6 +56,8 @@ export class RootFilesystems {
   ): Promise<readonly ProvisionedRootfs[]> {
     const { layout } = this.#parts;
     await mkdir(layout.container(claim.container), { mode: 0o700 });
+    // Before anything is mounted: from it the claim comes back, should the database be lost.
+    await writeClaimFile(layout.container(claim.container), claim);
     if (claim.images.some(({ name }) => name !== '')) await mkdir(layout.volumes(claim.container), { mode: 0o700 });
     return allDone(claim.images, options.signal, (image, signal) =>
       this.#makeOne(claim.container, image, flagsOf(image), { ...options, signal }),

@@ -1,0 +1,155 @@
+/**
+ * ▸ What is said twice: each image record is also a small file, metadata/names/<SHA-256 of its key>.json, and each claim
+ * one beside its container. No answer ever comes from them. They are read when the database is lost, and then everything
+ * that they say is proven against layers/ and blobs/; so a stale one does no harm, and they are not synced.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf, LarderError, systemError } from '../errors.js';
+import { unlinkIfThere } from '../linux/durable.js';
+import type { ContainerId } from '../spec/container-id.js';
+import { digestOf, hexOf } from '../spec/digest.js';
+import { formatRecord, MAX_RECORD_BYTES, parseClaimRecord, parseImageRecord } from './record-json.js';
+import type { ClaimRecord, ImageRecord } from './records.js';
+
+type Key = Pick<ImageRecord, 'type' | 'reference' | 'platform'>;
+
+const NAME = /^[0-9a-f]{64}\.json$/;
+
+/** Written, but not under its name yet. */
+export interface PreparedName {
+  /** Puts it in its place: a rename, which needs no space. */
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
+export class NameFiles {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Those that belong to the database at this path. */
+  static beside(database: string): NameFiles {
+    return new NameFiles(join(dirname(database), 'names'));
+  }
+
+  /** Rejects with LARDER_NO_SPACE, LARDER_PERMISSION; then nothing has changed. */
+  async prepare(record: ImageRecord): Promise<PreparedName> {
+    const path = this.#pathOf(record);
+    const temporary = `${path}.${randomUUID()}.tmp`;
+    await writeNew(temporary, formatRecord(record));
+    return {
+      commit: () => renameTo(temporary, path),
+      discard: async () => void (await unlinkIfThere(temporary)),
+    };
+  }
+
+  /** Quiet for those that have none. */
+  async remove(keys: readonly Key[]): Promise<void> {
+    for (const key of keys) await unlinkIfThere(this.#pathOf(key));
+  }
+
+  /**
+   * Removes the files of this type for which `isThere` denies a record, and what interrupted writers left. How many. One
+   * that is put meanwhile may lose its file: then it has no name, should the database be lost before it is put again.
+   */
+  async sweep(type: ImageRecord['type'], isThere: (key: Key) => boolean): Promise<number> {
+    let removed = 0;
+    for await (const record of this.list(() => {})) {
+      if (record.type !== type || isThere(record)) continue;
+      if (await unlinkIfThere(this.#pathOf(record))) removed++;
+    }
+    return removed;
+  }
+
+  /** What can be read; `onBad` hears of the others. */
+  async *list(onBad: (error: LarderError) => void): AsyncGenerator<ImageRecord, void, void> {
+    for (const name of await namesIn(this.#directory)) {
+      if (!NAME.test(name)) continue;
+      const path = join(this.#directory, name);
+      const record = await readOr(onBad, path, (bytes) => parseImageRecord(bytes, `read ${path}`));
+      if (record !== undefined) yield record;
+    }
+  }
+
+  #pathOf({ type, reference, platform }: Key): string {
+    return join(this.#directory, `${hexOf(digestOf(Buffer.from(`${type}\n${reference}\n${platform}`)))}.json`);
+  }
+}
+
+const CLAIM = 'claim.json';
+
+/** Into the container's directory, which is there. Rejects with LARDER_NO_SPACE, LARDER_PERMISSION. */
+export async function writeClaimFile(directory: string, claim: ClaimRecord): Promise<void> {
+  const path = join(directory, CLAIM);
+  await writeNew(`${path}.tmp`, formatRecord(claim));
+  await renameTo(`${path}.tmp`, path);
+}
+
+/** Undefined when there is none, and when it cannot be read, of which `onBad` hears. */
+export async function readClaimFile(
+  directory: string,
+  container: ContainerId,
+  onBad: (error: LarderError) => void,
+): Promise<ClaimRecord | undefined> {
+  const path = join(directory, CLAIM);
+  return readOr(onBad, path, (bytes) => parseClaimRecord(bytes, container, `read ${path}`));
+}
+
+async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await writeFile(path, bytes, { mode: 0o600 }).catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await mkdir(dirname(path), { mode: 0o700, recursive: true });
+      await writeFile(path, bytes, { mode: 0o600 });
+    });
+  } catch (error) {
+    await unlinkIfThere(path);
+    throw systemError(`write ${path}`, error);
+  }
+}
+
+async function renameTo(temporary: string, path: string): Promise<void> {
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    throw systemError(`write ${path}`, error);
+  }
+}
+
+async function readOr<T>(
+  onBad: (error: LarderError) => void,
+  path: string,
+  read: (bytes: Uint8Array) => T,
+): Promise<T | undefined> {
+  try {
+    return read(await readBounded(path));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    onBad(systemError(`read ${path}`, error));
+    return undefined;
+  }
+}
+
+async function readBounded(path: string): Promise<Uint8Array> {
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    if (size <= MAX_RECORD_BYTES) return await file.readFile();
+    throw new LarderError('LARDER_METADATA_CORRUPT', `read ${path}: ${size} bytes are too many`);
+  } finally {
+    await file.close();
+  }
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw systemError(`list ${path}`, error);
+  }
+}
