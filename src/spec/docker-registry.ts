@@ -10,23 +10,17 @@ export type DockerRegistry =
       readonly plain: boolean;
     }
   /** A directory of archives, for every reference. */
-  | { readonly kind: 'directory'; readonly path: string };
+  | { readonly kind: 'directory'; readonly path: string }
+  /** Archives in HDFS, for every reference. */
+  | { readonly kind: 'hdfs'; readonly url: string };
 
 const HUB_HOSTS = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 
-/** Undefined for Docker Hub, which is the default. Rejects with LARDER_FLAGS_INVALID, LARDER_IMAGE_TYPE_UNSUPPORTED. */
+/** Undefined for Docker Hub, which is the default. Rejects with LARDER_FLAGS_INVALID. */
 export function parseDockerRegistry(text: string | undefined): DockerRegistry | undefined {
   if (text === undefined) return undefined;
   if (text.startsWith('/')) return { kind: 'directory', path: text };
-  if (text.startsWith('hdfs://')) {
-    throw new LarderError(
-      'LARDER_IMAGE_TYPE_UNSUPPORTED',
-      `setting docker_registry: ${text}: archives in HDFS are not read`,
-      {
-        hint: 'copy them to a directory, and name that',
-      },
-    );
-  }
+  if (text.startsWith('hdfs://')) return { kind: 'hdfs', url: text };
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.hostname === '')
     throw invalid(text, 'not a registry');
@@ -44,6 +38,6 @@ export function parseDockerRegistry(text: string | undefined): DockerRegistry | 
 
 function invalid(text: string, why: string): LarderError {
   return new LarderError('LARDER_FLAGS_INVALID', `setting docker_registry: ${JSON.stringify(text)}: ${why}`, {
-    hint: 'write https://HOST[:PORT], http://HOST[:PORT], or the absolute path of a directory with archives',
+    hint: 'write https://HOST[:PORT], http://HOST[:PORT], hdfs://[HOST[:PORT]]/PATH or the absolute path of a directory of archives',
   });
 }

@@ -10,7 +10,7 @@ import type { OnEvent } from '../events.js';
 import { parsePlatform } from '../spec/platform.js';
 import { DEFAULT_DOMAIN, formatReference, type Reference } from '../spec/reference.js';
 import { realPlace } from './archive-files.js';
-import type { ArchiveChoice, ListedImage } from './archive-image.js';
+import type { ArchiveChoice, ArchiveImage, ListedImage } from './archive-image.js';
 import { resolvedImage } from './archive-puller.js';
 import {
   type OpenedImage,
@@ -98,7 +98,7 @@ export class ArchiveDirectory implements Puller<Reference> {
  * The names that an archive of the image may have, without an ending: as a caller may have written the reference, and
  * canonical. Made of a parsed reference, none can lead out of a directory.
  */
-function fileNamesOf({ domain, path, tag, digest }: Reference): string[] {
+export function fileNamesOf({ domain, path, tag, digest }: Reference): string[] {
   const official = /^library\/([^/]+)$/.exec(path)?.[1];
   const familiar = domain !== DEFAULT_DOMAIN ? [] : official === undefined ? [path] : [official, path];
   const full = [
@@ -114,7 +114,11 @@ function fileNamesOf({ domain, path, tag, digest }: Reference): string[] {
 }
 
 /** The archive has the image's name, so what it holds may have no name, or only a tag. */
-async function resolveNamed(files: TarMembers, reference: Reference, options: OpenImageOptions) {
+export async function resolveNamed(
+  files: TarMembers,
+  reference: Reference,
+  options: OpenImageOptions,
+): Promise<ArchiveImage> {
   const transport = await transportOf(files);
   const images = await listOf(files, transport);
   return resolveInTar(files, transport, choiceIn(images, reference), options);

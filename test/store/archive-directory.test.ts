@@ -1,6 +1,6 @@
 /** `docker_registry`: a directory of archives, or a registry, in the place of Docker Hub. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -136,13 +136,50 @@ describe('docker_registry as a registry', () => {
       () => ({ docker_registry: `http://${registry.host}` }),
     );
   });
+});
 
-  test('that cannot be is refused when an image is asked for', async () => {
+describe('docker_registry in HDFS', () => {
+  /** A hadoop that has its files in a directory beside it, and talks as the real one does. */
+  function makeHadoop(directory: string): string {
+    const home = join(directory, 'hadoop');
+    mkdirSync(join(home, 'bin'), { recursive: true });
+    mkdirSync(join(home, 'files', 'library'), { recursive: true });
+    const script = `#!/bin/sh
+echo 'WARN util.NativeCodeLoader: Unable to load native-hadoop library' >&2
+[ "$1 $2" = 'fs -copyToLocal' ] || exit 2
+path=$(printf %s "$3" | sed 's#^hdfs://[^/]*##')
+[ -e "${home}/files$path" ] || { echo "copyToLocal: $3: No such file or directory" >&2; exit 1; }
+cp "${home}/files$path" "$4"
+`;
+    writeFileSync(join(home, 'bin', 'hadoop'), script, { mode: 0o755 });
+    return home;
+  }
+
+  for (const url of ['hdfs://localhost:8020', 'hdfs://']) {
+    test(`HdfsHost/ProvisionerDockerHdfsTest.ROOT_ImageTarPullerHdfsFetcherSimpleCommand: ${url} has archives by their names`, async () => {
+      await withArchives(
+        async ({ write, pull, fetched }) => {
+          const [busybox, alpine] = [plainImage('busybox'), plainImage('alpine')];
+          write('hadoop/files/busybox.tar', dockerArchive([{ image: busybox, tags: ['busybox'] }]));
+          write('hadoop/files/library/alpine.tar', dockerArchive([{ image: alpine }]));
+          assert.deepEqual((await pull('busybox')).diffIds, diffIdsOf(busybox));
+          assert.deepEqual((await pull('alpine')).diffIds, diffIdsOf(alpine));
+          fetched();
+          await pull('busybox');
+          assert.deepEqual(fetched(), []);
+          await assert.rejects(pull('none'), { code: 'LARDER_IMAGE_NOT_FOUND' });
+        },
+        (directory) => ({ docker_registry: url, hadoop_home: makeHadoop(directory) }),
+      );
+    });
+  }
+
+  test('without a hadoop command says so', async () => {
     await withArchives(
       async ({ pull }) => {
-        await assert.rejects(pull('alpine'), { code: 'LARDER_IMAGE_TYPE_UNSUPPORTED' });
+        await assert.rejects(pull('busybox'), { code: 'LARDER_BACKEND_UNAVAILABLE', hint: /hadoop_home/ });
       },
-      () => ({ docker_registry: 'hdfs://localhost:8020/images' }),
+      (directory) => ({ docker_registry: 'hdfs://', hadoop_home: directory }),
     );
   });
 });
