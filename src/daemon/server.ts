@@ -60,6 +60,7 @@ export class Daemon {
     this.#place = place;
     this.#options = options;
     this.#credentialsOf = loadPeerCredentials();
+    assembly.lock.onWait = (mode, ms) => this.#metrics.lockWaited(mode, ms);
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, ...TIMEOUTS });
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
