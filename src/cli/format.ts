@@ -40,7 +40,7 @@ function hex4(code: number): string {
 
 /** The first twelve hex digits of a digest or DiffID. */
 export function shortDigest(digest: string): string {
-  return digest.replace(/^sha(?:256|512):/, '').slice(0, 12);
+  return digest.replace(/^sha(?:256|512)[:-]/, '').slice(0, 12);
 }
 
 /** `3 minutes ago`. */

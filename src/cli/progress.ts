@@ -3,6 +3,7 @@
  * with rate and remaining time, redrawn in place; anywhere else one plain line for each thing that happened.
  */
 import type { LarderEvent } from '../events.js';
+import { isDigest } from '../spec/digest.js';
 import { formatBytes, formatCount, formatDuration, shortDigest } from './format.js';
 
 export interface ProgressOutput {
@@ -60,6 +61,8 @@ export class Progress {
         return;
       case 'layer-start':
         this.#resumed += event.resumedFrom;
+        // No plan told of an Appc image: which others it needs is known only when it is here.
+        this.#layers.set(event.layer, this.#layers.get(event.layer) ?? unknownLayer(event.layer));
         this.#update(event.layer, {
           size: event.size,
           received: event.resumedFrom,
@@ -75,7 +78,8 @@ export class Progress {
         return;
       case 'layer-done':
         this.#update(event.layer, {
-          received: this.#layers.get(event.layer)?.size ?? 0,
+          size: Math.max(event.received, this.#layers.get(event.layer)?.size ?? 0),
+          received: Math.max(event.received, this.#layers.get(event.layer)?.size ?? 0),
           written: event.written,
           state: 'done',
         });
@@ -101,14 +105,14 @@ export class Progress {
       }
       case 'layer-start':
         return event.resumedFrom > 0
-          ? `layer ${shortDigest(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}`
+          ? `${layerName(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}`
           : undefined;
       case 'layer-wait':
         return event.reason === 'another-process'
-          ? `layer ${shortDigest(event.layer)}: another process is fetching it, waiting`
+          ? `${layerName(event.layer)}: another process is fetching it, waiting`
           : undefined;
       case 'layer-done':
-        return `layer ${shortDigest(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
+        return `${layerName(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
       case 'retry':
         return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
       case 'warning':
@@ -146,11 +150,11 @@ export class Progress {
   }
 
   #bar(layer: LayerState, now: number): string {
-    if (layer.state === 'other') return `${shortDigest(layer.digest)}  waiting for another process`;
+    if (layer.state === 'other') return `${shortName(layer.digest)}  waiting for another process`;
     const share = layer.size === 0 ? 1 : Math.min(1, layer.received / layer.size);
     const full = Math.round(share * 24);
     const rate = layer.received / Math.max(0.001, (now - layer.startedAtMs) / 1000);
-    return `${shortDigest(layer.digest)}  [${'#'.repeat(full)}${'.'.repeat(24 - full)}] ${pad(Math.floor(share * 100), 3)} %  ${formatBytes(layer.received)} of ${formatBytes(layer.size)}  ${formatBytes(rate)}/s`;
+    return `${shortName(layer.digest)}  [${'#'.repeat(full)}${'.'.repeat(24 - full)}] ${pad(Math.floor(share * 100), 3)} %  ${formatBytes(layer.received)} of ${formatBytes(layer.size)}  ${formatBytes(rate)}/s`;
   }
 
   #total(now: number): string {
@@ -163,6 +167,19 @@ export class Progress {
     const done = layers.filter((layer) => layer.state === 'done').length;
     return `total         ${done} of ${formatCount(layers.length, 'layer')}, ${formatBytes(received)} of ${formatBytes(size)}, ${formatBytes(rate)}/s, ${left} left`;
   }
+}
+
+/** Of an Appc image the layer is the image itself, by its name. */
+function layerName(layer: string): string {
+  return isDigest(layer) ? `layer ${shortDigest(layer)}` : shortName(layer);
+}
+
+function shortName(layer: string): string {
+  return isDigest(layer) ? shortDigest(layer) : layer.replace(/(?<=@sha512-[0-9a-f]{12})[0-9a-f]+$/, '…');
+}
+
+function unknownLayer(digest: string): LayerState {
+  return { digest, size: 0, received: 0, written: 0, startedAtMs: 0, state: 'waiting' };
 }
 
 function pad(n: number, width: number): string {

@@ -16,6 +16,7 @@ import { isLarderError, LarderError, systemError, throwIfAborted } from '../erro
 import type { OperationOptions } from '../events.js';
 import { type AppcRequest, formatAppcRequest } from '../spec/appc-name.js';
 import { isLoopbackHost } from './addresses.js';
+import type { OnReceived } from './appc-http.js';
 import { findPlaces } from './appc-locate.js';
 import { type AciPlace, type CopyOptions, sizeOfFile } from './appc-places.js';
 import { type AppcTrust, keyFilesFor, MAX_SIGNATURE_BYTES, verifySignature } from './appc-trust.js';
@@ -81,7 +82,8 @@ export class AciFetcher {
    * The image's file, new in `directory` unless it is `borrowed`; what fails leaves nothing there. Rejects with
    * LARDER_IMAGE_NOT_FOUND, LARDER_REGISTRY_*, LARDER_TIMEOUT, LARDER_POLICY_DENIED, LARDER_SIGNATURE_INVALID,
    * LARDER_LAYER_LIMIT when it is too large, LARDER_REFERENCE_INVALID for a name or label that cannot be looked for,
-   * LARDER_FLAGS_INVALID for a prefix that is none, LARDER_ABORTED.
+   * LARDER_FLAGS_INVALID for a prefix that is none, LARDER_ABORTED. A download over HTTP tells `layer-start` and
+   * `layer-progress`, with the request's canonical text for the layer.
    */
   async fetch(request: AppcRequest, directory: string, options: OperationOptions = {}): Promise<FetchedAci> {
     const doing = `fetch the Appc image: ${formatAppcRequest(request)}`;
@@ -121,7 +123,7 @@ export class AciFetcher {
     const path = newPath(directory, 'aci');
     // The signature first: it is small, and without it the rest is in vain.
     const signature = keyFiles === undefined ? undefined : await this.#signature(place, work);
-    const size = await place.copy('aci', path, limits);
+    const size = await place.copy('aci', path, { ...limits, onReceived: receivedBy(work) });
     if (keyFiles === undefined || signature === undefined) return { path, size, from, signed: false, borrowed: false };
     try {
       const signer = await verifySignature(path, signature, keyFiles, { doing, directory, signal: options.signal });
@@ -194,6 +196,21 @@ function mayBeElsewhere(error: unknown): boolean {
     isLarderError(error, 'LARDER_IMAGE_NOT_FOUND', 'LARDER_REGISTRY_UNAUTHENTICATED', 'LARDER_REGISTRY_DENIED') ||
     (isLarderError(error) && error.retryable && error.code !== 'LARDER_NO_SPACE')
   );
+}
+
+const TELL_EVERY_MS = 100;
+
+/** Tells what has come, and not more often than anybody looks. */
+function receivedBy({ request, options: { onEvent } }: Work): OnReceived {
+  const layer = formatAppcRequest(request);
+  let toldAtMs = 0;
+  return (received, size) => {
+    if (received === 0) onEvent?.({ type: 'layer-start', layer, size: size ?? 0, resumedFrom: 0 });
+    const nowMs = performance.now();
+    if (nowMs - toldAtMs < TELL_EVERY_MS) return;
+    toldAtMs = nowMs;
+    onEvent?.({ type: 'layer-progress', layer, received, written: 0 });
+  };
 }
 
 function newPath(directory: string, ext: string): string {

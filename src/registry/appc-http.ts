@@ -14,7 +14,11 @@ export interface DownloadOptions extends PlainOptions {
   readonly maxBytes: number;
   /** What to reject with when there is more. */
   readonly tooLong: () => LarderError;
+  readonly onReceived?: OnReceived | undefined;
 }
+
+/** Bytes so far, and of the whole where the server says so. From zero again when a try begins again. */
+export type OnReceived = (received: number, size: number | undefined) => void;
 
 /** The first `maxBytes` of a page; what follows is not read. Rejects with what the plan rejects with. */
 export function readBeginning(
@@ -52,17 +56,21 @@ export async function downloadFile(plan: RequestPlan, path: string, options: Dow
 }
 
 async function saveBody(answer: HttpAnswer, file: FileHandle, options: DownloadOptions): Promise<number> {
-  const { doing, maxBytes, tooLong } = options;
-  if (Number(answer.header('content-length') ?? 0) > maxBytes) {
+  const { doing, maxBytes, tooLong, onReceived } = options;
+  const announced = answer.header('content-length');
+  if (Number(announced ?? 0) > maxBytes) {
     answer.discard();
     throw tooLong();
   }
   await onDisk(doing, () => file.truncate(0));
   let size = 0;
+  const whole = announced === undefined ? undefined : Number(announced);
+  onReceived?.(0, whole);
   for await (const chunk of answer.body()) {
     if (size + chunk.byteLength > maxBytes) throw tooLong();
     await onDisk(doing, () => writeFully(file, chunk, size));
     size += chunk.byteLength;
+    onReceived?.(size, whole);
   }
   if (!answer.endIsKnown) throw new Error('the connection ended, and the server had not said how long the file is');
   return size;

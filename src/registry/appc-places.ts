@@ -3,7 +3,7 @@ import { copyFile, rm, stat } from 'node:fs/promises';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import type { AciExtension, AciUrls } from './appc-discovery.js';
 import { copyFromHdfs } from './appc-hdfs.js';
-import { downloadFile } from './appc-http.js';
+import { downloadFile, type OnReceived } from './appc-http.js';
 import type { RegistryHost } from './registry-host.js';
 import { RequestPlan } from './request-plan.js';
 import { withoutQuery } from './transport.js';
@@ -15,6 +15,8 @@ export interface CopyOptions {
   /** What to reject with when there is more. */
   readonly tooLong: () => LarderError;
   readonly signal?: AbortSignal | undefined;
+  /** Told of downloads over HTTP. */
+  readonly onReceived?: OnReceived | undefined;
 }
 
 /** One place that may have an image and its signature. */

@@ -3,22 +3,21 @@
  * SHA-512 of the tar, computed in the one pass that stores it; nothing is adopted before id, layout, manifest, name and
  * labels are what was asked for.
  */
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { allOrNone, Semaphore, type SharedWork } from '../concurrency.js';
-import { LarderError } from '../errors.js';
+import { isLarderError, LarderError } from '../errors.js';
+import type { OnEvent } from '../events.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.js';
 import type { Lease } from '../metadata/leases.js';
-import type { ImageRecord } from '../metadata/records.js';
-import { MAX_APPC_MANIFEST_BYTES, matchesRequest, parseAppcManifest } from '../spec/appc-manifest.js';
+import { matchesRequest, parseAppcManifest } from '../spec/appc-manifest.js';
 import { type AppcRequest, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
 import { type AppcImageId, digestOfImageId, imageIdOf, parseImageId } from '../spec/appc-types.js';
-import { type Digest, digestOf, parseDigest } from '../spec/digest.js';
+import { digestOf, parseDigest } from '../spec/digest.js';
 import type { LayerLimits } from '../tar/entry.js';
-import { decodeLayerIndex } from '../tree/layer-index.js';
-import { aciFilesOf } from '../tree/rootfs-view.js';
 import type { WorkerPool } from '../workers/pool.js';
-import type { AciSource } from './aci-source.js';
+import { readAciManifest } from './aci-manifest.js';
+import { type AciNote, noteKeyOf, readAciNote, writeAciNote } from './aci-note.js';
+import type { AciSource, FetchedAci } from './aci-source.js';
+import { type AciOnDisk, findAci } from './appc-find.js';
 import type { StoredAci } from './appc-graph.js';
 import { isSound, type ReadThroughParts } from './read-through.js';
 
@@ -35,12 +34,24 @@ export interface AciFetchContext {
   readonly cached: boolean;
   /** Takes what was found or fetched, before it is looked for. */
   readonly lease: Lease;
+  /** Told of each image that left a note for others, which whoever ends the pull removes. */
+  readonly onNoted: (request: AppcRequest) => void;
+}
+
+/** One image, and all who ask for it. Their requests are equal but for who asks and which labels were only filled in. */
+export interface AskedAci {
+  readonly requests: readonly [AppcRequest, ...AppcRequest[]];
+  /** Bytes that one of them says it has. */
+  readonly size?: number;
 }
 
 export interface FetchedImage {
   readonly of: AppcRequest;
-  readonly aci: Omit<StoredAci, 'dependencies'>;
+  readonly aci: LoneAci;
 }
+
+/** Without what it depends on. */
+type LoneAci = Omit<StoredAci, 'dependencies' | 'pinned'>;
 
 export class AciFetch {
   readonly #parts: AciFetchParts;
@@ -51,101 +62,116 @@ export class AciFetch {
     this.#slots = new Semaphore(parts.maxParallelLayers);
   }
 
-  /** All of them; the first failure cancels the others, and is thrown when all have ended. */
+  /** All of them, in their order; the first failure cancels the others, and is thrown when all have ended. */
   async fetchEach(
-    requests: readonly AppcRequest[],
+    asked: readonly AskedAci[],
     context: AciFetchContext,
     shared: SharedWork,
   ): Promise<readonly FetchedImage[]> {
-    const found: FetchedImage[] = [];
-    await allOrNone(requests, shared, async (of, signal) => {
-      const aci = await this.#slots.run(() => this.#fetchOne(of, context, { ...shared, signal }), signal);
-      found.push({ of, aci });
+    const found = new Map<AskedAci, FetchedImage>();
+    await allOrNone(asked, shared, async (each, signal) => {
+      const aci = await this.#slots.run(() => this.#fetchOne(each, context, { ...shared, signal }), signal);
+      found.set(each, { of: each.requests[0], aci });
     });
-    return found;
+    return asked.flatMap((each) => found.get(each) ?? []);
   }
 
-  /** One download for each image over all processes: who waited for another's finds it in the store. */
-  async #fetchOne(
-    request: AppcRequest,
-    { cached, lease }: AciFetchContext,
-    shared: SharedWork,
-  ): Promise<Omit<StoredAci, 'dependencies'>> {
+  /**
+   * One download for each image over all processes: who waited for another's finds it in the store, by its record, or by
+   * the note of a pull that has yet to fetch what else it needs.
+   */
+  async #fetchOne(asked: AskedAci, context: AciFetchContext, shared: SharedWork): Promise<LoneAci> {
     const { content } = this.#parts;
     const { signal, onEvent } = shared;
+    const [request] = asked.requests;
+    const { cached, lease, onNoted } = context;
     const reference = formatAppcRequest(request);
     // What an id names cannot change: it need not be asked for again.
     const mayKnow = cached || request.id !== undefined;
     const known = mayKnow ? await this.#known(request, lease, shared) : undefined;
     if (known !== undefined) return known;
     onEvent({ type: 'resolve', reference });
-    const key = digestOf(Buffer.from(`${reference} ${platformOfRequest(request)}`));
     const onWait = (): void => onEvent({ type: 'layer-wait', layer: reference, reason: 'another-process' });
-    await using ingest = await content.openIngest(key, { signal, onWait });
-    const meanwhile = mayKnow ? await this.#known(request, lease, shared) : undefined;
-    if (meanwhile !== undefined) return meanwhile;
-    const aci = await this.#download(request, key, lease, shared);
-    await ingest.finish();
+    await using ingest = await content.openIngest(noteKeyOf(request), { signal, onWait });
+    const meanwhile = mayKnow ? await this.#knownMeanwhile(request, ingest.dataPath, lease, shared) : undefined;
+    const aci = meanwhile ?? (await this.#download(asked, lease, shared));
+    onNoted(request);
+    const { id, diffId, manifestDigest: manifest, size } = aci;
+    await writeAciNote(ingest.dataPath, { lease: lease.id, id, diffId, manifest, size });
     return aci;
   }
 
-  /** The image itself, without what it depends on; undefined when it is not here, or its tar or manifest is gone. */
-  async #known(
+  async #knownMeanwhile(
     request: AppcRequest,
+    notePath: string,
     lease: Lease,
-    { signal, onEvent }: SharedWork,
-  ): Promise<Omit<StoredAci, 'dependencies'> | undefined> {
-    const { lock, layers, content } = this.#parts;
-    const record = this.#recordFor(request);
-    const layer = record?.layers.at(-1);
-    if (record === undefined || layer === undefined) return undefined;
-    await lease.add({ layers: [layer.diffId], blobs: [record.manifest] });
-    {
-      using _shared = await lock.shared({ signal });
-      if (!(await layers.has(layer.diffId)) || !(await isSound(content, record.manifest))) return undefined;
-    }
-    const reference = formatAppcRequest(request);
-    const manifest = parseAppcManifest(await content.read(record.manifest), reference);
-    const id = imageIdOf(layer.digest);
-    if (matchesRequest(manifest, id, request) !== undefined) return undefined;
-    const platform = platformOfRequest(request);
-    onEvent({ type: 'resolved', reference, digest: layer.digest, platform, cached: true });
-    const { diffId, size } = layer;
-    return { reference, platform, id, manifest, manifestDigest: record.manifest, diffId, size };
+    shared: SharedWork,
+  ): Promise<LoneAci | undefined> {
+    const known = await this.#known(request, lease, shared);
+    if (known !== undefined) return known;
+    const note = await readAciNote(notePath);
+    return note === undefined || !this.#isHeld(note) ? undefined : this.#take(request, note, lease, shared);
   }
 
-  /** A record of this request, or for an id one of any name under which the image came. */
-  #recordFor(request: AppcRequest): ImageRecord | undefined {
-    const { metadata } = this.#parts;
-    const { id } = request;
-    if (id === undefined) return metadata.get(formatAppcRequest(request), true, platformOfRequest(request));
-    const digest = digestOfImageId(id);
-    for (const record of metadata.list()) if (record.layers.at(-1)?.digest === digest) return record;
+  /** Whether the pull that left the note is still under way: what a dead or failed one knew may be old. */
+  #isHeld({ lease, diffId }: AciNote): boolean {
+    return this.#parts.leases.listLive().some(({ id, layers }) => id === lease && layers.includes(diffId));
+  }
+
+  /** The image itself; undefined when it is not here, or its tar or manifest is gone. */
+  async #known(request: AppcRequest, lease: Lease, shared: SharedWork): Promise<LoneAci | undefined> {
+    const { metadata, content } = this.#parts;
+    for await (const found of findAci(request, { metadata, content })) {
+      const aci = await this.#take(request, found, lease, shared);
+      if (aci !== undefined) return aci;
+    }
     return undefined;
   }
 
-  async #download(
+  /** Looks whether all of it is here, after the lease protects it. Rejects when it is, and is another image. */
+  async #take(
     request: AppcRequest,
-    key: Digest,
+    { id, diffId, manifest: manifestDigest, size }: AciOnDisk,
     lease: Lease,
     { signal, onEvent }: SharedWork,
-  ): Promise<Omit<StoredAci, 'dependencies'>> {
-    const { source, layers, lock, content } = this.#parts;
+  ): Promise<LoneAci | undefined> {
+    const { lock, layers, content } = this.#parts;
+    await lease.add({ layers: [diffId], blobs: [manifestDigest] });
+    {
+      using _shared = await lock.shared({ signal });
+      if (!(await layers.has(diffId)) || !(await isSound(content, manifestDigest))) return undefined;
+    }
+    const reference = formatAppcRequest(request);
+    const manifest = parseAppcManifest(await content.read(manifestDigest), reference);
+    const mismatch = matchesRequest(manifest, id, request);
+    // An id has one manifest, wherever it comes from; a name may mean another image now.
+    if (mismatch !== undefined && request.id !== undefined) throw anotherImage(reference, `the image ${id}`, mismatch);
+    if (mismatch !== undefined) return undefined;
+    const platform = platformOfRequest(request);
+    onEvent({ type: 'resolved', reference, digest: digestOfImageId(id), platform, cached: true });
+    return { reference, platform, id, manifest, manifestDigest, diffId, size };
+  }
+
+  async #download(asked: AskedAci, lease: Lease, { signal, onEvent }: SharedWork): Promise<LoneAci> {
+    const { layers, lock, content } = this.#parts;
+    const [request] = asked.requests;
     const reference = formatAppcRequest(request);
     await using staging = await layers.stage();
-    const fetched = await source.fetch(request, staging.path, { signal, onEvent });
-    const result = await this.#store(reference, fetched, staging.outDir(key), { signal, onEvent });
+    let told = false;
+    const tell: OnEvent = (event) => {
+      told ||= event.type === 'layer-start';
+      onEvent(event);
+    };
+    const fetched = await this.#fetchFrom(asked, staging.path, { signal, onEvent: tell });
+    if (!told) onEvent({ type: 'layer-start', layer: reference, size: fetched.size, resumedFrom: 0 });
+    const result = await this.#store(reference, fetched, staging.outDir(noteKeyOf(request)), { signal, onEvent });
+    refuseOtherSize(asked, fetched, result.tarSize);
     const id = imageIdOf(parseDigest(`sha512:${result.tarSha512 ?? ''}`));
     refuseOtherId(request, id);
-    const bytes = await readManifest(result, reference);
+    const bytes = await readAciManifest(result, reference);
     const manifest = parseAppcManifest(bytes, reference);
     const mismatch = matchesRequest(manifest, id, request);
-    if (mismatch !== undefined) {
-      throw new LarderError(
-        'LARDER_MANIFEST_INVALID',
-        `pull ${reference}: ${fetched.from} is another image: ${mismatch}`,
-      );
-    }
+    if (mismatch !== undefined) throw anotherImage(reference, fetched.from, mismatch);
     const manifestDigest = digestOf(bytes);
     const { diffId, size, tarSize, entries, received, ms } = result;
     await lease.add({ layers: [diffId], blobs: [manifestDigest] });
@@ -164,24 +190,41 @@ export class AciFetch {
     return { reference, platform, id, manifest, manifestDigest, diffId, size };
   }
 
+  /** Where one who asks may not send us, another may. */
+  async #fetchFrom({ requests }: AskedAci, directory: string, shared: SharedWork): Promise<FetchedAci> {
+    let first: unknown;
+    for (const request of requests) {
+      try {
+        return await this.#parts.source.fetch(request, directory, shared);
+      } catch (error) {
+        first ??= error;
+        if (!isLarderError(error, 'LARDER_POLICY_DENIED')) throw error;
+      }
+    }
+    throw first;
+  }
+
   /** The one pass: inflate, both hashes, index, tar. */
   async #store(
     reference: string,
-    { path, size }: { readonly path: string; readonly size: number },
+    { path, size, borrowed }: FetchedAci,
     outDir: string,
     { signal, onEvent }: SharedWork,
   ): Promise<LayerResult> {
     const source = { kind: 'file', path, offset: 0 } as const;
     const job: LayerJob = { size, source, outDir, limits: this.#parts.limits, tarSha512: true };
-    onEvent({ type: 'layer-start', layer: reference, size, resumedFrom: 0 });
+    const tell = progressOf(reference, borrowed ? undefined : size, onEvent);
     return this.#parts.pool.run<LayerResult>('layer', job, {
       signal,
-      onMessage: (message) => {
-        const { received, written } = message as LayerProgress;
-        onEvent({ type: 'layer-progress', layer: reference, received, written });
-      },
+      onMessage: (message) => tell(message as LayerProgress),
     });
   }
+}
+
+/** What was downloaded before is not received a second time. */
+function progressOf(layer: string, downloaded: number | undefined, onEvent: OnEvent): (at: LayerProgress) => void {
+  return ({ received, written }) =>
+    onEvent({ type: 'layer-progress', layer, received: downloaded ?? received, written });
 }
 
 function refuseOtherId({ id: wanted, name }: AppcRequest, found: AppcImageId): void {
@@ -195,26 +238,18 @@ function refuseOtherId({ id: wanted, name }: AppcRequest, found: AppcImageId): v
   );
 }
 
-/** From the tar that was just written, at the place that its index names. */
-async function readManifest(result: LayerResult, reference: string): Promise<Uint8Array> {
-  const index = decodeLayerIndex(await readWhole(result.index.path, 0, result.index.size));
-  const { manifestEntry } = aciFilesOf(index);
-  const size = index.size[manifestEntry] ?? 0;
-  if (size > MAX_APPC_MANIFEST_BYTES || index.sparse(manifestEntry) !== undefined) {
-    throw new LarderError('LARDER_LAYER_INVALID', `pull ${reference}: its manifest has ${size} bytes or is sparse`);
-  }
-  const inExtra = index.inExtra(manifestEntry);
-  const path = inExtra ? (result.extra?.path ?? '') : join(result.outDir, 'layer', 'layer.tar');
-  return readWhole(path, index.offset[manifestEntry] ?? 0, size);
+/** The specification does not say of which form it is the size: of the file, or of the tar in it. */
+function refuseOtherSize({ requests: [request], size }: AskedAci, fetched: FetchedAci, tarSize: number): void {
+  if (size === undefined || size === fetched.size || size === tarSize) return;
+  throw new LarderError(
+    'LARDER_SIZE_MISMATCH',
+    `verify Appc image ${request.name}: ${fetched.from} has ${fetched.size} bytes, and ${request.askedBy ?? 'who asks'} says ${size}`,
+    { details: { expected: size, found: fetched.size } },
+  );
 }
 
-async function readWhole(path: string, offset: number, size: number): Promise<Buffer> {
-  const file = await open(path);
-  try {
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(size), 0, size, offset);
-    if (bytesRead === size) return buffer;
-    throw new LarderError('LARDER_INTERNAL', `read ${path}: ${bytesRead} of ${size} bytes`);
-  } finally {
-    await file.close();
-  }
+function anotherImage(reference: string, what: string, mismatch: string): LarderError {
+  return new LarderError('LARDER_MANIFEST_INVALID', `pull ${reference}: ${what} is another image: ${mismatch}`, {
+    hint: 'check the name, the labels and the id that are asked for',
+  });
 }

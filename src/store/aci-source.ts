@@ -10,9 +10,14 @@ export interface FetchedAci {
   readonly from: string;
   /** A signature was found and is right. */
   readonly signed: boolean;
+  /** The file is not ours: it is read where it lies. */
+  readonly borrowed: boolean;
 }
 
 export interface AciSource {
-  /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_SIGNATURE_INVALID, LARDER_REGISTRY_*, LARDER_OFFLINE, LARDER_TIMEOUT, … */
+  /**
+   * Of a download it tells `layer-start` and `layer-progress`, with the request's canonical text for the layer. Rejects
+   * with LARDER_IMAGE_NOT_FOUND, LARDER_SIGNATURE_INVALID, LARDER_REGISTRY_*, LARDER_OFFLINE, LARDER_TIMEOUT, …
+   */
   fetch(request: AppcRequest, directory: string, options: OperationOptions): Promise<FetchedAci>;
 }

@@ -18,6 +18,8 @@ export interface StoredAci {
   readonly diffId: DiffId;
   /** Bytes as transferred. */
   readonly size: number;
+  /** Asked for by its id. */
+  readonly pinned: boolean;
   /** Keys of what it depends on, in its manifest's order. */
   readonly dependencies: readonly string[];
 }

@@ -12,14 +12,15 @@ import type { MergedImages } from '../layers/merged-images.js';
 import type { History } from '../metadata/history.js';
 import type { Lease } from '../metadata/leases.js';
 import { blobsOf, type ImageRecord, stackOf } from '../metadata/records.js';
-import { dependencyRequest } from '../spec/appc-manifest.js';
+import { dependencyRequest, matchesRequest } from '../spec/appc-manifest.js';
 import { type AppcRequest, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
 import { digestOfImageId } from '../spec/appc-types.js';
 import { digestOf } from '../spec/digest.js';
 import { rootfsViewOf } from '../spec/stack.js';
-import { AciFetch, type AciFetchParts } from './aci-fetch.js';
+import { AciFetch, type AciFetchParts, type AskedAci } from './aci-fetch.js';
+import { noteKeyOf } from './aci-note.js';
 import { type AppcDocuments, appcDocumentsOf } from './appc-document.js';
-import { type StackedAci, type StoredAci, stackOfAci } from './appc-graph.js';
+import { type AciGraph, type StackedAci, type StoredAci, stackOfAci } from './appc-graph.js';
 import { extendLeases } from './read-through.js';
 
 export interface AppcPullParts extends AciFetchParts {
@@ -39,6 +40,13 @@ export interface WantedAci {
 const MAX_IMAGES = 512;
 export const ACI_MEDIA_TYPE = 'application/vnd.appc.aci';
 
+/** What one pull goes by. */
+interface Pull extends WantedAci {
+  readonly lease: Lease;
+  /** Under which other processes find what it has fetched so far. */
+  readonly noted: AppcRequest[];
+}
+
 export class AppcPull {
   readonly #parts: AppcPullParts;
   readonly #fetch: AciFetch;
@@ -50,58 +58,63 @@ export class AppcPull {
 
   async run(wanted: WantedAci, waiting: ReadonlySet<Lease>, shared: SharedWork): Promise<ImageRecord> {
     const lease = await this.#parts.leases.create();
+    const pull: Pull = { ...wanted, lease, noted: [] };
     try {
       const root = keyOf(wanted.request);
-      const graph = await this.#fetchAll(wanted, lease, shared);
+      const graph = await this.#fetchAll(pull, shared);
       let record: ImageRecord | undefined;
       // Dependencies first: a record implies those that it is made of.
       for (const { aci } of stackOfAci(graph, root)) {
         const key = `${aci.reference} ${aci.platform}`;
-        record = await this.#commit(graph, key, lease, { ...wanted, last: key === root }, shared);
+        record = await this.#commit(graph, key, pull, key === root, shared);
       }
       if (record === undefined) throw new LarderError('LARDER_INTERNAL', `pull ${root}: it has no images`);
       await extendLeases(waiting, record);
       await this.#parts.layers.sweep();
       return record;
     } finally {
+      // Who has one open at this moment has read it, and removes his own.
+      for (const request of pull.noted) await this.#parts.content.removeIngest(noteKeyOf(request));
       await lease.release();
     }
   }
 
   /** The image and all that it depends on, each fetched once; several at a time. */
-  async #fetchAll(
-    { request, cached }: WantedAci,
-    lease: Lease,
-    shared: SharedWork,
-  ): Promise<ReadonlyMap<string, StoredAci>> {
+  async #fetchAll({ request, cached, lease, noted }: Pull, shared: SharedWork): Promise<AciGraph> {
+    const doing = `pull ${formatAppcRequest(request)}`;
     const graph = new Map<string, StoredAci>();
-    let next: ReadonlyMap<string, AppcRequest> = new Map([[keyOf(request), request]]);
+    const edges: Asked[] = [];
+    let next = new Map<string, AskedAci>([[keyOf(request), { requests: [request] }]]);
     while (next.size > 0) {
-      const found = await this.#fetch.fetchEach([...next.values()], { cached, lease }, shared);
-      const wanted = new Map<string, AppcRequest>();
-      for (const { of, aci } of found) {
-        const dependencies = aci.manifest.dependencies.map((dependency) => dependencyRequest(dependency, of));
-        graph.set(keyOf(of), { ...aci, dependencies: dependencies.map(keyOf) });
-        for (const dependency of dependencies) wanted.set(keyOf(dependency), dependency);
+      const context = { cached, lease, onNoted: (image: AppcRequest) => noted.push(image) };
+      for (const { of, aci } of await this.#fetch.fetchEach(pinnedFirst(next), context, shared)) {
+        const dependencies = aci.manifest.dependencies.map(({ size, ...dependency }) => ({
+          request: dependencyRequest(dependency, of),
+          size,
+        }));
+        graph.set(keyOf(of), {
+          ...aci,
+          pinned: of.id !== undefined,
+          dependencies: dependencies.map((each) => keyOf(each.request)),
+        });
+        edges.push(...dependencies);
       }
-      next = new Map([...wanted].filter(([key]) => !graph.has(key)));
+      next = together(edges.filter((each) => !isKnown(each.request, graph)));
       if (graph.size + next.size > MAX_IMAGES) {
-        throw new LarderError(
-          'LARDER_LAYER_LIMIT',
-          `pull ${formatAppcRequest(request)}: more than ${MAX_IMAGES} images depend on each other`,
-        );
+        throw new LarderError('LARDER_LAYER_LIMIT', `${doing}: more than ${MAX_IMAGES} images depend on each other`);
       }
-      throwIfAborted(shared.signal, `pull ${formatAppcRequest(request)}`);
+      throwIfAborted(shared.signal, doing);
     }
+    for (const { request: dependency } of edges) requireMatch(dependency, graph, doing);
     return graph;
   }
 
   /** The record of one image of the graph. The merge proves that its stack makes a tree at all, so it comes before. */
   async #commit(
-    graph: ReadonlyMap<string, StoredAci>,
+    graph: AciGraph,
     key: string,
-    lease: Lease,
-    { backend, last }: { readonly backend: string; readonly last: boolean },
+    { lease, backend }: Pull,
+    last: boolean,
     { signal, onEvent }: SharedWork,
   ): Promise<ImageRecord> {
     const { metadata, content, lock, history, merged, usesMergedImage } = this.#parts;
@@ -115,13 +128,12 @@ export class AppcPull {
     (await lock.shared({ signal })).release();
     for (const bytes of [documents.document, ...documents.whitelists]) await content.put(bytes);
     const there = metadata.get(record.reference, true, record.platform);
-    if (there?.config !== record.config) {
-      if (last && usesMergedImage(backend)) await merged.ensure(stackOf(record), { signal, onEvent });
-      else await merged.validate(stackOf(record), { signal, onEvent });
-    }
+    if (last && usesMergedImage(backend)) await merged.ensure(stackOf(record), { signal, onEvent });
+    else if (there?.config !== record.config) await merged.validate(stackOf(record), { signal, onEvent });
     using _shared = await lock.shared({ signal });
     await metadata.put(record);
-    await history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
+    // An image can change and its manifest stay: the id is what tells.
+    await history.add({ reference: record.reference, digest: digestOfImageId(top.id), atMs: record.createdAtMs });
     if (last) onEvent({ type: 'commit', reference: record.reference, imageId: top.id });
     return record;
   }
@@ -152,6 +164,57 @@ function recordOf(
     createdAtMs: nowMs,
     lastUsedAtMs: nowMs,
   };
+}
+
+interface Asked {
+  readonly request: AppcRequest;
+  readonly size: number | undefined;
+}
+
+/** Those that an id names go before names, which they may answer. */
+function pinnedFirst(next: ReadonlyMap<string, AskedAci>): AskedAci[] {
+  const all = [...next.values()];
+  const pinned = all.filter(({ requests: [request] }) => request.id !== undefined);
+  return pinned.length > 0 ? pinned : all;
+}
+
+/** In the graph already, or answered by an image there that somebody asked for by its id: then it is there from now on. */
+function isKnown(request: AppcRequest, graph: Map<string, StoredAci>): boolean {
+  const key = keyOf(request);
+  if (graph.has(key)) return true;
+  const platform = platformOfRequest(request);
+  for (const aci of graph.values()) {
+    if (!aci.pinned || aci.platform !== platform || matchesRequest(aci.manifest, aci.id, request) !== undefined)
+      continue;
+    graph.set(key, aci);
+    return true;
+  }
+  return false;
+}
+
+/** Each image once, with all who ask for it. */
+function together(asked: readonly Asked[]): Map<string, AskedAci> {
+  const all = new Map<string, AskedAci>();
+  for (const { request, size: wanted } of asked) {
+    const before = all.get(keyOf(request));
+    const size = before?.size ?? wanted;
+    const [first = request, ...others] = before?.requests ?? [];
+    const requests = before === undefined ? ([request] as const) : ([first, ...others, request] as const);
+    all.set(keyOf(request), { requests, ...(size === undefined ? {} : { size }) });
+  }
+  return all;
+}
+
+/** Requests of one key differ in which labels were only filled in, so what one of them takes another may not. */
+function requireMatch(request: AppcRequest, graph: AciGraph, doing: string): void {
+  const aci = graph.get(keyOf(request));
+  const mismatch = aci === undefined ? undefined : matchesRequest(aci.manifest, aci.id, request);
+  if (mismatch === undefined) return;
+  throw new LarderError(
+    'LARDER_MANIFEST_INVALID',
+    `${doing}: ${formatAppcRequest(request)} is not what ${request.askedBy ?? 'it'} depends on: ${mismatch}`,
+    { hint: 'the labels of a dependency must be those of the image that it names' },
+  );
 }
 
 /** Equal for equal requests. */

@@ -5,13 +5,18 @@
  * makes its `rootfs/` the root; an image is the stack of an ACI and all that it depends on. `appc-pull.ts` has the way
  * in, `retention.ts` the way out.
  */
-
-import { LarderError } from '../errors.js';
+import { isLarderError, LarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { type ImageRecord, stackOf } from '../metadata/records.js';
-import { type AppcManifest, MAX_APPC_MANIFEST_BYTES, parseAppcManifest } from '../spec/appc-manifest.js';
+import {
+  type AppcManifest,
+  MAX_APPC_MANIFEST_BYTES,
+  matchesRequest,
+  parseAppcManifest,
+} from '../spec/appc-manifest.js';
 import { type AppcRequest, appcRequestOf, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
+import { imageIdOf } from '../spec/appc-types.js';
 import type { AppcImage, Image } from '../spec/image.js';
 import { parseJson } from '../spec/json.js';
 import { hostPlatform, parsePlatform } from '../spec/platform.js';
@@ -65,7 +70,8 @@ export class AppcStore implements Store {
       options,
     );
     try {
-      return { info: await this.#infoOf(record), record, [Symbol.asyncDispose]: () => lease.release() };
+      const info = await this.#infoOf(record, request, options);
+      return { info, record, [Symbol.asyncDispose]: () => lease.release() };
     } catch (error) {
       await lease.release();
       throw error;
@@ -95,22 +101,40 @@ export class AppcStore implements Store {
     return appcRequestOf(appcImage(image), platform === undefined ? hostPlatform() : parsePlatform(platform));
   }
 
-  #runtimeOf(manifest: AppcManifest, doing: string): { readonly runtime?: RuntimeConfig } {
-    const runtime = this.#parts.ignoreRuntime ? undefined : runtimeOfAppc(manifest, doing);
-    return runtime === undefined ? {} : { runtime };
-  }
-
-  async #infoOf(record: ImageRecord): Promise<ImageInfo> {
-    const { layout, content } = this.#parts;
+  async #infoOf(record: ImageRecord, request: AppcRequest, options: OperationOptions): Promise<ImageInfo> {
+    const { layout, content, ignoreRuntime } = this.#parts;
     const bytes = await content.read(record.manifest);
     const manifest = parseAppcManifest(bytes, record.reference);
+    requireMatch(record, manifest, request);
+    const runtime = ignoreRuntime ? undefined : runtimeOf(manifest, record.reference, options);
     return {
       layers: stackOf(record).map((layer) => layout.layerPath(layer)),
       appcManifest: objectOf(bytes, record.reference),
       appcImages: parseAppcDocument(await content.read(record.config)),
-      ...this.#runtimeOf(manifest, record.reference),
+      ...(runtime === undefined ? {} : { runtime }),
     };
   }
+}
+
+/** An image that cannot be run can still be looked at. */
+function runtimeOf(manifest: AppcManifest, name: string, { onEvent }: OperationOptions): RuntimeConfig | undefined {
+  try {
+    return runtimeOfAppc(manifest, name);
+  } catch (error) {
+    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
+    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
+    return undefined;
+  }
+}
+
+/** Who names a platform wants it named by the image; who came before may have taken one that runs anywhere. */
+function requireMatch({ reference, layers }: ImageRecord, manifest: AppcManifest, request: AppcRequest): void {
+  const top = layers.at(-1);
+  const mismatch = top === undefined ? 'it has no layers' : matchesRequest(manifest, imageIdOf(top.digest), request);
+  if (mismatch === undefined) return;
+  throw new LarderError('LARDER_MANIFEST_INVALID', `get ${reference}: it is another image: ${mismatch}`, {
+    hint: 'check the name, the labels and the id that are asked for',
+  });
 }
 
 function appcImage(image: Image): AppcImage {

@@ -31,6 +31,7 @@ function aciOf(name: string, { needs = [], only = [] }: Described): StoredAci {
     manifestDigest: digestOf(Buffer.from(name)),
     diffId: parseDiffId(digestOf(Buffer.from(name))),
     size: 1,
+    pinned: false,
     dependencies: needs,
   };
 }
