@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { LarderEvent, OperationOptions } from '../../src/events.js';
 import { AciFetcher, type AciFetcherOptions, type FetchedAci } from '../../src/registry/appc-fetch.js';
 import { dependencyRequest, parseAppcManifest } from '../../src/spec/appc-manifest.js';
@@ -52,6 +55,16 @@ function fetcherWith(options: AciFetcherOptions): {
 
 function metaPage(template: string, prefix = '127.0.0.1/team'): string {
   return `<!DOCTYPE html><html><head><meta name="ac-discovery" content="${prefix} ${template}"></head></html>`;
+}
+
+/** Until the other side has had enough. */
+async function sendForever(response: ServerResponse, onSent: (bytes: number) => void = () => {}): Promise<void> {
+  const spaces = Buffer.alloc(65536, ' ');
+  while (!response.destroyed && response.socket?.destroyed === false) {
+    onSent(spaces.length);
+    if (!response.write(spaces)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    await nextTurn();
+  }
 }
 
 async function refuses(
@@ -185,8 +198,7 @@ describe('an Appc image on a web server', () => {
     await refuses(fetcherWith(options), { code: 'LARDER_LAYER_LIMIT', message: /larger than the limit/ });
     server.routes.set(`/${FILE}`, (_, response) => {
       response.writeHead(200, { 'transfer-encoding': 'chunked' });
-      const more = (): void => void (response.writable && response.write(Buffer.alloc(65536), more));
-      more();
+      void sendForever(response);
     });
     await refuses(fetcherWith(options), { code: 'LARDER_LAYER_LIMIT' });
   });
@@ -302,11 +314,9 @@ describe('meta discovery', () => {
     server.routes.set(PAGE, (_, response) => {
       response.writeHead(200);
       response.write(metaPage(`${server.url}/x.{ext}`).replace(/<\/head>.*/, ''));
-      const more = (): void => {
-        sent += 65536;
-        if (response.writable) response.write(Buffer.alloc(65536, ' '), more);
-      };
-      more();
+      void sendForever(response, (bytes) => {
+        sent += bytes;
+      });
     });
     server.routes.set('/x.aci', ACI.bytes);
     await discover(server).fetch();
