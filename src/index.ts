@@ -6,6 +6,7 @@ export type { AssemblyOptions } from './assemble.js';
 export type { Backend, BackendName, ProvisionedRootfs, ProvisionOptions } from './backends/backend.js';
 export type { Finding } from './check.js';
 export type { AppcTrust, Config, Flags, ImageGcConfig, RawFlags, SettingName } from './config.js';
+export { DaemonClient } from './daemon/client.js';
 export { ERROR_TABLE, type ErrorCode, type ErrorKind, isLarderError, KIND_TABLE, LarderError } from './errors.js';
 export { eventsOf, type LarderEvent, type OnEvent, type OperationOptions } from './events.js';
 export {

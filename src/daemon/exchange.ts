@@ -1,5 +1,5 @@
 /** One request to a daemon and its answer, each on a connection of its own: a Unix socket costs nothing to connect. */
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { deserializeError, ERROR_TABLE, errnoOf, LarderError, type SerializedError, systemError } from '../errors.js';
 import type { LarderEvent } from '../events.js';
 import { JSON_TYPE, type Line } from './wire.js';
@@ -39,7 +39,7 @@ export async function follow(
   throw lost(socket, 'it hung up in the middle of an answer');
 }
 
-function send(
+async function send(
   socket: string,
   method: string,
   path: string,
@@ -47,6 +47,7 @@ function send(
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal | undefined,
 ): Promise<IncomingMessage> {
+  const { request } = await import('node:http');
   return new Promise((resolve, reject) => {
     const content =
       body === undefined ? {} : { 'content-type': JSON_TYPE, 'content-length': String(Buffer.byteLength(body)) };

@@ -5,6 +5,8 @@ import type { LarderEvent } from '../events.js';
 import { HttpRefusal } from './request.js';
 import { JSON_TYPE, LINES_TYPE, type Line } from './wire.js';
 
+const READ_MS = 30_000;
+
 export class LineResponse {
   readonly #response: ServerResponse;
 
@@ -21,13 +23,20 @@ export class LineResponse {
 
   end(result: unknown): void {
     this.#write({ result: result ?? null }, 200);
-    this.#response.end();
+    this.#finish();
   }
 
   /** The status says what was wrong, unless it was sent with the first event. */
   fail(error: unknown): void {
     this.#write({ error: serializeError(error) }, statusOf(error));
+    this.#finish();
+  }
+
+  /** Who does not read the end of an answer gives up its connection. */
+  #finish(): void {
     this.#response.end();
+    const late = setTimeout(() => this.#response.destroy(), READ_MS).unref();
+    this.#response.once('close', () => clearTimeout(late));
   }
 
   #write(line: Line, status: number): void {

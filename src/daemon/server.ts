@@ -3,10 +3,11 @@
  * library does: the same store may be used beside it by any other process, and a container that it made outlives it.
  *
  * Owns its socket and the lock beside it. Who calls is known from the kernel (SO_PEERCRED), never from what is sent.
- * Called by the command and by programs that want to serve a store.
+ * Called by the command.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Assembly } from '../assemble.js';
 import { configOf, type Flags } from '../config.js';
 import { isLarderError, LarderError, systemError } from '../errors.js';
@@ -37,6 +38,8 @@ export interface DaemonOptions {
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 512;
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 5000 } as const;
+/** How long an answer may take to leave when the daemon ends. */
+const ANSWER_MS = 2000;
 /** Larger than any gap between two timers that Node can keep. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -49,6 +52,7 @@ export class Daemon {
   readonly #metrics = new LarderMetrics();
   readonly #server: Server;
   readonly #peers = new WeakMap<Socket, PeerCredentials>();
+  readonly #answering = new Set<ServerResponse>();
   readonly #credentialsOf: PeerCredentialsOf;
   #watcher: Server | undefined;
   #gc: GcTimer | undefined;
@@ -156,6 +160,8 @@ export class Daemon {
   }
 
   async #serve(api: Api, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#answering.add(response);
+    response.once('close', () => this.#answering.delete(response));
     const peer = this.#peers.get(request.socket);
     if (this.#operations.stopping) response.setHeader('connection', 'close');
     if (peer === undefined || !isServed(peer.uid)) {
@@ -234,12 +240,17 @@ export class Daemon {
     } finally {
       clearTimeout(late);
     }
-    await flushed();
+    await Promise.race([this.#answered(), sleep(ANSWER_MS, undefined, { ref: false })]);
     this.#server.closeAllConnections();
     await closed;
     await watcherClosed;
     await this.#larder.close();
     this.#place.release();
+  }
+
+  /** The last answers are on their way when the operations have ended; they may be long, and their readers slow. */
+  async #answered(): Promise<void> {
+    for (const response of this.#answering) await new Promise((resolve) => response.once('close', resolve));
   }
 
   #notify(state: string, env: NodeJS.ProcessEnv): void {
@@ -267,8 +278,8 @@ function isServed(uid: number): boolean {
   return uid === 0 || uid === process.getuid?.();
 }
 
-function denied(uid: number | undefined): HttpRefusal {
-  return new HttpRefusal(403, `serve a request: user ${uid ?? 'unknown'} is not served`, {
+function denied(uid: number | undefined): LarderError {
+  return new LarderError('LARDER_PERMISSION', `serve a request: user ${uid ?? 'unknown'} is not served`, {
     hint: 'only root and the daemon’s own user may use its socket',
   });
 }
@@ -293,9 +304,4 @@ async function watchPort(api: Api, { host, port }: { host: string; port: number 
 
 function closing(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()));
-}
-
-/** The last answers are written when the operations have ended; their bytes leave in the next turns of the loop. */
-async function flushed(): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

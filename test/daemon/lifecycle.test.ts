@@ -55,7 +55,7 @@ describe('a daemon', () => {
       startNode(ASK, [home.socket, '/v1/images'], { cwd: '/', ...(uid === undefined ? {} : { uid, gid: uid }) }).ended;
     assert.deepEqual(await asked(), { status: 0, stdout: '200 []\n', stderr: '' });
     const refused = await asked(NOBODY);
-    assert.match(refused.stdout, /^403 .*"code":"LARDER_REQUEST_INVALID".*user 65534 is not served/, refused.stderr);
+    assert.match(refused.stdout, /^403 .*"code":"LARDER_PERMISSION".*user 65534 is not served/, refused.stderr);
     const { body } = await home.ask('/metrics');
     assert.match(body, /^larder_denied_connections_total\{uid="65534"\} 1$/m);
     const { stderr } = await end(daemon);
