@@ -19,7 +19,7 @@ interface Values {
   providers: readonly ImageType[];
   /** What a name is put behind: the beginning of a URL, or of an absolute path. */
   prefix: string;
-  /** A registry's URL, or the absolute path of a directory of archives. */
+  /** A registry's URL, or an absolute path or `hdfs://` of archives. */
   registry: string;
   /** Docker's config.json; read when a registry is first asked. */
   credentials: DockerConfigSource;
@@ -62,7 +62,7 @@ export const SETTINGS = {
   docker_registry: {
     kind: 'registry',
     value: 'URL|DIR',
-    help: 'where images without a registry in their name come from (default: Docker Hub), or a directory of archives',
+    help: 'where images without a registry in their name come from (default: Docker Hub); a directory or hdfs:// of archives',
   },
   docker_config: {
     kind: 'credentials',

@@ -34,7 +34,7 @@ export interface Config {
   readonly imageProviders: readonly ImageType[];
   readonly backend: BackendName | undefined;
   readonly platform: string | undefined;
-  /** A URL of a registry, or the absolute path of a directory of archives. */
+  /** A URL of a registry, or an absolute path or `hdfs://` of archives. */
   readonly dockerRegistry: string | undefined;
   readonly dockerConfig: DockerConfigSource | undefined;
   readonly dockerIgnoreRuntime: boolean;
