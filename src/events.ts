@@ -2,7 +2,8 @@
  * What larder tells while it works. Events are plain data; a listener that throws is a bug of the listener and
  * surfaces as an unhandled error, it never changes the outcome of the work.
  *
- * All sizes are bytes. `layer` is always the digest of the layer as transferred.
+ * All sizes are bytes. `layer` is the digest of the layer as transferred; of an Appc image, whose id nobody knows before
+ * it is here, it is the image's canonical text.
  */
 export type LarderEvent =
   | { readonly type: 'resolve'; readonly reference: string }
