@@ -2,25 +2,23 @@
  * ▸ The store of Docker and OCI images.
  *
  * Owns nothing on disk itself: it drives the content store (manifests, configs), the layer store (tars, indexes), the
- * merged images and the metadata. `image-pull.ts` has the way in, `retention.ts` the way out; here is what is between:
- * who finds an image here, who waits for whose pull, and what holds an image while somebody looks at it (I5).
+ * merged images and the metadata. `image-pull.ts` has the way in, `retention.ts` the way out, `read-through.ts` what is
+ * between; here is what a name means, whether what it meant still holds, and what is told of an image.
  */
-import { SingleFlight } from '../concurrency.js';
-import type { ContentStore } from '../content/content-store.js';
 import { isLarderError, LarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
-import type { Lease } from '../metadata/leases.js';
-import { blobsOf, type ImageRecord } from '../metadata/records.js';
-import { type Digest, hexOf } from '../spec/digest.js';
+import type { ImageRecord } from '../metadata/records.js';
+import { hexOf } from '../spec/digest.js';
 import { type DockerV1Manifest, dockerV1From, parseDockerV1 } from '../spec/docker-v1.js';
 import type { DockerImage, Image, Secret } from '../spec/image.js';
 import { parseImageConfig } from '../spec/image-config.js';
 import { formatImageName, type ImageName, parseImageName } from '../spec/image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../spec/platform.js';
 import { type RuntimeConfig, runtimeConfigOf } from '../spec/runtime.js';
-import { ImagePull, type ImagePullParts, namesOf, type Wanted } from './image-pull.js';
+import { ImagePull, type ImagePullParts, type Wanted } from './image-pull.js';
 import type { ImageCredentials } from './puller.js';
+import { type Fetch, ReadThrough } from './read-through.js';
 import type { Retention } from './retention.js';
 import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
 
@@ -35,18 +33,14 @@ export interface DockerStoreParts extends ImagePullParts {
   readonly credentialsOf: (config: Secret) => Promise<ImageCredentials>;
 }
 
-/** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
-const MAX_ATTEMPTS = 5;
-
 export class DockerStore implements Store {
   readonly #parts: DockerStoreParts;
-  readonly #pulls = new SingleFlight<string, ImageRecord>();
-  /** Leases of those who wait for each pull. */
-  readonly #waiting = new Map<string, Set<Lease>>();
+  readonly #images: ReadThrough;
   readonly #pull: ImagePull;
 
   constructor(parts: DockerStoreParts) {
     this.#parts = parts;
+    this.#images = new ReadThrough(parts);
     this.#pull = new ImagePull(parts);
   }
 
@@ -69,9 +63,13 @@ export class DockerStore implements Store {
       backend: typeof backend === 'string' ? backend : await backend(),
       ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
     });
-    const lease = await this.#parts.leases.create();
+    const name = formatImageName(reference);
+    const { record, lease } = await this.#images.hold(
+      { reference: name, platform, cached: image.cached ?? true, isCurrent: this.#isCurrent(reference, options) },
+      async () => this.#fetchOf(name, await wanted()),
+      options,
+    );
     try {
-      const record = await this.#hold(lease, reference, platform, image.cached ?? true, wanted, options);
       return { info: await this.#infoOf(record, options), record, [Symbol.asyncDispose]: () => lease.release() };
     } catch (error) {
       await lease.release();
@@ -100,66 +98,19 @@ export class DockerStore implements Store {
     };
   }
 
-  /** The image's record, with everything that it names under `lease`. */
-  async #hold(
-    lease: Lease,
-    reference: ImageName,
-    platform: string,
-    cached: boolean,
-    wanted: () => Promise<Wanted>,
-    options: AcquireOptions,
-  ): Promise<ImageRecord> {
-    const name = formatImageName(reference);
-    let ask = !cached;
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const known = this.#parts.metadata.get(name, !ask, platform);
-      const isHere = known !== undefined && (await this.#leased(lease, known, options));
-      if (isHere && (attempt > 0 || (await this.#isCurrent(reference, known, options)))) {
-        if (cached)
-          options.onEvent?.({ type: 'resolved', reference: name, digest: known.digest, platform, cached: true });
-        await this.#parts.metadata.touch({ reference: name, platform });
-        return known;
-      }
-      await this.#pullFor(lease, await wanted(), options);
-      ask = false;
-    }
-    throw new LarderError('LARDER_INTERNAL', `pull ${name}: pruned again each time it was there`);
-  }
-
   /** Whether what the image was pulled from still says the same. */
-  async #isCurrent(reference: ImageName, record: ImageRecord, options: AcquireOptions): Promise<boolean> {
-    if (options.asIs === true) return true;
-    return this.#parts.puller.isCurrent(reference, record, { ...options, platform: record.platform });
+  #isCurrent(reference: ImageName, options: AcquireOptions): (record: ImageRecord) => Promise<boolean> {
+    if (options.asIs === true) return async () => true;
+    return (record) => this.#parts.puller.isCurrent(reference, record, { ...options, platform: record.platform });
   }
 
-  /**
-   * Whether all of the image is here, found out after the lease protects it. A prune that is under way may not have seen
-   * the lease: only what it left counts, so the look comes under the store lock.
-   */
-  async #leased(lease: Lease, record: ImageRecord, { signal }: OperationOptions): Promise<boolean> {
-    const { lock, metadata, layers, content } = this.#parts;
-    await lease.add(namesOf(record));
-    using _shared = await lock.shared(signal === undefined ? {} : { signal });
-    const still = metadata.get(record.reference, true, record.platform);
-    if (still?.manifest !== record.manifest || still.config !== record.config) return false;
-    for (const { diffId } of record.layers) if (!(await layers.has(diffId))) return false;
-    for (const digest of blobsOf(record)) if (!(await isSound(content, digest))) return false;
-    return true;
-  }
-
-  /** Joins or starts the image's pull; `lease` is among those that the image is under when the pull ends. */
-  async #pullFor(lease: Lease, wanted: Wanted, options: OperationOptions): Promise<void> {
+  #fetchOf(name: string, wanted: Wanted): Fetch {
     // Who logs in as somebody else asks for himself.
     const own = wanted.credentials?.id ?? '';
-    const key = `${formatImageName(wanted.reference)} ${wanted.platform} ${wanted.backend} ${own}`;
-    const waiting = this.#waiting.get(key) ?? new Set();
-    this.#waiting.set(key, waiting.add(lease));
-    try {
-      await this.#pulls.run(key, (shared) => this.#pull.run(wanted, waiting, shared), options);
-    } finally {
-      waiting.delete(lease);
-      if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);
-    }
+    return {
+      key: `${name} ${wanted.platform} ${wanted.backend} ${own}`,
+      run: (waiting, shared) => this.#pull.run(wanted, waiting, shared),
+    };
   }
 
   /** Of an image that came with a v1 document what that says, else what its config makes of it. */
@@ -193,16 +144,6 @@ function runtimeOf(document: Uint8Array, name: string, { onEvent }: OperationOpt
     if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
     onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
     return undefined;
-  }
-}
-
-/** A damaged document counts as missing: the pull that follows replaces it. */
-async function isSound(content: ContentStore, digest: Digest): Promise<boolean> {
-  try {
-    return (await content.find(digest)) !== undefined;
-  } catch (error) {
-    if (isLarderError(error, 'LARDER_DIGEST_MISMATCH', 'LARDER_SIZE_MISMATCH')) return false;
-    throw error;
   }
 }
 

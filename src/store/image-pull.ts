@@ -13,11 +13,11 @@ import type { MergedImages } from '../layers/merged-images.js';
 import type { History } from '../metadata/history.js';
 import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
-import { blobsOf, type ImageLayer, type ImageRecord, stackOf } from '../metadata/records.js';
-import type { DiffId, Digest } from '../spec/digest.js';
+import { type ImageLayer, type ImageRecord, stackOf } from '../metadata/records.js';
 import { formatImageName, type ImageName } from '../spec/image-name.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
 import type { ImageCredentials, ImageFacts, Puller } from './puller.js';
+import { extendLeases } from './read-through.js';
 
 export interface ImagePullParts extends LayerFetchParts {
   readonly puller: Puller;
@@ -87,7 +87,7 @@ export class ImagePull {
       await this.#commit(record);
       onEvent({ type: 'commit', reference: name, imageId: record.config });
       // Before this pull's own lease goes: a prune in between would take what they are waiting for.
-      for (const waiter of waiting) await extend(waiter, record, waiting);
+      await extendLeases(waiting, record);
       await this.#parts.layers.sweep();
       return record;
     } finally {
@@ -106,23 +106,6 @@ export class ImagePull {
     using _shared = await this.#parts.lock.shared();
     await this.#parts.metadata.put(record);
     await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
-  }
-}
-
-/** What a lease on an image names. */
-export function namesOf(record: ImageRecord): {
-  readonly layers: readonly DiffId[];
-  readonly blobs: readonly Digest[];
-} {
-  return { layers: record.layers.map((layer) => layer.diffId), blobs: blobsOf(record) };
-}
-
-/** Puts the image under a waiter's lease, which the waiter may have given back meanwhile. */
-async function extend(lease: Lease, record: ImageRecord, waiting: ReadonlySet<Lease>): Promise<void> {
-  try {
-    await lease.add(namesOf(record));
-  } catch (error) {
-    if (waiting.has(lease)) throw error;
   }
 }
 

@@ -27,6 +27,8 @@ export interface Sought {
   readonly reference: string;
   readonly platform: string;
   readonly cached: boolean;
+  /** Whether a record that is here may be answered; asked before any pull. Left out: it may. */
+  readonly isCurrent?: (record: ImageRecord) => Promise<boolean>;
 }
 
 /** A pull that has not begun. */
@@ -68,14 +70,16 @@ export class ReadThrough {
 
   async #find(
     lease: Lease,
-    { reference, platform, cached }: Sought,
+    { reference, platform, cached, isCurrent }: Sought,
     fetch: () => Promise<Fetch>,
     options: OperationOptions,
   ): Promise<ImageRecord> {
     let ask = !cached;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const known = this.#parts.metadata.get(reference, !ask, platform);
-      if (known !== undefined && (await this.#leased(lease, known, options))) {
+      const isHere = known !== undefined && (await this.#leased(lease, known, options));
+      // What was pulled just now is current, whatever has changed since.
+      if (isHere && (attempt > 0 || isCurrent === undefined || (await isCurrent(known)))) {
         if (cached) options.onEvent?.({ type: 'resolved', reference, digest: known.digest, platform, cached: true });
         await this.#parts.metadata.touch({ reference, platform });
         return known;
