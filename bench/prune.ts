@@ -1,29 +1,45 @@
 /**
- * `npm run bench -- prune [OPTIONS]`: how long a prune keeps the store to itself. The store is rows of the database and
- * empty layer directories; most images go, those that a lease holds stay.
+ * `npm run bench -- prune [OPTIONS]`: how long a prune keeps the store to itself, and how long somebody who provisions
+ * at the same time waits for it. The store is rows of the database and empty files; most images go, those that a lease
+ * holds stay. Then: how long `df` takes, and one collection that takes the images that were used least lately.
  *
  *     --images N (1000)   --layers N, of all images together (10000)   --leases N (20)   --runs N (3)
  *     --work DIR (/var/tmp/larder-bench)
  */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Assembly } from '../src/assemble.js';
 import { configOf, parseFlags } from '../src/config.js';
-import { DERIVED_FORMAT } from '../src/layout.js';
-import { type ImageRecord, type LayerRecord, stackOf } from '../src/metadata/records.js';
+import { Larder } from '../src/larder.js';
+import { DERIVED_FORMAT, Layout } from '../src/layout.js';
+import { StoreLock } from '../src/linux/store-lock.js';
+import { Claims } from '../src/metadata/claims.js';
+import { Database } from '../src/metadata/database.js';
+import { type ClaimRecord, type ImageRecord, type LayerRecord, stackOf } from '../src/metadata/records.js';
+import { parseContainerId } from '../src/spec/container-id.js';
 import { type DiffId, type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
 import { mergedKeyOf } from '../src/tree/merged-key.js';
 import { wipe } from './machine.js';
 import { formatMs, summarize } from './statistics.js';
 
-interface Figures {
-  readonly lockedMs: number;
-  readonly blockedMs: number;
-  readonly sweepMs: number;
-}
+const ROWS = {
+  longestMs: 'longest single hold of the store lock',
+  heldMs: 'all holds together',
+  turns: 'holds',
+  totalMs: 'the whole prune, with deleting',
+  waitMs: 'longest claim of another process meanwhile',
+  usualMs: 'median claim of another process meanwhile',
+  dfMs: 'df of the full store',
+  lruMs: 'choosing and forgetting the 100 oldest of them',
+} as const;
+
+type Figures = Record<keyof typeof ROWS, number>;
 
 const { values } = parseArgs({
   options: {
@@ -32,44 +48,112 @@ const { values } = parseArgs({
     leases: { type: 'string', default: '20' },
     runs: { type: 'string', default: '3' },
     work: { type: 'string', default: '/var/tmp/larder-bench' },
+    provision: { type: 'string' },
   },
 });
-const root = join(values.work, 'prune');
-const figures: Figures[] = [];
-for (let run = 0; run < Number(values.runs); run++) figures.push(await measure());
-wipe(root);
-process.stdout.write(`${values.images} images, ${values.layers} layers, ${values.leases} leases\n`);
-for (const [name, key] of [
-  ['under the lock', 'lockedMs'],
-  ['event loop blocked at most', 'blockedMs'],
-  ['deleting, after it', 'sweepMs'],
-] as const) {
-  const { median, min, max } = summarize(figures.map((one) => one[key]));
-  process.stdout.write(`${name}: ${formatMs(median)} (${formatMs(min)} to ${formatMs(max)})\n`);
+
+if (values.provision !== undefined) await provisionUntilToldToStop(values.provision);
+else await run();
+
+async function run(): Promise<void> {
+  const root = join(values.work, 'prune');
+  const figures: Figures[] = [];
+  for (let i = 0; i < Number(values.runs); i++) figures.push(await measure(root));
+  wipe(root);
+  process.stdout.write(`${values.images} images, ${values.layers} layers, ${values.leases} leases\n`);
+  for (const [key, name] of Object.entries(ROWS) as [keyof typeof ROWS, string][]) {
+    const { median, min, max } = summarize(figures.map((one) => one[key]));
+    const shown = key === 'turns' ? String : formatMs;
+    process.stdout.write(`${name}: ${shown(median)} (${shown(min)} to ${shown(max)})\n`);
+  }
 }
 
-async function measure(): Promise<Figures> {
+async function measure(root: string): Promise<Figures> {
   wipe(root);
   mkdirSync(values.work, { recursive: true });
   const assembly = await Assembly.open(configOf(parseFlags({ root }, 'bench')));
+  const larder = new Larder(assembly);
   try {
-    const { leases, retention } = await assembly.working();
+    const { leases } = await assembly.working();
     const images = imagesOf(Number(values.images), Number(values.layers));
     await fill(assembly, images);
     for (const { config } of images.slice(0, Number(values.leases))) await leases.create({ blobs: [config] });
-    const delay = monitorEventLoopDelay({ resolution: 5 });
-    delay.enable();
-    const start = performance.now();
-    // What the provisioner does while it holds the lock.
-    await retention.prune([], new Set(), {});
-    const lockedMs = performance.now() - start;
-    delay.disable();
-    const swept = performance.now();
-    await retention.sweep();
-    return { lockedMs, blockedMs: delay.max / 1e6, sweepMs: performance.now() - swept };
+    const dfMs = await timed(() => larder.df());
+    const lruMs = await timed(async () => {
+      const oldest = images.slice(-100).flatMap((image) => assembly.holds.idOf(image) ?? []);
+      await assembly.holds.forgetUnused(oldest.map((id) => ({ id, lastUsedAtMs: 0 })));
+    });
+    const other = spawn(process.execPath, [fileURLToPath(import.meta.url), '--provision', root], { stdio: 'pipe' });
+    await once(other.stdout, 'data');
+    const holds = watchHolds();
+    const totalMs = await timed(() => larder.prune());
+    other.stdin.end();
+    const [line] = await once(other.stdout, 'data');
+    const { waitMs, usualMs } = JSON.parse(String(line)) as Pick<Figures, 'waitMs' | 'usualMs'>;
+    const heldMs = holds.reduce((sum, ms) => sum + ms, 0);
+    return { longestMs: Math.max(...holds), heldMs, turns: holds.length, totalMs, waitMs, usualMs, dfMs, lruMs };
   } finally {
-    await assembly.close();
+    await larder.close();
   }
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+/** How long each exclusive hold of this process lasts, from now on. */
+function watchHolds(): number[] {
+  const holds: number[] = [];
+  const real = StoreLock.prototype.exclusive;
+  StoreLock.prototype.exclusive = async function (...args): ReturnType<typeof real> {
+    const held = await real.apply(this, args);
+    const start = performance.now();
+    const release = (): void => {
+      held.release();
+      holds.push(performance.now() - start);
+    };
+    return { mode: held.mode, release, [Symbol.dispose]: release };
+  };
+  return holds;
+}
+
+/** What a provision and a destroy do to the store, as often as it goes, in a process of its own. */
+async function provisionUntilToldToStop(root: string): Promise<void> {
+  const layout = new Layout(root);
+  const database = await Database.open(layout.database);
+  const claims = new Claims(database);
+  const lock = new StoreLock(layout);
+  let running = true;
+  process.stdin.once('end', () => {
+    running = false;
+  });
+  process.stdin.resume();
+  process.stdout.write('ready\n');
+  const times: number[] = [];
+  for (let i = 0; running; i++) {
+    const claim = claimOf(`bench-${i}`);
+    times.push(
+      await timed(async () => {
+        using _shared = await lock.shared();
+        await claims.insert(claim);
+      }),
+    );
+    await claims.remove(claim.container);
+  }
+  const { max, median } = summarize(times);
+  process.stdout.write(JSON.stringify({ waitMs: max, usualMs: median }));
+  database.close();
+}
+
+function claimOf(id: string): ClaimRecord {
+  const container = parseContainerId(id);
+  const [record] = imagesOf(1, 10);
+  const layers = record === undefined ? [] : stackOf(record);
+  const names = { type: 'docker', reference: 'registry.example/other:latest', platform: 'linux/amd64' } as const;
+  const image = { name: '', ...names, backend: 'copy', rootfs: '/', layers, mergedKey: undefined };
+  return { container, owner: 'bench', images: [image], blobs: [], createdAtMs: 0 };
 }
 
 function imagesOf(count: number, layers: number): ImageRecord[] {
@@ -98,6 +182,8 @@ async function fill({ layout, metadata, layerRecords, derived }: Assembly, image
     const diffIds = record.layers.map(({ diffId }) => diffId);
     for (const diffId of diffIds) {
       for (const path of [layout.layer(diffId), layout.derivedLayer(diffId)]) mkdirSync(path, { recursive: true });
+      writeFileSync(layout.layerTar(diffId), '');
+      writeFileSync(layout.layerIndex(diffId), '');
     }
     const key = mergedKeyOf(stackOf(record));
     for (const path of [layout.merged(key), layout.blob(record.manifest), layout.blob(record.config)]) {

@@ -24,14 +24,18 @@ import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
 import { isHandleAlive, openHandle, type StoreHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
+import { Holders } from './metadata/holders.js';
 import { Holds } from './metadata/holds.js';
 import { Layers } from './metadata/layers.js';
 import { Leases } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
 import { type ImageRecord, stackOf } from './metadata/records.js';
+import { Usage } from './metadata/usage.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { RegistryClient } from './registry/registry-client.js';
+import type { Repair, RepairOptions, RepairParts } from './repair.js';
+import { imageOfKey } from './spec/any-image.js';
 import type { DiffId } from './spec/digest.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
@@ -40,11 +44,13 @@ import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { AppcStore } from './store/appc-store.js';
 import type { DockerStore } from './store/docker-store.js';
+import type { Sweeper } from './store/gc-sweeper.js';
 import type { OpenArchiveParts } from './store/open-archive.js';
 import { type OpenMetadataOptions, openMetadata } from './store/open-metadata.js';
 import type { ImageCredentials, Puller } from './store/puller.js';
 import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
+import type { Upkeep } from './store/upkeep.js';
 import { prepareRoot } from './store-root.js';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './tar/entry.js';
 import type { ImageFs, TreeSource } from './tree/image-fs.js';
@@ -58,6 +64,7 @@ interface Working {
   readonly leases: Leases;
   readonly layers: LayerStore;
   readonly merged: MergedImages;
+  readonly sweeper: Sweeper;
   /** Of Docker images; what it frees is freed for all types. */
   readonly retention: Retention;
   readonly appcRetention: Retention;
@@ -149,9 +156,68 @@ export class Assembly {
     yield* checkStore({ ...this.#parts(), layers }, options);
   }
 
+  /**
+   * Makes whole what is broken. A damaged database is made again first: then this handle is of no use any more, and the
+   * rest is done by one of its own.
+   */
+  async *repair(options: RepairOptions = {}): AsyncGenerator<Repair, void, undefined> {
+    const { damageOf } = await import('./metadata/rebuild.js');
+    const damage = await damageOf(this.layout.database, async () => true);
+    if (damage === undefined) {
+      yield* await this.#repair(options);
+      return;
+    }
+    const fresh = await Assembly.open(this.config, { ...options, thorough: true });
+    try {
+      yield { what: 'database', subject: this.layout.database, outcome: 'repaired', message: `made again: ${damage}` };
+      yield* await fresh.#repair(options);
+    } finally {
+      await fresh.close();
+    }
+  }
+
+  async #repair(options: RepairOptions): Promise<AsyncGenerator<Repair, void, undefined>> {
+    const [{ leases, layers, merged }, { repairStore }, { ImageRepair }] = await Promise.all([
+      this.working(),
+      import('./repair.js'),
+      import('./store/repair-image.js'),
+    ]);
+    const { layout, lock, content, layerRecords, derived, claims, limits } = this;
+    const detach = (diffIds: readonly DiffId[]): Promise<void> => this.#detach(diffIds);
+    const docker = new ImageRepair({
+      ...{ lock, content, layers, leases, limits, onReplaced: detach },
+      pool: this.#pool,
+      puller: await this.#makePuller(layers),
+      maxParallelLayers: this.config.maxParallelLayers,
+    });
+    const fetch: RepairParts['fetch'] = async (image, broken, told) => {
+      if (image.type === 'docker') return docker.run(image, broken, told);
+      // An Appc image is known by what it is, so that a pull of it cannot bring another one.
+      await using _held = await (await this.storeOf(image.type)).acquire(imageOfKey(image), 'copy', told);
+    };
+    const parts = { layout, content, layers, merged, layerRecords, derived, claims, fetch, detach };
+    return repairStore({ ...parts, images: [...this.records()] }, options);
+  }
+
   async retention(type: ImageType = 'docker'): Promise<Retention> {
     const { retention, appcRetention } = await this.working();
     return type === 'docker' ? retention : appcRetention;
+  }
+
+  /** Needs no handle on the store until garbage is collected. */
+  async upkeep(): Promise<Upkeep> {
+    const { layout, content, holds, config } = this;
+    const { Upkeep } = await import('./store/upkeep.js');
+    const usage = new Usage(this.#database, holds);
+    return new Upkeep({
+      ...{ layout, usage, content, holders: new Holders(this.#database, holds), imageGc: config.imageGc },
+      metadataOf: (type) => this.metadataOf(type),
+      collector: async () => {
+        const [{ sweeper }, { Collector }] = await Promise.all([this.working(), import('./store/gc-collector.js')]);
+        const storeBytes = async (): Promise<number> => (await (await this.upkeep()).df()).storeBytes;
+        return new Collector({ lock: this.lock, holds, usage, sweeper, storeBytes, root: layout.root });
+      },
+    });
   }
 
   metadataOf(type: ImageType): MetadataManager {
@@ -341,7 +407,7 @@ export class Assembly {
       new Retention({ ...holding, metadata, leases, sweeper });
     const retention = retentionOf(this.metadata);
     const appcRetention = retentionOf(this.appcMetadata);
-    return { handle, leases, layers, merged, retention, appcRetention };
+    return { handle, leases, layers, merged, sweeper, retention, appcRetention };
   }
 
   #makeLayers(make: typeof LayerStore, handle: string): LayerStore {

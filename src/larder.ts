@@ -17,10 +17,14 @@ import type { OperationOptions } from './events.js';
 import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
+import type { Repair } from './repair.js';
 import { imageKeyOf, imageNamed, imageOfKey } from './spec/any-image.js';
 import type { Digest } from './spec/digest.js';
 import type { Image, Secret } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
+import type { GcReport } from './store/gc-collector.js';
+import type { GarbageRequest, StoreUsage } from './store/upkeep.js';
+import type { WhyReport } from './store/why.js';
 
 export interface PullRequest extends OperationOptions {
   /** `os/arch[/variant]`; default: the setting, then this machine's. */
@@ -65,6 +69,8 @@ export interface PruneImagesRequest extends OperationOptions {
   /** References of images that stay. */
   readonly exclude?: readonly string[];
   readonly dryRun?: boolean;
+  /** Pinned images go, too, and what is derived and in use by no container. */
+  readonly all?: boolean;
 }
 
 /**
@@ -180,13 +186,58 @@ export class Larder implements AsyncDisposable {
     const provisioner = await this.#assembly.provisioner();
     const excluded = (request.exclude ?? []).map((name) => imageNamed(name, process.cwd()));
     return collect(request, (options) =>
-      provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false }),
+      provisioner.pruneImages(excluded, { ...options, dryRun: request.dryRun ?? false, all: request.all ?? false }),
     );
+  }
+
+  /** What weighs how much; from what is recorded, unless `containers` asks to measure what they wrote. */
+  async df(options: { readonly containers?: boolean } = {}): Promise<StoreUsage> {
+    return (await this.#assembly.upkeep()).df(options);
+  }
+
+  /** Who holds what a digest, DiffID, image ID, key, beginning of one, or path names. Rejects with LARDER_REQUEST_INVALID. */
+  async why(name: string): Promise<readonly WhyReport[]> {
+    return (await this.#assembly.upkeep()).why(name);
+  }
+
+  /** Only {@link unpin} and {@link remove} let the image go from here on. Whether it was not pinned. Rejects with LARDER_IMAGE_NOT_FOUND. */
+  async pin(reference: string, request: { readonly platform?: string } = {}): Promise<boolean> {
+    const key = imageKeyOf(reference, process.cwd(), request.platform);
+    return (await this.#assembly.upkeep()).setPinned(
+      key,
+      request.platform === undefined ? undefined : key.platform,
+      true,
+    );
+  }
+
+  async unpin(reference: string, request: { readonly platform?: string } = {}): Promise<boolean> {
+    const key = imageKeyOf(reference, process.cwd(), request.platform);
+    return (await this.#assembly.upkeep()).setPinned(
+      key,
+      request.platform === undefined ? undefined : key.platform,
+      false,
+    );
+  }
+
+  /** Gives space back where `image_gc_config` asks for it, or `config` in its place, and tells why each thing went. */
+  async collectGarbage(request: GarbageRequest = {}): Promise<GcReport> {
+    return (await this.#assembly.upkeep()).collectGarbage(request);
   }
 
   /** Every numbered invariant, read-only; `deep` reads every byte. */
   check(options: { readonly deep?: boolean } & OperationOptions = {}): AsyncIterable<Finding> {
     return this.#assembly.check(options);
+  }
+
+  /**
+   * Fetches again what is broken, at the digests that are recorded, and makes again what is derived; of these images, or
+   * of all that is in the store. Images in use keep working. What cannot be repaired is reported, and nothing is deleted.
+   * After a `database` was repaired this object is of no use any more: open the store again.
+   */
+  repair(references: readonly string[] = [], options: OperationOptions = {}): AsyncIterable<Repair> {
+    const names = new Set(references.map((text) => imageKeyOf(text, process.cwd(), undefined)).map(nameOfKey));
+    if (names.size === 0) return this.#assembly.repair(options);
+    return this.#assembly.repair({ ...options, only: (image) => names.has(nameOfKey(image)) });
   }
 
   async info(): Promise<StoreInfo> {
@@ -243,4 +294,9 @@ async function collect(
     },
   });
   return { images, layers, bytes };
+}
+
+/** Without its platform: all of them. */
+function nameOfKey({ type, reference }: Pick<ImageRecord, 'type' | 'reference'>): string {
+  return `${type} ${reference}`;
 }

@@ -131,7 +131,8 @@ export class Provisioner {
     throwIfAborted(options.signal, `destroy ${container}`);
     const cutOff = this.#underWay.cutOff(container);
     // A provision that is still fetching has nothing to show but its turn.
-    if (!cutOff && !this.#turns.isTaken(container) && !(await this.#destruction.isThere(container))) return false;
+    const maybe = cutOff || this.#turns.isTaken(container) || this.#parts.claims.get(container) !== undefined;
+    if (!maybe && !(await this.#destruction.isThere(container))) return false;
     const turn = await this.#turns.take(container, options.signal);
     try {
       return (await this.#destruction.destroyTree(container, options)) || cutOff;
@@ -176,12 +177,11 @@ export class Provisioner {
    */
   async pruneImages(excludedImages: readonly Image[], request: PruneRequest = {}): Promise<void> {
     {
-      using _exclusive = await this.#parts.lock.exclusive(signalOf(request));
-      const claims = this.#parts.claims.list();
-      const images = claims.flatMap((claim) => claim.images);
-      const active = new Set(
-        images.flatMap(({ layers }) => layers.map((layer) => this.#parts.layout.layerPath(layer))),
-      );
+      // A dry run only looks: nobody has to wait for it.
+      const { lock, claims, layout } = this.#parts;
+      using _exclusive = request.dryRun === true ? undefined : await lock.exclusive(signalOf(request));
+      const { images, layers } = claims.used();
+      const active = new Set(layers.map((layer) => layout.layerPath(layer)));
       const used = images.map(imageOfKey);
       for (const [type, store] of this.#parts.stores) {
         const excluded = [...excludedImages, ...used].filter((image) => image.type === type);

@@ -125,9 +125,42 @@ const COMMANDS: readonly Described[] = [
     help: 'forget all images that no container uses, and free their space',
     options: [
       ['--exclude <reference>', 'keep this image (repeatable)'],
+      ['--all', 'forget pinned images, too, and what is made from layers and used by no container'],
       ['--dry-run', 'only say what would go'],
     ],
     load: async () => (await import('./commands/remove.js')).prune,
+  },
+  {
+    name: 'df',
+    args: '',
+    help: 'show what each image holds alone and shares, and what the store weighs',
+    options: [['--containers', 'also measure what containers wrote']],
+    load: async () => (await import('./commands/df.js')).df,
+  },
+  {
+    name: 'why',
+    args: '<digest-or-path>',
+    help: 'show what holds a layer, document or image ID in the store',
+    load: async () => (await import('./commands/why.js')).why,
+  },
+  {
+    name: 'pin',
+    args: '<reference...>',
+    help: 'keep images whatever prune and garbage collection say',
+    load: async () => (await import('./commands/pin.js')).pin,
+  },
+  {
+    name: 'unpin',
+    args: '<reference...>',
+    help: 'let pinned images go again',
+    load: async () => (await import('./commands/pin.js')).unpin,
+  },
+  {
+    name: 'gc',
+    args: '',
+    help: 'free space where image_gc_config asks for it, least recently used images first',
+    options: [['--dry-run', 'only say what would go and why']],
+    load: async () => (await import('./commands/gc.js')).gc,
   },
   {
     name: 'check',

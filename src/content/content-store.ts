@@ -7,7 +7,7 @@
  * one digest write the same bytes, and the later rename changes nothing.
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync, renameSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { lstat, open, readdir, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -155,6 +155,19 @@ export class ContentStore implements ContentManager {
         if (size !== undefined) yield { digest, size };
       }
     }
+  }
+
+  /** How many there are and what they weigh, at once: they are many and small. */
+  measure(): { readonly count: number; readonly bytes: number } {
+    let [count, bytes] = [0, 0];
+    for (const algorithm of ['sha256', 'sha512']) {
+      const directory = join(this.#layout.blobs, algorithm);
+      for (const name of readdirSync(directory)) {
+        bytes += statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
+        count++;
+      }
+    }
+    return { count, bytes };
   }
 
   async remove(digest: Digest): Promise<boolean> {

@@ -99,12 +99,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   ),
   '/v1/prune': operation(
     'prune',
-    object({ exclude: optional(list(anyText)), dryRun: optional(flag) }),
+    object({ exclude: optional(list(anyText)), dryRun: optional(flag), all: optional(flag) }),
     async (request, { larder }, options) => larder.prune({ ...withoutUndefined(request), ...options }),
   ),
   '/v1/prune-images': operation(
     'prune-images',
-    object({ excluded: list(image), dryRun: optional(flag) }),
+    object({ excluded: list(image), dryRun: optional(flag), all: optional(flag) }),
     async ({ excluded, ...request }, { provisioner }, options): Promise<null> => {
       await provisioner.pruneImages(excluded, { ...withoutUndefined(request), ...options });
       return null;

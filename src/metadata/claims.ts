@@ -5,10 +5,12 @@
 import { LarderError } from '../errors.js';
 import type { ContainerId } from '../spec/container-id.js';
 import type { DiffId } from '../spec/digest.js';
-import { stackLayer } from '../spec/stack.js';
+import { type StackLayer, stackLayer } from '../spec/stack.js';
 import type { Database, Writer } from './database.js';
 import type { ClaimedImage, ClaimRecord } from './records.js';
 import { column, insertList, type RowReader } from './rows.js';
+
+export type UsedImage = Pick<ClaimedImage, 'type' | 'reference' | 'platform'>;
 
 export class Claims {
   readonly #database: Database;
@@ -48,6 +50,18 @@ export class Claims {
       // '0' is the character after '/'.
       this.#select('WHERE container > ? AND container < ? ORDER BY container', `${container}/`, `${container}0`),
     );
+  }
+
+  /** All images and layers that some container has, each once: for prune, which asks under the store lock. */
+  used(): { readonly images: readonly UsedImage[]; readonly layers: readonly StackLayer[] } {
+    return this.#database.snapshot(() => ({
+      images: column(this.#database, usedImageOf, 'SELECT DISTINCT type, reference, platform FROM claim_images'),
+      layers: column(
+        this.#database,
+        (row) => stackLayer(row.diffId('diff_id'), row.view('view')),
+        'SELECT DISTINCT diff_id, view FROM claim_layers',
+      ),
+    }));
   }
 
   /** False when there was none; durable when it resolves. Only after its mount is gone. */
@@ -114,6 +128,10 @@ export class Claims {
       container,
     );
   }
+}
+
+function usedImageOf(row: RowReader): UsedImage {
+  return { type: row.imageType('type'), reference: row.text('reference'), platform: row.text('platform') };
 }
 
 function insertClaim(writer: Writer, { container, owner, images, blobs, createdAtMs }: ClaimRecord): void {

@@ -81,6 +81,12 @@ const DERIVED_OF_IMAGE = `EXISTS (
 const DERIVED_IN_USE = `(derived.key IN (SELECT merged_key FROM claim_images WHERE merged_key IS NOT NULL) OR EXISTS (
   SELECT 1 FROM derived_layers t JOIN claim_layers l ON l.diff_id = t.diff_id AND l.position = t.position
   WHERE ${LAST} AND ${stackHas('claim_layers', (a, b) => `${a}.container = ${b}.container AND ${a}.image = ${b}.image`)}))`;
+/** Each derived thing that goes with an image's stack, beside that image. */
+export const DERIVED_WITH_IMAGES = `
+  SELECT l.image, derived.kind, derived.key, derived.size
+  FROM derived JOIN derived_layers t ON ${LAST}
+    JOIN image_layers l ON l.diff_id = t.diff_id AND l.position = t.position JOIN images i ON i.id = l.image
+  WHERE ${stackHas('image_layers', (a, b) => `${a}.image = ${b}.image`)}`;
 /** Who pulls an image makes what is derived from it before there is a record. Parameter: dead handles. */
 const DERIVED_LEASED = `EXISTS (
   SELECT 1 FROM (${LIVE}) s WHERE NOT EXISTS (
@@ -207,6 +213,24 @@ export class Holds {
       column(this.#database, (row) => row.text('key'), sql, kind, names, ...values),
     );
     return new Set([...gone, ...this.#unrecorded(kind, keys)]);
+  }
+
+  /** The id of an image's record. */
+  idOf({ type, reference, platform }: Omit<NamedImage, 'id'>): number | undefined {
+    const sql = 'SELECT id FROM images WHERE type = ? AND reference = ? AND platform = ?';
+    const [id] = column(this.#database, (row) => row.count('id'), sql, type, reference, platform);
+    return id;
+  }
+
+  /** The ids of leases whose handle is not known to be dead, with their handles. */
+  liveLeases(): { readonly id: string; readonly handle: string }[] {
+    const sql = `SELECT id, handle FROM leases WHERE id IN (${LIVE})`;
+    return column(
+      this.#database,
+      (row) => ({ id: row.text('id'), handle: row.text('handle') }),
+      sql,
+      this.#deadHandles(),
+    );
   }
 
   recordedLayers(): ReadonlySet<DiffId> {

@@ -1,12 +1,5 @@
 /** Images of both types by the texts that people write: `alpine`, `oci:/layout`, `appc:example.com/app:1.0`. */
-import {
-  appcPlatformOf,
-  appcRequestOf,
-  formatAppcRequest,
-  isAppcName,
-  parseAppcName,
-  platformOfRequest,
-} from './appc-name.js';
+import { appcRequestOf, formatAppcRequest, isAppcName, parseAppcName, platformOfRequest } from './appc-name.js';
 import type { AppcImage, Image, ImageType, Secret } from './image.js';
 import { absoluteImageName, familiarImageName, formatImageName, parseImageName } from './image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './platform.js';
@@ -63,5 +56,22 @@ export function familiarImage({ type, reference }: Pick<ImageKey, 'type' | 'refe
 
 function onPlatform(image: AppcImage, platform: string | undefined): AppcImage {
   if (platform === undefined) return image;
-  return { ...image, labels: { ...appcPlatformOf(parsePlatform(platform)), ...image.labels } };
+  return { ...image, platform };
+}
+
+/** What an image that is to stay is kept under; without a platform: on all of them. */
+export function excludedKeyOf(image: Image): Omit<ImageKey, 'platform'> & { readonly platform?: string } {
+  if (image.type === 'docker') {
+    const reference = formatImageName(parseImageName(image.name));
+    const { platform } = image;
+    return {
+      type: 'docker',
+      reference,
+      ...(platform === undefined ? {} : { platform: formatPlatform(parsePlatform(platform)) }),
+    };
+  }
+  const request = appcRequestOf(image, hostPlatform());
+  const { os, arch } = image.labels ?? {};
+  const exact = os === undefined || arch === undefined ? {} : { platform: platformOfRequest(request) };
+  return { type: 'appc', reference: formatAppcRequest(request), ...exact };
 }

@@ -8,7 +8,7 @@ export const images: Command = async ({ open }) => {
   const list = await (await open()).images();
   const nowMs = Date.now();
   const rows = list.map((image) => [
-    familiarImage(image),
+    image.pinned === true ? `${familiarImage(image)} (pinned)` : familiarImage(image),
     shortDigest(imageIdOf(image)),
     image.platform,
     String(image.layers.length),

@@ -12,10 +12,11 @@ export const remove: Command = async ({ open, onEvent, signal }, references, opt
   return { data: report, text: sentence(report, false) };
 };
 
-/** `larder prune [--exclude REF]… [--dry-run]` */
+/** `larder prune [--exclude REF]… [--all] [--dry-run]` */
 export const prune: Command = async ({ open, onEvent, signal }, _args, options) => {
   const dryRun = options['dryRun'] === true;
-  const report = await (await open()).prune({ onEvent, signal, dryRun, exclude: listOption(options, 'exclude') });
+  const all = options['all'] === true;
+  const report = await (await open()).prune({ onEvent, signal, dryRun, all, exclude: listOption(options, 'exclude') });
   const lines = dryRun ? [...report.images, ...report.layers] : report.images;
   return { data: report, text: [...lines, sentence(report, dryRun)].join('\n') };
 };
