@@ -27,6 +27,8 @@ export interface AppcImage {
   readonly name: string;
   readonly id?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** `os/arch[/variant]`, where the labels name none: an image that says nothing of machines will do. */
+  readonly platform?: string;
   readonly cached?: boolean;
 }
 

@@ -84,20 +84,19 @@ export class AppcStore implements Store {
     options: PruneOptions = {},
   ): Promise<void> {
     const excluded = excludedImages.map((image) => {
-      const { os, arch } = appcImage(image).labels ?? {};
+      const { platform, labels: { os, arch } = {} } = appcImage(image);
       const request = this.requestOf(image);
       const reference = formatAppcRequest(request);
-      // Without both the name protects the image on every platform.
-      return os === undefined || arch === undefined
-        ? { reference }
-        : { reference, platform: platformOfRequest(request) };
+      // Without these the name protects the image on every platform.
+      const isOfOne = platform !== undefined || (os !== undefined && arch !== undefined);
+      return isOfOne ? { reference, platform: platformOfRequest(request) } : { reference };
     });
     await this.#parts.retention.prune(excluded, activeLayerPaths, options);
   }
 
   /** What an image asks for, with what it leaves out filled in. Rejects with LARDER_REFERENCE_INVALID. */
   requestOf(image: Image): AppcRequest {
-    const { platform } = this.#parts;
+    const { platform = this.#parts.platform } = appcImage(image);
     return appcRequestOf(appcImage(image), platform === undefined ? hostPlatform() : parsePlatform(platform));
   }
 
