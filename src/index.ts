@@ -23,7 +23,16 @@ export { type DroppedImage, MetadataManager } from './metadata/metadata-manager.
 export type { ClaimRecord, ImageLayer, ImageRecord } from './metadata/records.js';
 export { Provisioner, type ProvisionInfo, type ProvisionRequest } from './provisioner.js';
 export type { LazyImageFs, PulledImage } from './pulled-image.js';
+export type { Repair } from './repair.js';
 export type { AppcImage, DockerImage, Image, ImageType, Secret, SecretResolver } from './spec/image.js';
+export {
+  type ArchiveName,
+  absoluteImageName,
+  formatImageName,
+  type ImageName,
+  isArchiveName,
+  parseImageName,
+} from './spec/image-name.js';
 export { parseMesosImage } from './spec/mesos-image.js';
 export { formatReference, parseReference, type Reference } from './spec/reference.js';
 export { type CommandInfo, commandOf, type ResolvedCommand, type RuntimeConfig } from './spec/runtime.js';

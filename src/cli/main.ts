@@ -180,6 +180,12 @@ const COMMANDS: readonly Described[] = [
     load: async () => (await import('./commands/daemon.js')).daemon,
   },
   {
+    name: 'repair',
+    args: '[reference...]',
+    help: 'fetch again what is broken, of these images or of all',
+    load: async () => (await import('./commands/repair.js')).repair,
+  },
+  {
     name: 'info',
     args: '',
     help: 'show the store and what this machine can do',
