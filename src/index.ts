@@ -21,7 +21,14 @@ export {
 } from './larder.js';
 export { type DroppedImage, MetadataManager } from './metadata/metadata-manager.js';
 export type { ClaimRecord, ImageLayer, ImageRecord } from './metadata/records.js';
-export { Provisioner, type ProvisionInfo, type ProvisionRequest } from './provisioner.js';
+export {
+  Provisioner,
+  type ProvisionInfo,
+  type ProvisionRequest,
+  type VolumeInfo,
+  type VolumeRequest,
+  type VolumesInfo,
+} from './provisioner.js';
 export type { LazyImageFs, PulledImage } from './pulled-image.js';
 export type { Repair } from './repair.js';
 export type { AppcImage, DockerImage, Image, ImageType, Secret, SecretResolver } from './spec/image.js';

@@ -121,6 +121,32 @@ describe('the command', () => {
     assert.ok(!existsSync(rootfs));
   });
 
+  test('provision takes other images as volumes and prints a line for each; nested containers go with their parent', async () => {
+    const options = [
+      '--id',
+      'a/b',
+      '--backend',
+      'copy',
+      '--volume',
+      `one=${reference}`,
+      '--volume',
+      `two=${reference},rw`,
+    ];
+    const lines = (await home.ok('provision', reference, ...options)).split('\n');
+    assert.deepEqual(
+      lines.map((line) => line.split(' ').length),
+      [1, 2, 2],
+    );
+    for (const line of lines) assert.ok(existsSync(join(line.split(' ').at(-1) ?? '', 'etc/motd')), line);
+    assert.match(await home.ok('containers'), /a\/b one .*\n.*a\/b two /);
+    for (const text of ['x', '=x', 'x=']) {
+      const refused = await home.run(['provision', reference, '--id', 'c', '--volume', text]);
+      assert.equal(refused.status, 2, text);
+    }
+    await home.ok('destroy', 'a');
+    assert.equal(await home.ok('containers'), 'no containers');
+  });
+
   test('remove and prune say what went, a dry run what would go', async () => {
     source.publish('library/other', [sampleLayer('other')]);
     const other = source.reference('library/other');

@@ -70,6 +70,23 @@ describe('larder run', { skip }, () => {
     }
   });
 
+  test('shows other images at paths of the container, read-only unless they are to be written', async () => {
+    source.publish('data', [tar([dir('.'), file('text', 'data\n')])]);
+    const data = source.reference('data');
+    const script = 'cat /in/text /mnt/rw/text; echo x > /mnt/rw/new && cat /mnt/rw/new; echo x > /in/new';
+    const volumes = ['--volume', `/in=${data}`, '--volume', `/mnt/rw=${data},rw`];
+    const { stdout, stderr } = await home.run(['run', '--id', 'a/b', ...volumes, reference, '--', 'sh', '-c', script]);
+    assert.equal(stdout, 'data\ndata\n', stderr);
+    const root = await home.run(['run', '--user', '0', ...volumes, reference, '--', 'sh', '-c', script]);
+    assert.equal(root.stdout, 'data\ndata\nx\n', root.stderr);
+    assert.match(root.stderr, /\/in\/new: Read-only/);
+    for (const place of ['relative', '/', '/a/../..']) {
+      const refused = await home.run(['run', '--volume', `${place}=${data}`, reference]);
+      assert.equal(refused.status, 125);
+      assert.match(refused.stderr, /not an absolute path/);
+    }
+  });
+
   async function run(...args: readonly string[]): Promise<{ status: number | string; stdout: string; stderr: string }> {
     return home.run(['run', ...args], { env: { LARDER_LOG: 'error', FROM_HOST: 'host' } });
   }

@@ -72,7 +72,7 @@ describe('Mesos, with copies', () => {
     await requireNothing(fixture);
   });
 
-  test('MesosContainerizerProvisionerTest.DestroyWhileProvisioning: the provision ends at once, destroy comes after its backend', async () => {
+  test('MesosContainerizerProvisionerTest.ROOT_INTERNET_CURL_DestroyWhileProvisioning: the provision ends at once, destroy comes after its backend', async () => {
     fixture.publish();
     fixture.source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 10 } : undefined));
     const events: string[] = [];
