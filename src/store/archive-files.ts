@@ -68,6 +68,14 @@ export async function realPlace(path: string, doing: string): Promise<string> {
   }
 }
 
+export async function isDirectory(path: string, doing: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    throw notThere(path, doing, error);
+  }
+}
+
 /** Undefined where there is no such file. */
 export async function identityOfFile(path: string): Promise<string | undefined> {
   try {

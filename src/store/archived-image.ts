@@ -1,8 +1,7 @@
 /** One image in an archive of either kind, open until its layers have been read. */
-import { stat } from 'node:fs/promises';
 import type { ArchiveTransport } from '../spec/image-name.js';
 import type { Platform } from '../spec/platform.js';
-import { invalid, realPlace } from './archive-files.js';
+import { invalid, isDirectory, realPlace } from './archive-files.js';
 import type { ArchiveChoice, ArchiveImage } from './archive-image.js';
 import type { HashArchivedResult } from './archive-tasks.js';
 import { resolveInDockerArchive } from './docker-archive.js';
@@ -80,8 +79,8 @@ export async function resolveInTar(
 /** A directory where an archive was named, or the other way round: a slip of the pen. */
 async function refuseOtherShape(transport: ArchiveTransport, path: string): Promise<void> {
   const doing = `read ${transport} ${path}`;
-  const isDirectory = (await stat(await realPlace(path, doing))).isDirectory();
-  if (isDirectory === (transport === 'oci')) return;
-  if (isDirectory) throw invalid(doing, 'it is a directory', { hint: `an OCI layout is oci:${path}` });
+  const found = await isDirectory(path, doing);
+  if (found === (transport === 'oci')) return;
+  if (found) throw invalid(doing, 'it is a directory', { hint: `an OCI layout is oci:${path}` });
   throw invalid(doing, 'it is not a directory', { hint: `a tar of an OCI layout is oci-archive:${path}` });
 }
