@@ -80,7 +80,12 @@ describe('the daemon', () => {
     assert.equal((await to('/v1/containers/%')).status, 400);
     assert.equal((await to('/v1/containers/..%2Fup')).status, 400);
     assert.deepEqual(JSON.parse((await to('/v1/containers')).body), [await client.claimOf('plain')]);
+    await client.provision('plain/nested', { type: 'docker', name: source.reference('ids') });
+    for (const path of ['/v1/containers/plain/nested', '/v1/containers/plain%2Fnested'])
+      assert.equal(JSON.parse((await to(path)).body).container, 'plain/nested');
+    assert.equal((await client.claimOf('plain/nested')).container, 'plain/nested');
     assert.equal(await client.destroy('plain'), true);
+    assert.deepEqual(await client.list(), []);
   });
 
   for (const [what, path, question, status] of [
