@@ -27,7 +27,7 @@ import { History } from './metadata/history.js';
 import { Holders } from './metadata/holders.js';
 import { Holds } from './metadata/holds.js';
 import { Layers } from './metadata/layers.js';
-import { Leases } from './metadata/leases.js';
+import { Leases, leaseHandles } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
 import { type ImageRecord, stackOf } from './metadata/records.js';
 import { Usage } from './metadata/usage.js';
@@ -352,8 +352,13 @@ export class Assembly {
   }
 
   #parts(): Omit<CheckParts, 'layers'> {
-    const { layout, metadata, claims, derived, layerRecords, content } = this;
-    return { layout, metadata, claims, derived, layerRecords, content, integrity: () => this.#database.integrity() };
+    const { layout, claims, derived, layerRecords, content } = this;
+    return {
+      ...{ layout, claims, derived, layerRecords, content },
+      metadata: [this.metadata, this.appcMetadata],
+      integrity: () => this.#database.integrity(),
+      leaseHandles: () => leaseHandles(this.#database),
+    };
   }
 
   async #start(): Promise<Working> {

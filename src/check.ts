@@ -13,7 +13,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { Semaphore } from './concurrency.js';
 import type { ContentStore } from './content/content-store.js';
 import { errnoOf, isLarderError, systemError, throwIfAborted } from './errors.js';
 import type { OperationOptions } from './events.js';
@@ -28,6 +31,7 @@ import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { ClaimRecord, ImageRecord, LayerRecord } from './metadata/records.js';
 import { directoryNameOf } from './spec/container-id.js';
 import type { DiffId, Digest } from './spec/digest.js';
+import { type StackLayer, whitelistOf } from './spec/stack.js';
 
 export interface Finding {
   readonly kind: 'fault' | 'garbage';
@@ -39,13 +43,16 @@ export interface Finding {
 
 export interface CheckParts {
   readonly layout: Layout;
-  readonly metadata: MetadataManager;
+  /** One for each image type. */
+  readonly metadata: readonly MetadataManager[];
   readonly claims: Claims;
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly integrity: () => readonly string[];
+  /** Handles that leases name. */
+  readonly leaseHandles: () => readonly string[];
 }
 
 export interface CheckOptions extends OperationOptions {
@@ -61,6 +68,7 @@ export async function* checkStore(parts: CheckParts, options: CheckOptions = {})
     checkImages,
     checkClaims,
     checkDerived,
+    checkLeases,
     checkLeftovers,
     checkMounts,
   ]) {
@@ -130,16 +138,34 @@ async function* checkLayers(parts: CheckParts, options: CheckOptions): AsyncGene
   }
 }
 
+/** Several at once: SHA-256 keeps one core busy with each. */
 async function* checkBytes(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
   if (options.deep !== true) return;
-  for (const { diffId } of parts.layerRecords.list()) {
-    yield* guarded(diffId, () => checkTar(parts, diffId, options), options, 'I2');
-  }
+  const records = parts.layerRecords.list();
+  const total = records.reduce((sum, { tarSize }) => sum + tarSize, 0);
+  const found: Finding[] = [];
+  const slots = new Semaphore(Math.max(2, cpus().length));
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    options.onEvent?.({ type: 'progress', what: 'check', done, total });
+  };
+  const look = async ({ diffId }: LayerRecord): Promise<void> => {
+    const findings = guarded(diffId, () => checkTar(parts, diffId, onBytes, options), options, 'I2');
+    for await (const finding of findings) found.push(finding);
+  };
+  await Promise.all(records.map((record) => slots.run(() => look(record), options.signal)));
+  yield* found;
 }
 
-async function checkTar({ layers }: CheckParts, diffId: DiffId, { signal }: CheckOptions): Promise<void> {
+async function checkTar(
+  { layers }: CheckParts,
+  diffId: DiffId,
+  onBytes: (bytes: number) => void,
+  { signal }: CheckOptions,
+): Promise<void> {
   try {
-    await layers.verify(diffId, signal === undefined ? {} : { signal });
+    await layers.verify(diffId, { onBytes, ...(signal === undefined ? {} : { signal }) });
   } catch (error) {
     // Reported by the fast form, or pruned meanwhile.
     if (!isLarderError(error, 'LARDER_PATH_NOT_FOUND')) throw error;
@@ -157,21 +183,39 @@ async function* checkLayer({ layout }: CheckParts, { diffId, tarSize }: LayerRec
 }
 
 async function* checkImages(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
-  for (const record of parts.metadata.list()) {
-    const { reference, platform, createdAtMs } = record;
-    const subject = `${reference} ${platform}`;
-    for await (const finding of guarded(subject, () => checkImage(parts, record, subject), options)) {
-      // Pruned meanwhile, and perhaps pulled again: it was another record that was looked at.
-      if (parts.metadata.get(reference, true, platform)?.createdAtMs === createdAtMs) yield finding;
+  for (const metadata of parts.metadata) {
+    for (const record of metadata.list()) {
+      const { reference, platform, createdAtMs } = record;
+      const subject = `${reference} ${platform}`;
+      for await (const finding of guarded(subject, () => checkImage(parts, record, subject), options)) {
+        // Pruned meanwhile, and perhaps pulled again: it was another record that was looked at.
+        if (metadata.get(reference, true, platform)?.createdAtMs === createdAtMs) yield finding;
+      }
     }
   }
 }
 
 async function* checkImage(parts: CheckParts, record: ImageRecord, subject: string): AsyncGenerator<Finding> {
   const diffIds = record.layers.map((layer) => layer.diffId);
+  const documents = [record.manifest, record.config, ...(record.extraBlobs ?? [])];
   yield* missingLayers(parts, subject, diffIds, 'I3');
-  yield* missingBlobs(parts, subject, [record.manifest, record.config, ...(record.extraBlobs ?? [])], 'I3');
+  yield* missingBlobs(parts, subject, documents, 'I3');
+  yield* unheldWhitelists(subject, record.layers, documents, 'I3');
   if (new Set(diffIds).size < diffIds.length) yield fault('I7', subject, 'a layer is listed twice');
+}
+
+/** What a view shows is said by a document, which must be held as the layer is. */
+function* unheldWhitelists(
+  subject: string,
+  stack: readonly StackLayer[],
+  held: readonly Digest[],
+  invariant: string,
+): Generator<Finding> {
+  for (const { diffId, view } of stack) {
+    const document = whitelistOf(view);
+    if (document === undefined || held.includes(document)) continue;
+    yield fault(invariant, subject, `the whitelist ${document} of layer ${diffId} is not among its documents`);
+  }
 }
 
 async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGenerator<Finding> {
@@ -188,12 +232,19 @@ async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGene
     if (!name.endsWith('.lock') && !known.has(name))
       yield fault('I4', `container ${name}`, 'a directory without a claim');
   }
+  for (const { container, images } of claims) {
+    const volumes = new Set(images.map(({ name }) => name));
+    for (const name of await namesIn(parts.layout.volumes(container))) {
+      if (!volumes.has(name)) yield fault('I4', `container ${container}`, `volume ${name} without a claim`);
+    }
+  }
 }
 
 async function* checkClaim(parts: CheckParts, claim: ClaimRecord, subject: string): AsyncGenerator<Finding> {
   const layers = claim.images.flatMap((image) => image.layers);
   yield* missingLayers(parts, subject, [...new Set(layers.map(({ diffId }) => diffId))], 'I5');
   yield* missingBlobs(parts, subject, claim.blobs, 'I5');
+  yield* unheldWhitelists(subject, layers, claim.blobs, 'I5');
   if ((await statOf(parts.layout.container(claim.container))) === undefined) {
     yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');
   }
@@ -250,6 +301,10 @@ async function* checkDerived(parts: CheckParts, options: CheckOptions): AsyncGen
     expected.push({ subject: `merged image ${key}`, path: layout.merged(key), size, sha256 });
   }
   for (const file of expected) yield* guarded(file.subject, () => checkFile(file, options), options, 'I10');
+  for (const { key } of parts.derived.list('chain')) {
+    if ((await statOf(join(layout.derived, 'chains', key))) !== undefined) continue;
+    yield garbage('I10', `overlay directory ${key}`, 'missing; it is made again when it is needed');
+  }
 }
 
 /** Missing is no fault: it is made again when it is needed. Present and wrong would be, were it ever used. */
@@ -261,6 +316,13 @@ async function* checkFile(
   if (found === undefined) yield garbage('I10', subject, 'missing; it is made again when it is needed');
   else if (found.size !== size || (deep === true && (await sha256Of(path)) !== sha256)) {
     yield garbage('I10', subject, 'not as recorded; it is made again when it is needed');
+  }
+}
+
+async function* checkLeases({ layout, leaseHandles }: CheckParts): AsyncGenerator<Finding> {
+  for (const handle of leaseHandles()) {
+    if (!isHandleAlive(layout, handle))
+      yield garbage('I5', `leases of ${handle}`, 'its process is gone; they hold nothing');
   }
 }
 

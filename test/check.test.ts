@@ -4,9 +4,10 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, 
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Finding } from '../src/check.js';
-import { type Larder, openLarder } from '../src/index.js';
+import { type Larder, type LarderEvent, openLarder } from '../src/index.js';
+import { openSqlite } from '../src/metadata/sqlite.js';
 import { ImageSource, sampleLayer } from '../src/testing/image-source.js';
-import { makeDirectory, removeDirectory } from './helpers/temporary.js';
+import { makeDirectory, needsRoot, removeDirectory } from './helpers/temporary.js';
 
 describe('check', () => {
   let source: ImageSource;
@@ -83,6 +84,50 @@ describe('check', () => {
       assert.deepEqual(kinds(await found()), expected);
     });
   }
+
+  test('finds a volume that nobody claims', async () => {
+    await larder.provision(source.reference('a'), { id: 'c', backend: 'copy' });
+    mkdirSync(in_('containers', 'c', 'volumes', 'data'), { recursive: true });
+    assert.deepEqual(kinds(await found()), ['fault I4']);
+  });
+
+  test('finds leases of a process that is gone', async () => {
+    const database = openSqlite(in_('metadata', 'larder.db'), false);
+    database.exec("INSERT INTO leases VALUES ('l', '00000000-0000-4000-8000-000000000000', 1)");
+    database.close();
+    assert.deepEqual(kinds(await found()), ['garbage I5']);
+  });
+
+  test('finds a layer whose whitelist the image does not hold', async () => {
+    const database = openSqlite(in_('metadata', 'larder.db'), false);
+    database.exec(`UPDATE image_layers SET view = 'rootfs@${'0'.repeat(64)}' WHERE position = 0`);
+    database.close();
+    assert.deepEqual(kinds(await found()), ['fault I3']);
+  });
+
+  test('looks at images of both types', async () => {
+    const database = openSqlite(in_('metadata', 'larder.db'), false);
+    database.exec("UPDATE images SET type = 'appc'");
+    database.close();
+    rmSync(layer(), { recursive: true });
+    assert.deepEqual(kinds(await found()), ['fault I2', 'fault I3']);
+  });
+
+  test('finds overlay directories that are gone', { skip: needsRoot }, async () => {
+    await larder.provision(source.reference('a'), { id: 'c', backend: 'overlay' });
+    await larder.destroy('c');
+    rmSync(join(larder.root, 'derived', readdirSync(in_('derived'))[0] ?? '', 'chains'), { recursive: true });
+    assert.deepEqual(kinds(await found()), ['garbage I10']);
+  });
+
+  test('tells how many bytes of all it has read', async () => {
+    const events: LarderEvent[] = [];
+    for await (const _ of larder.check({ deep: true, onEvent: (event) => void events.push(event) }));
+    const progress = events.filter((event) => event.type === 'progress');
+    const total = larder.images().reduce((sum, { bytes }) => sum + bytes, 0);
+    const last = progress.at(-1);
+    assert.deepEqual(last, { type: 'progress', what: 'check', done: total, total });
+  });
 
   test('finds a flipped bit of a layer only when it reads every byte', async () => {
     flip(join(layer(), 'layer.tar'));

@@ -73,6 +73,12 @@ export interface LayerFiles {
   readonly indexSize: number;
 }
 
+export interface VerifyOptions {
+  readonly signal?: AbortSignal;
+  /** Hears how many bytes more have been read. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
 const HEX = /^[0-9a-f]{64}$/;
 
 export class LayerStore {
@@ -205,9 +211,13 @@ export class LayerStore {
   }
 
   /** Reads all of the tar: rejects with LARDER_LAYER_CORRUPT unless its SHA-256 is its name (I2). */
-  async verify(diffId: DiffId, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  async verify(diffId: DiffId, options: VerifyOptions = {}): Promise<void> {
+    const { signal, onBytes } = options;
     const job: VerifyJob = { path: this.#layout.layerTar(diffId) };
-    const found = await this.#options.pool.run<VerifyResult>('verify', job, options);
+    const found = await this.#options.pool.run<VerifyResult>('verify', job, {
+      ...(signal === undefined ? {} : { signal }),
+      ...(onBytes === undefined ? {} : { onMessage: (bytes) => onBytes(Number(bytes)) }),
+    });
     if (found.sha256 !== hexOf(diffId)) throw corrupt(diffId, `its tar hashes to sha256:${found.sha256}`);
   }
 

@@ -92,7 +92,7 @@ export class Leases {
   }
 
   #handles(): string[] {
-    return column(this.#database, (row) => row.text('handle'), 'SELECT DISTINCT handle FROM leases');
+    return leaseHandles(this.#database);
   }
 
   #ofHandle(handle: string): LeaseRecord[] {
@@ -110,6 +110,11 @@ export class Leases {
       blobs: column(this.#database, (item) => item.digest('digest'), blobs, id),
     };
   }
+}
+
+/** Open or not. */
+export function leaseHandles(database: Database): string[] {
+  return column(database, (row) => row.text('handle'), 'SELECT DISTINCT handle FROM leases');
 }
 
 function insertNames(writer: Writer, lease: string, names: LeasedNames): void {
