@@ -97,7 +97,9 @@ export class Progress {
   #sentence(event: LarderEvent): string | undefined {
     switch (event.type) {
       case 'resolved':
-        return event.cached ? undefined : `${event.reference}: resolved to ${event.digest} (${event.platform})`;
+        return event.cached
+          ? undefined
+          : `${shortName(event.reference)}: resolved to ${event.digest} (${event.platform})`;
       case 'plan': {
         const missing = event.layers.filter((layer) => layer.state === 'fetch');
         const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);

@@ -80,7 +80,10 @@ export class ReadThrough {
       const isHere = known !== undefined && (await this.#leased(lease, known, options));
       // What was pulled just now is current, whatever has changed since.
       if (isHere && (attempt > 0 || isCurrent === undefined || (await isCurrent(known)))) {
-        if (cached) options.onEvent?.({ type: 'resolved', reference, digest: known.digest, platform, cached: true });
+        // What was pulled just now was told of by its pull.
+        if (cached && attempt === 0) {
+          options.onEvent?.({ type: 'resolved', reference, digest: digestOfImage(known), platform, cached: true });
+        }
         await this.#parts.metadata.touch({ reference, platform });
         return known;
       }
@@ -116,6 +119,11 @@ export class ReadThrough {
       if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);
     }
   }
+}
+
+/** By what people know the image: what its reference resolved to, or the id of an Appc image. */
+function digestOfImage({ type, digest, layers }: ImageRecord): Digest {
+  return type === 'appc' ? (layers.at(-1)?.digest ?? digest) : digest;
 }
 
 /** What a lease on an image names. */
