@@ -15,7 +15,11 @@ export interface InflateArchiveJob {
 }
 
 /** The task `hashArchived`: one layer in an archive that nothing describes. */
-export type HashArchivedJob = ArchiveFile;
+export interface HashArchivedJob {
+  readonly file: ArchiveFile;
+  /** Of the tar. */
+  readonly maxBytes: number;
+}
 
 export interface HashArchivedResult {
   /** SHA-256 (hex) of the bytes as they lie there, and of the tar that they are. */
@@ -49,19 +53,21 @@ export async function inflateArchiveTask(data: unknown, { signal }: TaskContext)
   }
 }
 
-/** Rejects as {@link inflateArchiveTask}. */
+/** Rejects as {@link inflateArchiveTask}, and with LARDER_LAYER_LIMIT. */
 export async function hashArchivedTask(data: unknown, { signal }: TaskContext): Promise<HashArchivedResult> {
-  const file = data as HashArchivedJob;
+  const { file, maxBytes } = data as HashArchivedJob;
   const whole = createHash('sha256');
   const tar = createHash('sha256');
   const doing = `read archive ${file.path}`;
-  const done = await inflate(
-    file,
-    doing,
-    signal,
-    (bytes) => whole.update(bytes),
-    (bytes) => tar.update(bytes),
-  );
+  let tarBytes = 0;
+  const take = (bytes: Uint8Array): void => {
+    tarBytes += bytes.length;
+    if (tarBytes > maxBytes) {
+      throw new LarderError('LARDER_LAYER_LIMIT', `${doing}: a layer has more than ${maxBytes} bytes`);
+    }
+    tar.update(bytes);
+  };
+  const done = await inflate(file, doing, signal, (bytes) => void whole.update(bytes), take);
   if (done < file.size)
     throw new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: it became shorter while it was read`);
   return { sha256: whole.digest('hex'), tarSha256: tar.digest('hex') };

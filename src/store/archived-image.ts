@@ -1,9 +1,9 @@
 /** One image in an archive of either kind, open until its layers have been read. */
 import type { ArchiveTransport } from '../spec/image-name.js';
 import type { Platform } from '../spec/platform.js';
-import { invalid, isDirectory, realPlace } from './archive-files.js';
+import { type ArchiveFile, invalid, isDirectory, realPlace } from './archive-files.js';
 import type { ArchiveChoice, ArchiveImage } from './archive-image.js';
-import type { HashArchivedResult } from './archive-tasks.js';
+import type { HashArchivedJob, HashArchivedResult } from './archive-tasks.js';
 import { resolveInDockerArchive } from './docker-archive.js';
 import { LayoutDirectory } from './layout-directory.js';
 import { resolveInLayout } from './oci-layout.js';
@@ -71,8 +71,9 @@ export async function resolveInTar(
   { parts, wanted, signal }: OpenImageOptions,
 ): Promise<ArchiveImage> {
   if (transport === 'oci-archive') return resolveInLayout(files, choice, wanted);
+  const job = (file: ArchiveFile): HashArchivedJob => ({ file, maxBytes: parts.maxBytes });
   return resolveInDockerArchive(files, choice, wanted, (file) =>
-    parts.pool.run<HashArchivedResult>('hashArchived', file, signal === undefined ? {} : { signal }),
+    parts.pool.run<HashArchivedResult>('hashArchived', job(file), signal === undefined ? {} : { signal }),
   );
 }
 

@@ -8,6 +8,8 @@ import { type ArchiveFile, type ArchiveFiles, invalid, readFully } from './archi
 
 /** A thousand images of a hundred layers, in the old form. */
 const MAX_MEMBERS = 300_000;
+/** All names together: an archive says how much memory it takes to look into it. */
+const MAX_NAME_BYTES = 32 << 20;
 const WINDOW_BYTES = 64 * 1024;
 /** A link may lead to a link, as when an archive was made of an archive; not much further. */
 const MAX_HOPS = 8;
@@ -45,7 +47,10 @@ export class TarMembers implements ArchiveFiles {
   ): Promise<TarMembers> {
     const doing = `read archive ${place.name}`;
     const members = new Map<string, Member>();
+    let nameBytes = 0;
     const take = (entry: TarEntry): void => {
+      nameBytes += entry.path.length + entry.link.length;
+      if (nameBytes > MAX_NAME_BYTES) throw invalid(doing, `its names have more than ${MAX_NAME_BYTES} bytes`);
       const name = textOf(entry.path);
       const clean = name === undefined ? undefined : cleanName(name);
       if (clean === undefined) return;

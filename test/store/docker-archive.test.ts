@@ -273,7 +273,7 @@ describe('an image of an archive', () => {
     });
   });
 
-  test('is pulled once by those who ask for it at the same time', async () => {
+  test('ProvisionerDockerLocalStoreTest.PullingSameImageSimultaneously: is pulled once by those who ask for it at the same time', async () => {
     await withArchives(async ({ write, larder }) => {
       const image = plainImage('one', 'two');
       const path = write('x.tar', dockerArchive([{ image }]));

@@ -124,6 +124,29 @@ test('A04: of members with one name the last counts, as when Docker unpacks the 
   });
 });
 
+test('an archive of more names than memory has room for is refused', async () => {
+  await withArchives(async ({ write, pull }) => {
+    const name = `${'n'.repeat(200)}/`.repeat(19);
+    const members = Array.from({ length: 9000 }, (_, i) => dir(`${name}${i}`));
+    const path = write('x.tar', members);
+    await assert.rejects(pull(`docker-archive:${path}`), { code: 'LARDER_ARCHIVE_INVALID', message: /names/ });
+  });
+});
+
+test('a compressed layer that is a bomb is refused before it is hashed to its end', async () => {
+  const { gzipSync } = await import('node:zlib');
+  const bomb = gzipSync(tar([file('x', Buffer.alloc(64 << 20))]));
+  await withArchives(
+    async ({ write, pull }) => {
+      const old = write('old.tar', oldDockerArchive({ a: { latest: '1' } }, [{ id: '1', tar: bomb }]));
+      await assert.rejects(pull(`docker-archive:${old}`), { code: 'LARDER_LAYER_LIMIT' });
+      const path = write('x.tar', [config, file('l/layer.tar', bomb), manifest()]);
+      await assert.rejects(pull(`docker-archive:${path}`), { code: 'LARDER_LAYER_LIMIT' });
+    },
+    () => ({ max_layer_bytes: 1 << 20 }),
+  );
+});
+
 test('A10: names in an archive are no names in the store', async () => {
   await withArchives(async ({ write, pull, larder }) => {
     const path = write('x.tar', dockerArchive([{ image: IMAGE, tags: ['alpine:latest'] }]));
