@@ -1,6 +1,16 @@
 /** What is in the way of a provisioner: processes in a root filesystem, what was killed, what was lost. */
 import assert from 'node:assert/strict';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { Assembly } from '../../src/assemble.js';
@@ -113,6 +123,30 @@ describe('a provisioner', { skip: needsRoot }, () => {
     }
     assert.deepEqual(warnings, []);
     assert.equal(readFileSync(join(rootfs, 'mine'), 'utf8'), 'x');
+  });
+
+  test('mounts a known container again over an image that was made anew from its layers', async () => {
+    const { rootfs } = await provisionIt(fixture, 'c');
+    writeFileSync(join(rootfs, 'image'), 'changed');
+    fixture.reboot?.();
+    rmSync(join(containers, '../derived'), { recursive: true });
+    assert.deepEqual(await recover(['c']), []);
+    assert.equal(readFileSync(join(rootfs, 'image'), 'utf8'), 'changed');
+    assert.equal(readFileSync(join(rootfs, 'below'), 'utf8'), 'this is below\n');
+  });
+
+  test('never mounts what a container wrote over other directories than before', async () => {
+    const { rootfs } = await provisionIt(fixture, 'c', { backend: 'overlay' });
+    writeFileSync(join(rootfs, 'image'), 'changed');
+    fixture.reboot?.();
+    // Those of the layers are made anew: the same files, but not the same ones.
+    const chains = join(containers, '../derived', readdirSync(join(containers, '../derived'))[0] ?? '', 'chains');
+    renameSync(chains, join(containers, '../staging/old'));
+    const warnings = await recover(['c']);
+    assert.match(warnings.join(), /container c is kept/);
+    assert.deepEqual(fixture.state().mounts, []);
+    assert.equal(readFileSync(join(rootfs, '../upper/image'), 'utf8'), 'changed');
+    rmSync(join(containers, '../staging/old'), { recursive: true });
   });
 
   test('clears lock files and empty directories that nobody has, and leaves what may be somebody’s', async () => {
