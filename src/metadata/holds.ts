@@ -84,7 +84,7 @@ const DERIVED_IN_USE = `(derived.key IN (SELECT merged_key FROM claim_images WHE
 /** Each derived thing that goes with an image's stack, beside that image. */
 export const DERIVED_WITH_IMAGES = `
   SELECT l.image, derived.kind, derived.key, derived.size
-  FROM derived JOIN derived_layers t ON ${LAST}
+  FROM derived CROSS JOIN derived_layers t ON ${LAST}
     JOIN image_layers l ON l.diff_id = t.diff_id AND l.position = t.position JOIN images i ON i.id = l.image
   WHERE ${stackHas('image_layers', (a, b) => `${a}.image = ${b}.image`)}`;
 /** Who pulls an image makes what is derived from it before there is a record. Parameter: dead handles. */

@@ -73,12 +73,12 @@ export class Usage {
     return this.#database.snapshot(() => {
       const derived = this.#derivedByImage();
       const sql = `
-        WITH users AS (SELECT l.diff_id, count(*) AS n FROM images i CROSS JOIN image_layers l ON l.image = i.id GROUP BY l.diff_id)
-        SELECT ${FACTS},
-          coalesce(sum(CASE WHEN u.n = 1 THEN ${BYTES} END), 0) AS alone,
-          coalesce(sum(CASE WHEN u.n > 1 THEN ${BYTES} END), 0) AS shared
-        FROM images i LEFT JOIN image_layers l ON l.image = i.id
-          LEFT JOIN users u ON u.diff_id = l.diff_id LEFT JOIN layers y ON y.diff_id = l.diff_id
+        SELECT ${FACTS}, coalesce(sum(x.bytes), 0) AS bytes, coalesce(sum(CASE WHEN x.shared THEN x.bytes END), 0) AS shared
+        FROM images i LEFT JOIN (
+          SELECT l.image, ${BYTES} AS bytes, EXISTS (
+            SELECT 1 FROM image_layers o JOIN images j ON j.id = o.image WHERE o.diff_id = l.diff_id AND o.image <> l.image
+          ) AS shared
+          FROM image_layers l JOIN layers y ON y.diff_id = l.diff_id) x ON x.image = i.id
         GROUP BY i.id ORDER BY i.reference, i.platform`;
       return column(
         this.#database,
@@ -87,7 +87,7 @@ export class Usage {
           const more = derived.get(facts.id) ?? { alone: 0, shared: 0 };
           return {
             ...facts,
-            aloneBytes: row.count('alone') + more.alone,
+            aloneBytes: row.count('bytes') - row.count('shared') + more.alone,
             sharedBytes: row.count('shared') + more.shared,
           };
         },

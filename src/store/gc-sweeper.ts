@@ -25,8 +25,6 @@ export interface SweeperParts {
   readonly layers: LayerStore;
   /** EROFS images, and overlay directories made from layers. */
   readonly derived: readonly DerivedFiles[];
-  /** Called before each turn, so that tests can stop there. */
-  readonly onStep?: (step: string) => void;
 }
 
 export interface SweepOptions extends OperationOptions {
@@ -172,7 +170,6 @@ export class Sweeper {
   }
 
   async #turn<T>({ signal }: OperationOptions, work: () => Promise<T>): Promise<T> {
-    this.#parts.onStep?.('turn');
     using _exclusive = await this.#parts.lock.exclusive(signal === undefined ? {} : { signal });
     return await work();
   }
