@@ -121,6 +121,21 @@ describe('Appc images that are here', () => {
     assert.deepEqual([...(await lab.assembly()).records()], []);
   });
 
+  test('a dry run tells what a prune then removes, and removes nothing', async () => {
+    const { layers } = await lab.get(a);
+    const removed: string[][] = [[], []];
+    for (const [i, dryRun] of [true, false].entries()) {
+      const onEvent = (event: LarderEvent): void => {
+        if (event.type === 'removed' && (event.what === 'image' || event.what === 'layer'))
+          removed[i]?.push(event.name);
+      };
+      if (dryRun) for (const path of layers) assert.ok(existsSync(dirname(path)), path);
+      await lab.prune([imageOf(d)], new Set(), { dryRun, onEvent });
+    }
+    assert.equal(removed[0]?.length, 5);
+    assert.deepEqual(removed[0]?.sort(), removed[1]?.sort());
+  });
+
   test('prune keeps active layers although their images go', async () => {
     const { layers } = await lab.get(a);
     const [active = assert.fail(), idle = assert.fail()] = layers;

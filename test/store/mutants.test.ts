@@ -30,7 +30,7 @@ const mutants: Record<string, readonly [RegExp, Change]> = {
     }),
   ],
   'forgets the config': [
-    /layers base first/,
+    /answers its config/,
     (real) => ({
       get: async (...args) => {
         const { config: _, ...info } = await real.get(...args);
