@@ -31,6 +31,8 @@ export class Progress {
   #drawn = 0;
   #drawnAtMs = Number.NEGATIVE_INFINITY;
   #resumed = 0;
+  /** A work on the whole store, as long as it is under way. */
+  #work: { readonly what: string; readonly share: number } | undefined;
 
   constructor(out: ProgressOutput, now: () => number = () => performance.now()) {
     this.#out = out;
@@ -43,7 +45,7 @@ export class Progress {
     this.#note(event);
     const line = this.#sentence(event);
     if (line !== undefined) this.#say(line);
-    if (this.#out.isTTY) this.#redraw(event.type !== 'layer-progress');
+    if (this.#out.isTTY) this.#redraw(event.type !== 'layer-progress' && event.type !== 'progress');
   };
 
   /** Takes the bars away; what was said stays. */
@@ -83,6 +85,9 @@ export class Progress {
           written: event.written,
           state: 'done',
         });
+        return;
+      case 'progress':
+        this.#work = event.done < event.total ? { what: event.what, share: event.done / event.total } : undefined;
         return;
       default:
     }
@@ -139,13 +144,13 @@ export class Progress {
     if (!always && now - this.#drawnAtMs < REDRAW_MS) return;
     this.#drawnAtMs = now;
     const busy = [...this.#layers.values()].filter((layer) => layer.state === 'fetching' || layer.state === 'other');
-    if (busy.length === 0) {
+    const work = this.#work === undefined ? [] : [`${this.#work.what}  ${Math.floor(this.#work.share * 100)} %`];
+    const layers = busy.length === 0 ? [] : [...busy.map((layer) => this.#bar(layer, now)), this.#total(now)];
+    const lines = [...work, ...layers].map((line) => line.slice(0, this.#out.columns - 1));
+    if (lines.length === 0) {
       this.#erase();
       return;
     }
-    const lines = [...busy.map((layer) => this.#bar(layer, now)), this.#total(now)].map((line) =>
-      line.slice(0, this.#out.columns - 1),
-    );
     const back = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : '';
     this.#out.write(`${back}${lines.map((line) => `${line}\u001b[K\n`).join('')}\u001b[0J`);
     this.#drawn = lines.length;

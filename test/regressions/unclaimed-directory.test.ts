@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openLarder } from '../../src/larder.js';
@@ -30,6 +30,8 @@ describe('provision, where a claim was lost or never came to be', () => {
       writeFileSync(join(rootfs, 'precious'), 'work of a week');
     }
     renameSync(join(root, 'metadata'), join(root, 'metadata.away'));
+    // With it the claim would come back.
+    rmSync(join(root, 'containers', 'c1', 'claim.json'));
     await using larder = await openLarder({ root });
     await assert.rejects(larder.provision(source.reference('image'), { id: 'c1', backend: 'copy' }), {
       code: 'LARDER_CONTAINER_EXISTS',
