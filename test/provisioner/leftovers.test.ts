@@ -41,9 +41,9 @@ describe('a provisioner', { skip: needsRoot }, () => {
 
   test('destroys what a process works in, holds open and has mounted in a namespace of its own', async () => {
     const { rootfs } = await provisionIt(fixture, 'c');
-    const script = 'mount --make-rprivate / && mount -t tmpfs t "$0" && cd "$0/.." && echo ready && read x';
+    const script = 'mount --make-rprivate / && mount -t tmpfs t "$0" && cd "$0/.." && echo ready && exec sleep 60';
     const busy = start('unshare', ['-m', 'sh', '-c', script, rootfs]);
-    const inside = start('sh', ['-c', 'cd "$0" && echo ready && sleep 60', rootfs]);
+    const inside = start('sh', ['-c', 'cd "$0" && echo ready && exec sleep 60', rootfs]);
     const ready = [busy, inside].map(({ process }) => new Promise((resolve) => process.stdout?.once('data', resolve)));
     const fd = openSync(join(rootfs, 'image'), 'r');
     try {
@@ -147,6 +147,23 @@ describe('a provisioner', { skip: needsRoot }, () => {
     assert.deepEqual(fixture.state().mounts, []);
     assert.equal(readFileSync(join(rootfs, '../upper/image'), 'utf8'), 'changed');
     rmSync(join(containers, '../staging/old'), { recursive: true });
+  });
+
+  test('does not mount a known container twice that another mount namespace still runs', async () => {
+    const { rootfs } = await provisionIt(fixture, 'c');
+    const elsewhere = start('unshare', ['-m', 'sh', '-c', 'mount --make-rprivate / && echo ready && exec sleep 60']);
+    try {
+      const ready = new Promise((resolve) => elsewhere.process.stdout?.once('data', resolve));
+      await Promise.race([ready, elsewhere.ended]);
+      fixture.reboot?.();
+      assert.match((await recover(['c'])).join(), /container c is kept, and its root filesystem is not whole: .*EBUSY/);
+      assert.deepEqual(mountsUnder(rootfs), []);
+    } finally {
+      elsewhere.kill();
+      await elsewhere.ended;
+    }
+    await until(async () => (await recover(['c'])).length === 0, 'the other namespace is gone');
+    assert.ok(existsSync(join(rootfs, 'image')));
   });
 
   test('clears lock files and empty directories that nobody has, and leaves what may be somebody’s', async () => {
