@@ -295,6 +295,7 @@ export class Assembly {
       sweep: async (options: OperationOptions) => {
         await backends.sweep();
         await retention.sweep(options);
+        await this.metadata.sweepNames();
       },
     });
   }
@@ -406,10 +407,9 @@ export class Assembly {
       (kind) =>
         new DerivedFiles({ layout, garbage, kind, forget: (...what) => this.holds.forgetDerived(kind, ...what) }),
     );
-    const holding = { lock: this.lock, holds: this.holds, content, layers };
+    const holding = { lock: this.lock, holds: this.holds, leases, content, layers };
     const sweeper = new Sweeper({ ...holding, derived: derivedFiles });
-    const retentionOf = (metadata: MetadataManager): Retention =>
-      new Retention({ ...holding, metadata, leases, sweeper });
+    const retentionOf = (metadata: MetadataManager): Retention => new Retention({ ...holding, metadata, sweeper });
     const retention = retentionOf(this.metadata);
     const appcRetention = retentionOf(this.appcMetadata);
     return { handle, leases, layers, merged, sweeper, retention, appcRetention };

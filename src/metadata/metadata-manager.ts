@@ -210,10 +210,16 @@ export class MetadataManager {
     return removed;
   }
 
-  /** Drops the files that say once more what no record says any longer. How many; after a prune, under no lock. */
+  /** Drops the files that say once more what no record of any type says any longer. How many; under no lock. */
   async sweepNames(): Promise<number> {
-    const type = this.#type;
-    return this.#files.sweep(type, ({ reference, platform }) => this.get(reference, true, platform) !== undefined);
+    const sql = 'SELECT type, reference, platform FROM images';
+    return this.#files.sweep(() =>
+      column(
+        this.#database,
+        (row) => ({ type: row.imageType('type'), reference: row.text('reference'), platform: row.text('platform') }),
+        sql,
+      ),
+    );
   }
 
   /** Notes that the image was used, to the minute; durable when it resolves. */

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { unlinkIfThere } from '../linux/durable.js';
 import type { ContainerId } from '../spec/container-id.js';
@@ -52,17 +52,15 @@ export class NameFiles {
     for (const key of keys) await unlinkIfThere(this.#pathOf(key));
   }
 
-  /**
-   * Removes the files of this type for which `isThere` denies a record, and what interrupted writers left. How many. One
-   * that is put meanwhile may lose its file: then it has no name, should the database be lost before it is put again.
-   */
-  async sweep(type: ImageRecord['type'], isThere: (key: Key) => boolean): Promise<number> {
-    let removed = 0;
-    for await (const record of this.list(() => {})) {
-      if (record.type !== type || isThere(record)) continue;
-      if (await unlinkIfThere(this.#pathOf(record))) removed++;
-    }
-    return removed;
+  /** Removes the files of keys that are not among those. How many; in linear time, and without reading any. */
+  async sweep(keysNow: () => Iterable<Key>): Promise<number> {
+    // In this order: who puts a record has it in the database before its file has this name.
+    const names = (await namesIn(this.#directory)).filter((name) => NAME.test(name));
+    if (names.length === 0) return 0;
+    const there = new Set([...keysNow()].map((key) => basename(this.#pathOf(key))));
+    const stale = names.filter((name) => !there.has(name));
+    for (const name of stale) await unlinkIfThere(join(this.#directory, name));
+    return stale.length;
   }
 
   /** What can be read; `onBad` hears of the others. */

@@ -228,6 +228,35 @@ describe('a damaged database', () => {
     );
   });
 
+  test('does not bring back what was pruned, whatever of it is still here', async () => {
+    source.publish('twin', [sampleLayer('base', 20_000), sampleLayer('a')]);
+    {
+      await using larder = await openLarder({ root });
+      await (await larder.pull(source.reference('twin')))[Symbol.asyncDispose]();
+      await larder.prune({ exclude: [source.reference('twin')] });
+      assert.equal(readdirSync(at('metadata', 'names')).length, 1);
+    }
+    truncateSync(database(), 0);
+    await using larder = await open();
+    assert.deepEqual(
+      larder.images().map(({ reference }) => reference),
+      [`${source.reference('twin')}:latest`],
+    );
+  });
+
+  test('comes back with pins', async () => {
+    {
+      await using larder = await openLarder({ root });
+      await larder.pin(source.reference('a'));
+    }
+    truncateSync(database(), 0);
+    await using larder = await open();
+    assert.deepEqual(
+      larder.images().map(({ pinned }) => pinned),
+      [true, undefined],
+    );
+  });
+
   test('is not seen in a store that is new', async () => {
     root = join(directory, 'new');
     await using larder = await open();
