@@ -26,6 +26,10 @@ export class AciSource extends ImageSource {
     return new AciSource(await startRegistry());
   }
 
+  override reference(name: string): string {
+    return `appc:${nameOf(name)}`;
+  }
+
   get prefix(): string {
     return `${this.registry.url}/v2/`;
   }

@@ -1,12 +1,13 @@
-/** `provision-child ROOT JOB`: the job, given as JSON; says `ready` before the part that may be killed. */
+/** `provision-child ROOT JOB [FLAGS]`: the job, given as JSON; says `ready` before the part that may be killed. */
 import { writeSync } from 'node:fs';
 import { Assembly } from '../../src/assemble.js';
-import { configOf } from '../../src/config.js';
+import { configOf, type Flags } from '../../src/config.js';
 import type { ContainerJob } from '../../src/testing/conformance/provisioner.js';
 
-const [root = '', text = ''] = process.argv.slice(2);
+const [root = '', text = '', more = '{}'] = process.argv.slice(2);
+const flags: Partial<Flags> = JSON.parse(more);
 const { what, id, image, backend, rounds = 1, volumes = [] }: ContainerJob = JSON.parse(text);
-const assembly = await Assembly.open(configOf({ root, owner: 'suite' }));
+const assembly = await Assembly.open(configOf({ ...flags, root, owner: 'suite' }));
 const provisioner = await assembly.provisioner();
 
 if (what === 'destroy') await provisioner.provision(id, image, { backend, volumes });

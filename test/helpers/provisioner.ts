@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Assembly } from '../../src/assemble.js';
 import type { BackendName } from '../../src/backends/backend.js';
-import { configOf } from '../../src/config.js';
+import { configOf, type Flags } from '../../src/config.js';
 import { LarderError } from '../../src/errors.js';
 import { mayMount } from '../../src/linux/capabilities.js';
 import { unmount } from '../../src/linux/mount.js';
 import { mountsUnder } from '../../src/linux/mountinfo.js';
+import { formatAppcRequest } from '../../src/spec/appc-name.js';
 import type { Image } from '../../src/spec/image.js';
 import { formatReference, parseReference } from '../../src/spec/reference.js';
 import type {
@@ -31,27 +32,35 @@ export interface LocalProvisionerFixture extends ProvisionerFixture {
   readonly root: string;
 }
 
+/** What the containers are made of. */
+export interface ImageOrigin {
+  readonly source: ImageSource;
+  readonly image: ProvisionerFixture['image'];
+  /** What a store needs to find them. */
+  readonly flags?: Partial<Flags>;
+}
+
+function dockerImages(source: ImageSource): ImageOrigin {
+  return { source, image: (name, options = {}) => ({ type: 'docker', name: source.reference(name), ...options }) };
+}
+
 /** `wrap` puts a broken provisioner before the real one. */
 export async function provisionerFixture(
   backend: BackendName,
   wrap: (real: Provisioning) => Provisioning = (real) => real,
+  origin?: ImageOrigin,
 ): Promise<LocalProvisionerFixture> {
+  const { source, image, flags = {} } = origin ?? dockerImages(await ImageSource.start());
   const directory = makeDirectory();
   const root = join(directory, 'store');
-  const source = await ImageSource.start();
   const opened: Assembly[] = [];
   const open = async (owner: string): Promise<Assembly> => {
-    const assembly = await Assembly.open(configOf({ root, owner }));
+    const assembly = await Assembly.open(configOf({ ...flags, root, owner }));
     opened.push(assembly);
     return assembly;
   };
   const assembly = await open('suite');
   const provisioner = wrap(await assembly.provisioner());
-  const image: ProvisionerFixture['image'] = (name, options = {}) => ({
-    type: 'docker',
-    name: source.reference(name),
-    ...options,
-  });
   let published = false;
   const publish = (): void => {
     if (!published) source.publish('image', [sampleLayer('below', 200_000), sampleLayer('image')]);
@@ -73,7 +82,7 @@ export async function provisionerFixture(
     },
     state: () => stateOf(assembly),
     ...(mayMount() ? { reboot: () => reboot(root) } : {}),
-    inProcess: (job) => inProcess(root, job),
+    inProcess: (job) => inProcess(root, job, flags),
     findings: () => findingsOf(assembly),
     dispose: async () => {
       for (const each of opened) await each.close();
@@ -84,15 +93,21 @@ export async function provisionerFixture(
 }
 
 async function remove(assembly: Assembly, image: Image): Promise<void> {
-  const retention = await assembly.retention();
-  await retention.remove(formatReference(parseReference(image.name)), undefined);
+  const retention = await assembly.retention(image.type);
+  const reference =
+    image.type === 'docker'
+      ? formatReference(parseReference(image.name))
+      : formatAppcRequest((await assembly.appc()).requestOf(image));
+  await retention.remove(reference, undefined);
   await retention.sweep();
 }
 
 /** Of the same length, so that only who reads it can know; and nothing derived from it before is there. */
 async function breakImage(assembly: Assembly, image: Image): Promise<() => Promise<void>> {
-  const { layers } = await (await assembly.docker()).get(image, 'copy');
-  const tars = layers.map((path) => ({ path: join(path, 'layer.tar'), bytes: readFileSync(join(path, 'layer.tar')) }));
+  const { layers } = await (await assembly.storeOf(image.type)).get(image, 'copy');
+  const tars = layers
+    .map((path) => join(path.replace(/\/rootfs$/, ''), 'layer.tar'))
+    .map((path) => ({ path, bytes: readFileSync(path) }));
   for (const { path, bytes } of tars) overwrite(path, Buffer.alloc(bytes.length, 1));
   rmSync(assembly.layout.derived, { recursive: true });
   await (await assembly.working()).layers.prepare();
@@ -124,8 +139,8 @@ function reboot(root: string): void {
   }
 }
 
-function inProcess(root: string, job: ContainerJob): ContainerProcess {
-  const child = startNode(CHILD, [root, JSON.stringify(job)]);
+function inProcess(root: string, job: ContainerJob, flags: Partial<Flags>): ContainerProcess {
+  const child = startNode(CHILD, [root, JSON.stringify(job), JSON.stringify(flags)]);
   const ready = new Promise<void>((resolve, reject) => {
     child.process.stdout?.on('data', () => resolve());
     child.ended.then(() => resolve()).catch(reject);

@@ -28,10 +28,11 @@ export const volumeCases: Record<string, ProvisionerCase> = {
   'two images in one container are both claimed: prune takes neither, nobody removes one': async (fixture) => {
     const info = await withVolumes(fixture, 'c');
     const paths = [...info.layers, ...info.volumes.flatMap(({ layers }) => layers)];
-    const configs = [info.config, ...info.volumes.map(({ config }) => config)];
+    // Only some types of images have one.
+    const configs = [info.config, ...info.volumes.map(({ config }) => config)].filter((path) => path !== undefined);
     await fixture.provisioner.pruneImages([]);
     for (const path of paths) assert.ok(existsSync(join(path, 'layer.tar')), path);
-    for (const path of configs) assert.ok(existsSync(path ?? ''), path);
+    for (const path of configs) assert.ok(existsSync(path), path);
     for (const name of ['image', 'other']) {
       await assert.rejects(fixture.remove(fixture.image(name)), { code: 'LARDER_IMAGE_IN_USE' }, name);
     }

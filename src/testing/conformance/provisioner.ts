@@ -235,7 +235,8 @@ const pruneCases: Record<string, ProvisionerCase> = {
     await fixture.provisioner.pruneImages([]);
     assert.equal(readFileSync(join(rootfs, 'image'), 'utf8'), 'this is image\n');
     for (const path of layers) assert.ok(existsSync(join(path, 'layer.tar')), path);
-    assert.ok(existsSync(config ?? ''));
+    // Only some types of images have one.
+    if (config !== undefined) assert.ok(existsSync(config));
     for (const path of idle.layers) assert.ok(!existsSync(path), path);
     const before = fixture.source.registry.requests.length;
     await provisionIt(fixture, 'again');
