@@ -5,7 +5,7 @@
  *     <root>/                        0700
  *       format                       the store's format version
  *       lock, gate                   the store lock
- *       metadata/                    the database and its writer lock
+ *       metadata/                    the database and its writer lock; names/: what its image records say, once more
  *       handles/<id>                 one lock file per open store handle
  *       blobs/<algorithm>/<hex>      manifests, image indexes, configs, as received                          (I1)
  *       layers/sha256/<DiffID>/      layer.tar and nothing else; appears only by rename                      (I2)

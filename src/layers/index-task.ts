@@ -73,7 +73,7 @@ async function writeOrClean(
 function corrupt({ diffId, tarPath }: IndexJob, cause: unknown): LarderError {
   return new LarderError('LARDER_LAYER_CORRUPT', `layer: ${diffId}: ${tarPath} does not hash to its name`, {
     details: { diffId },
-    hint: 'run `larder check`, then pull the image again',
+    hint: 'run `larder repair`',
     ...(cause === undefined ? {} : { cause }),
   });
 }

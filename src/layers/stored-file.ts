@@ -7,7 +7,7 @@ import type { DiffId } from '../spec/digest.js';
 export function corrupt(diffId: DiffId, why: string, cause?: unknown): LarderError {
   return new LarderError('LARDER_LAYER_CORRUPT', `layer: ${diffId}: ${why}`, {
     details: { diffId },
-    hint: 'run `larder check`, then pull the image again',
+    hint: 'run `larder repair`',
     ...(cause === undefined ? {} : { cause }),
   });
 }
