@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Assembly } from '../assemble.js';
 import { configOf, type Flags } from '../config.js';
 import { isLarderError, LarderError, systemError } from '../errors.js';
+import type { OnEvent } from '../events.js';
 import { Larder } from '../larder.js';
 import { loadPeerCredentials, type PeerCredentials, type PeerCredentialsOf } from '../linux/peer-credentials.js';
 import { notifyService } from '../linux/sd-notify.js';
@@ -144,7 +145,7 @@ export class Daemon {
     this.#server.on('request', (request, response) => void this.#serve(api, request, response));
     await this.#place.listen(this.#server);
     if (metrics !== undefined) this.#watcher = await watchPort(api, metrics);
-    this.#startGc(service);
+    this.#startGc();
     this.#notify('READY=1', env);
   }
 
@@ -198,24 +199,21 @@ export class Daemon {
     });
   }
 
-  /** As Mesos does: images go when headroom and usage together are more than the whole disk. */
-  #startGc({ provisioner }: Service): void {
+  /** As Mesos does, when headroom and usage together are more than the whole disk; what goes is the collector's policy. */
+  #startGc(): void {
     const { imageGc: config } = this.#assembly.config;
     if (config === undefined) return;
     this.#gc = new GcTimer({
       intervalMs: Math.min(config.watchIntervalMs, MAX_TIMER_MS),
       collect: async (signal) => {
-        const { used } = await diskUsage(this.#larder.root);
-        if (config.headroom + used <= 1) return undefined;
-        let bytes = 0;
-        await provisioner.pruneImages(config.excludedImages, {
-          signal,
-          onEvent: (event) => {
-            this.#metrics.count(event);
-            if (event.type === 'removed') bytes += event.bytes;
-          },
-        });
-        return bytes;
+        const onEvent: OnEvent = (event) => this.#metrics.count(event);
+        const report = await this.#larder.collectGarbage({ signal, onEvent });
+        if (report.due === undefined) return undefined;
+        for (const { name, bytes, why } of report.images)
+          this.#log(`garbage collection: ${name}: ${bytes} bytes, ${why}`);
+        if (report.short)
+          this.#log('garbage collection: not enough may go: the rest is in use, pinned, excluded or young');
+        return report.freedBytes;
       },
       onRun: (result, bytes, error) => {
         this.#metrics.collected(result, bytes);

@@ -16,11 +16,13 @@ import type { DerivedFiles } from '../layers/derived-listing.js';
 import type { LayerStore } from '../layers/layer-store.js';
 import type { StoreLock } from '../linux/store-lock.js';
 import type { Holds, Without } from '../metadata/holds.js';
+import type { Leases } from '../metadata/leases.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 
 export interface SweeperParts {
   readonly lock: StoreLock;
   readonly holds: Holds;
+  readonly leases: Leases;
   readonly content: ContentStore;
   readonly layers: LayerStore;
   /** EROFS images, and overlay directories made from layers. */
@@ -92,7 +94,9 @@ export class Sweeper {
   }
 
   async #collect(options: SweepOptions): Promise<void> {
-    const { holds } = this.#parts;
+    const { holds, leases } = this.#parts;
+    // What dead processes had in their hands.
+    await leases.recover();
     holds.refresh();
     await this.#collectLayers(options);
     await this.#collectBlobs(options);

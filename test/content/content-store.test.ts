@@ -38,6 +38,18 @@ test('a removed blob lies in gc/ until that is swept', () =>
     assert.equal(statSync(join(layout.gc, name)).size, 8);
   }));
 
+test('recover leaves a file that somebody looks at, whose name may be another one’s a moment later', () =>
+  withStore(async (store, { layout }) => {
+    const path = join(layout.ingests, 'put-abandoned');
+    writeFileSync(path, '');
+    const looking = tryLockFile(path, 'shared', { create: false }) ?? assert.fail('not locked');
+    assert.equal(await store.recover(), 0);
+    assert.deepEqual(readdirSync(layout.ingests), ['put-abandoned']);
+    looking.release();
+    assert.equal(await store.recover(), 1);
+    assert.deepEqual(readdirSync(layout.ingests), []);
+  }));
+
 test('a blob that is larger than the limit is refused before it is read', () =>
   withStore(async (store, { layout }) => {
     const digest = digestOf(Buffer.from('huge'));
