@@ -105,7 +105,7 @@ function nameOf(name: string): string {
 }
 
 /** The entries of a tar with short names, each below `rootfs/`. */
-function belowRootfs(tar: Uint8Array): Buffer {
+export function belowRootfs(tar: Uint8Array): Buffer {
   const bytes = Buffer.from(tar);
   let end = 0;
   while (end + BLOCK <= bytes.length && bytes[end] !== 0) {
