@@ -31,6 +31,7 @@ export {
 } from './provisioner.js';
 export type { LazyImageFs, PulledImage } from './pulled-image.js';
 export type { Repair } from './repair.js';
+export { type ContainerId, listWithParents, parseContainerId } from './spec/container-id.js';
 export type { AppcImage, DockerImage, Image, ImageType, Secret, SecretResolver } from './spec/image.js';
 export {
   type ArchiveName,

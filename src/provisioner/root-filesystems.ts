@@ -6,7 +6,8 @@
  *     containers/<id>/rootfs, upper, …     the backend's (backends/rootfs-files.ts)
  *     containers/<id>/volumes/<name>/      the same for each image volume
  */
-import { mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises';
+import { symlinkSync } from 'node:fs';
+import { mkdir, readdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from '../backends/backend.js';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -14,6 +15,7 @@ import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { mayMount } from '../linux/capabilities.js';
 import { findMount, mountsUnder } from '../linux/mountinfo.js';
+import { isSmallTree, removeTree } from '../linux/remove-tree.js';
 import type { Claims } from '../metadata/claims.js';
 import { writeClaimFile } from '../metadata/names.js';
 import type { ClaimedImage, ClaimRecord } from '../metadata/records.js';
@@ -29,6 +31,8 @@ export interface RootfsFlags {
   readonly readOnly: boolean;
 }
 
+/** Entries that are removed at once. */
+const SMALL_TREE = 100;
 const FLAGS = ['nodev', 'nosuid', 'noexec', 'readOnly'] as const;
 
 export interface RootFilesystemsParts {
@@ -74,7 +78,7 @@ export class RootFilesystems {
     const directory = layout.backendDirectory(container, name);
     const rootfs = layout.rootfs(container, name);
     if (name !== '') await mkdir(directory, { mode: 0o700 });
-    await symlink(formatFlags(flags), withOf(directory));
+    symlinkSync(formatFlags(flags), withOf(directory));
     const paths = layers.map((layer) => layout.layerPath(layer));
     const made = await backendOf(backend).provision(paths, rootfs, directory, { ...options, ...mountFlags(flags) });
     if (!flags.readOnly) return made;
@@ -151,7 +155,9 @@ export class RootFilesystems {
       });
     }
     try {
-      await rm(directory, { recursive: true, force: true });
+      // What backends leave is a few files: gone sooner than a thread of the pool is asked for each.
+      if (isSmallTree(directory, SMALL_TREE)) removeTree(directory);
+      else await rm(directory, { recursive: true, force: true });
     } catch (error) {
       throw systemError(`destroy ${container}`, error);
     }
