@@ -9,7 +9,9 @@ import { clientWith, IMAGE, MANIFEST_DIGEST, referenceTo } from '../registry/fix
 const DIGEST = `sha256:${'b'.repeat(64)}` as const;
 
 test('DockerSpecTest.ParseImageReference: with and without registry, port, tag and digest', () => {
-  const forms: Readonly<Record<string, readonly [domain: string, path: string, tag: string | undefined, digest?: string]>> = {
+  const forms: Readonly<
+    Record<string, readonly [domain: string, path: string, tag: string | undefined, digest?: string]>
+  > = {
     busybox: ['docker.io', 'library/busybox', 'latest'],
     'library/busybox': ['docker.io', 'library/busybox', 'latest'],
     'busybox:tag': ['docker.io', 'library/busybox', 'tag'],
