@@ -32,7 +32,7 @@ describe('a store', () => {
       const all = (what: RegExp): number[] => lines.flatMap((line, i) => (what.test(line) ? [i] : []));
       const answered = all(/write\(1<.*durable/).at(-1) ?? assert.fail('no answer');
       const synced = all(/f(data)?sync\(\d+<[^>]*\/staging\/[^>]*layer\.tar/);
-      const renamed = all(/rename.*\/layers\/sha256\/[0-9a-f]{64}"/);
+      const renamed = all(/rename.*\/layer", .*\/layers\/sha256\/[0-9a-f]{64}"/);
       const directorySynced = all(/fsync\(\d+<[^>]*\/layers\/sha256>/);
       assert.equal(readdirSync(join(home.root, 'layers', 'sha256')).length, 2);
       assert.equal(renamed.length, 2);
