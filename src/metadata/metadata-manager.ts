@@ -68,6 +68,11 @@ const INSERT_IMAGE = `
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_LAYER = `
   INSERT INTO image_layers (image, position, diff_id, digest, size, media_type, view) VALUES (?, ?, ?, ?, ?, ?, ?)`;
+const LAYERS_BY_DIGEST = `
+  SELECT l.diff_id, l.digest AS layer_digest, l.size, l.media_type, l.view
+  FROM image_layers l JOIN images i ON i.id = l.image
+  WHERE i.type = ? AND l.media_type = ? AND l.digest IN (SELECT value FROM json_each(?))
+  GROUP BY l.digest`;
 /** What has rows for each image. */
 const LISTS = ['image_layers', 'image_blobs'];
 /** Which records, up to an id, name one of these; layers first, in their order. */
@@ -200,6 +205,12 @@ export class MetadataManager {
     const sql = `${SELECT} AND i.reference = ? AND (? IS NULL OR i.platform = ?) ORDER BY i.platform, l.position`;
     const rows = this.#database.all(sql, this.#type, reference, platform ?? null, platform ?? null);
     return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+  }
+
+  /** What images' records say of the layers with these digests and this media type, each once. */
+  layersOf(digests: readonly Digest[], mediaType: string): ImageLayer[] {
+    const rows = this.#database.all(LAYERS_BY_DIGEST, this.#type, mediaType, JSON.stringify(digests));
+    return rows.map((row) => layerOf(new RowReader(this.#database, row)));
   }
 
   /** All platforms when none is given. How many records there were; durable. */

@@ -14,6 +14,7 @@ import { type Descriptor, verifyBytes, verifyDigest } from '../spec/descriptor.j
 import { type Digest, digestOf, isDigest } from '../spec/digest.js';
 import { MAX_CONFIG_BYTES } from '../spec/image-config.js';
 import { MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '../spec/manifest.js';
+import { isSchema1, parseSchema1, type Schema1Manifest } from '../spec/manifest-v1.js';
 import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, registryHostOf, withDigest } from '../spec/reference.js';
 import { BlobBroker, blobTarget, pullScope } from './blob-broker.js';
@@ -52,12 +53,12 @@ export interface RequestOptions {
 }
 
 /** What a reference resolved to. */
-export interface ResolvedManifest {
+export interface ResolvedManifest<M = Manifest> {
   readonly digest: Digest;
   readonly mediaType: string;
-  /** As received: what `digest` is of. */
+  /** What `digest` is of: as received, but for the signatures of schema 1. */
   readonly bytes: Uint8Array;
-  readonly manifest: Manifest;
+  readonly manifest: M;
 }
 
 export const DEFAULT_TIMEOUTS: RegistryTimeouts = { connectMs: 15_000, stallMs: 30_000, backoffMs: 500 };
@@ -76,12 +77,36 @@ export class RegistryClient {
    * LARDER_IMAGE_NOT_FOUND, LARDER_DIGEST_MISMATCH, LARDER_MANIFEST_INVALID, LARDER_MEDIA_TYPE_UNSUPPORTED,
    * LARDER_TIMEOUT, LARDER_ABORTED.
    */
-  async resolve(reference: Reference, options: RequestOptions = {}): Promise<ResolvedManifest> {
+  async resolve(
+    reference: Reference,
+    options: RequestOptions = {},
+  ): Promise<ResolvedManifest<Manifest | Schema1Manifest>> {
     const doing = `fetch the manifest: ${formatReference(reference)}`;
-    const { answer, bytes } = await this.#manifest(reference, doing, 'GET', options.signal);
+    const { answer, bytes: received } = await this.#manifest(reference, doing, 'GET', options.signal);
+    const contentType = answer.header('content-type');
+    // The digest of schema 1 is that of a part of it, so that part is looked for first.
+    const old = isSchema1(received, contentType) ? parseSchema1(received, doing) : undefined;
+    const bytes = old?.payload ?? received;
     if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
-    const manifest = parseManifest(bytes, answer.header('content-type'), doing);
+    const manifest = old ?? parseManifest(bytes, contentType, doing);
     return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
+  }
+
+  /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
+  async blobSize(reference: Reference, digest: Digest, options: RequestOptions = {}): Promise<number> {
+    const target = blobTarget(reference, digest);
+    const { doing } = target;
+    const plan = new RequestPlan(await this.#host(reference, options.signal), target);
+    const { answer } = await getWhole(plan, {
+      method: 'HEAD',
+      maxBytes: 0,
+      tooLong: 'LARDER_SIZE_MISMATCH',
+      doing,
+      signal: options.signal,
+    });
+    const length = answer.header('content-length') ?? '';
+    if (/^\d{1,15}$/.test(length)) return Number(length);
+    throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
   }
 
   /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */

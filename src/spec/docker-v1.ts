@@ -1,7 +1,8 @@
 import * as v from 'valibot';
+import type { ErrorCode } from '../errors.js';
 import type { DiffId } from './digest.js';
 import { parseJson } from './json.js';
-import { assertShape } from './shape.js';
+import { assertShape, optionalText } from './shape.js';
 
 /** A Docker v1 image manifest, field for field what Mesos's `docker::spec::v1::ImageManifest` has (`v1.proto`). */
 export interface DockerV1Manifest {
@@ -81,6 +82,54 @@ export function configFromDockerV1(
   return Buffer.from(
     JSON.stringify({ ...Object.fromEntries(kept), rootfs: { type: 'layers', diff_ids: diffIds }, history }),
   );
+}
+
+/** A layer's v1 JSON, as far as the chain of layers and the image's history need it. */
+export interface V1Layer {
+  readonly id: string | undefined;
+  readonly parent: string | undefined;
+  /** Only said in schema 1: the step changed no file. */
+  readonly throwaway: boolean;
+  readonly history: V1History;
+}
+
+/** Rejects with `code`. */
+export function parseV1Layer(bytes: Uint8Array, doing: string, code: ErrorCode): V1Layer {
+  const value = parseJson(bytes, { doing, maxBytes: MAX_V1_BYTES, code });
+  const { id, parent, throwaway, container_config, ...step } = assertShape(V1_LAYER, value, doing, code);
+  const { created, author, comment } = step;
+  const command = container_config?.Cmd ?? [];
+  return {
+    id: textOf(id),
+    parent: textOf(parent),
+    throwaway,
+    history: {
+      ...(created === '' ? {} : { created }),
+      ...(author === '' ? {} : { author }),
+      created_by: typeof command === 'string' ? command : command.join(' '),
+      ...(comment === '' ? {} : { comment }),
+    },
+  };
+}
+
+/** In real images 64 hexadecimal digits; the name of one folder, whatever else it is. */
+export const layerId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/, 'not an id'));
+
+const idOrNone = v.nullish(v.union([v.literal(''), layerId], 'not an id'));
+
+const V1_LAYER = v.object({
+  id: idOrNone,
+  parent: idOrNone,
+  throwaway: v.nullish(v.boolean(), false),
+  created: optionalText,
+  author: optionalText,
+  comment: optionalText,
+  container_config: v.nullish(v.object({ Cmd: v.nullish(v.union([v.array(v.string()), v.string()])) })),
+});
+
+/** Docker writes nothing as the empty text. */
+function textOf(id: string | null | undefined): string | undefined {
+  return id === null || id === '' ? undefined : id;
 }
 
 const CODE = 'LARDER_CONFIG_INVALID';

@@ -7,6 +7,7 @@ import {
   DOCKER_LIST,
   DOCKER_MANIFEST,
   type IndexMediaType,
+  isGenericType,
   isIndexType,
   isManifestType,
   type LayerCompression,
@@ -51,7 +52,7 @@ export const MAX_INDEX_ENTRIES = 1000;
  * Parses the bytes of an image index or manifest. `contentType` is what the registry, or the descriptor that led here,
  * called them; it must agree with the document, and the document can only be one of the two (CVE-2021-41190).
  * Rejects with LARDER_MANIFEST_INVALID, and with LARDER_MEDIA_TYPE_UNSUPPORTED for what is well-formed but no image
- * that larder reads: schema 1, artifacts, foreign or encrypted layers.
+ * that larder reads: artifacts, foreign or encrypted layers; and for schema 1, which `manifest-v1.ts` reads.
  */
 export function parseManifest(bytes: Uint8Array, contentType?: string, doing = 'manifest'): Manifest {
   const value = parseJson(bytes, { doing, maxBytes: MAX_MANIFEST_BYTES, code: 'LARDER_MANIFEST_INVALID' });
@@ -87,15 +88,12 @@ const MANIFEST = v.object({
   ),
 });
 
-/** Types under which some registries serve any JSON; they say nothing. */
-const GENERIC = new Set(['', 'application/json', 'application/octet-stream', 'text/plain', 'binary/octet-stream']);
-
 function typeOf(head: Head, contentType: string | undefined, doing: string): IndexMediaType | ManifestMediaType {
   const outer = mediaTypeOf(contentType ?? '');
   if (head.schemaVersion === 1 || outer.startsWith('application/vnd.docker.distribution.manifest.v1+')) {
     throw new LarderError(
       'LARDER_MEDIA_TYPE_UNSUPPORTED',
-      `${doing}: Docker image manifest schema 1 is not supported`,
+      `${doing}: a Docker image manifest schema 1 is only read where a registry answers it for a name`,
       {
         hint: 'push the image again with a Docker of 2016 or later',
       },
@@ -103,10 +101,10 @@ function typeOf(head: Head, contentType: string | undefined, doing: string): Ind
   }
   if (head.schemaVersion !== 2) throw invalid(doing, `schemaVersion is ${head.schemaVersion} instead of 2`);
   const inner = head.mediaType ?? undefined;
-  if (inner !== undefined && !GENERIC.has(outer) && inner !== outer) {
+  if (inner !== undefined && !isGenericType(outer) && inner !== outer) {
     throw invalid(doing, `it says that it is ${inner}, but was served as ${outer.slice(0, 255)}`);
   }
-  const mediaType = inner ?? (GENERIC.has(outer) ? guess(head) : outer);
+  const mediaType = inner ?? (isGenericType(outer) ? guess(head) : outer);
   if (isIndexType(mediaType) || isManifestType(mediaType)) return mediaType;
   throw new LarderError(
     'LARDER_MEDIA_TYPE_UNSUPPORTED',

@@ -8,11 +8,30 @@ export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
 export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 
+/** Docker's image manifest version 2 schema 1, without and with a signature. */
+export const DOCKER_MANIFEST_V1 = 'application/vnd.docker.distribution.manifest.v1+json';
+export const DOCKER_MANIFEST_V1_SIGNED = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
+/**
+ * Docker's name for a layer of which schema 1 says nothing but the digest: its bytes alone tell how it is compressed.
+ * No document that larder reads may call a layer so; records of images that came as schema 1 do.
+ */
+export const SCHEMA_1_LAYER = 'application/vnd.docker.container.image.rootfs.diff+x-gtar';
+
 export type IndexMediaType = typeof OCI_INDEX | typeof DOCKER_LIST;
 export type ManifestMediaType = typeof OCI_MANIFEST | typeof DOCKER_MANIFEST;
 
 /** What is asked for, best first. */
-export const ACCEPTED_MANIFESTS: readonly string[] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
+export const ACCEPTED_MANIFESTS: readonly string[] = [
+  OCI_INDEX,
+  OCI_MANIFEST,
+  DOCKER_LIST,
+  DOCKER_MANIFEST,
+  DOCKER_MANIFEST_V1_SIGNED,
+  DOCKER_MANIFEST_V1,
+];
+
+/** Types under which some registries serve any JSON; they say nothing. */
+const GENERIC = new Set(['', 'application/json', 'application/octet-stream', 'text/plain', 'binary/octet-stream']);
 
 export type LayerCompression = 'none' | 'gzip' | 'zstd';
 
@@ -31,6 +50,14 @@ export function isIndexType(mediaType: string): mediaType is IndexMediaType {
 
 export function isManifestType(mediaType: string): mediaType is ManifestMediaType {
   return mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
+}
+
+export function isSchema1Type(mediaType: string): boolean {
+  return mediaType === DOCKER_MANIFEST_V1 || mediaType === DOCKER_MANIFEST_V1_SIGNED;
+}
+
+export function isGenericType(mediaType: string): boolean {
+  return GENERIC.has(mediaType);
 }
 
 /** How the layer's tar is compressed; rejects what is not a tar that the registry has with LARDER_MEDIA_TYPE_UNSUPPORTED. */

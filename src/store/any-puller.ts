@@ -3,7 +3,7 @@ import type { OnEvent } from '../events.js';
 import type { ImageRecord } from '../metadata/records.js';
 import { type ArchiveName, type ImageName, isArchiveName } from '../spec/image-name.js';
 import type { Reference } from '../spec/reference.js';
-import type { Puller, PullOptions, ResolvedImage } from './puller.js';
+import type { Puller, PullOptions, Resolution } from './puller.js';
 
 export class AnyPuller implements Puller {
   readonly #archives: Puller<ArchiveName>;
@@ -23,7 +23,7 @@ export class AnyPuller implements Puller {
     };
   }
 
-  resolve(name: ImageName, options: PullOptions): Promise<ResolvedImage> {
+  resolve(name: ImageName, options: PullOptions): Promise<Resolution> {
     return isArchiveName(name) ? this.#archives.resolve(name, options) : this.#references.resolve(name, options);
   }
 

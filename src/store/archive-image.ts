@@ -22,7 +22,7 @@ export type ArchiveChoice = ImageInside | { readonly kind: 'digest'; readonly di
 
 const SHOWN = 20;
 
-export function originIn({ places }: ArchiveImage, { digest }: ImageLayer): LayerOrigin {
+export function originIn({ places }: ArchiveImage, { digest }: Pick<ImageLayer, 'digest'>): LayerOrigin {
   const place = places.get(digest);
   if (place === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${digest}: it is not in the archive`);
   return { kind: 'file', path: place.path, offset: place.offset };

@@ -5,8 +5,8 @@
  */
 import { LarderError } from '../errors.js';
 import { digestOf, parseDiffId } from '../spec/digest.js';
-import { parseRepositories, parseV1Layer, type SavedTag, type V1Layer } from '../spec/docker-archive.js';
-import { configFromDockerV1, MAX_V1_BYTES } from '../spec/docker-v1.js';
+import { parseRepositories, type SavedTag } from '../spec/docker-archive.js';
+import { configFromDockerV1, MAX_V1_BYTES, parseV1Layer, type V1Layer } from '../spec/docker-v1.js';
 import { MAX_LAYERS, MAX_MANIFEST_BYTES } from '../spec/manifest.js';
 import type { Platform } from '../spec/platform.js';
 import { type ArchiveFiles, invalid, readWhole } from './archive-files.js';
@@ -98,7 +98,7 @@ async function chainOf(files: ArchiveFiles, topId: string, doing: string): Promi
     if (seen.has(id)) throw invalid(doing, `layer ${id} is below itself`);
     if (seen.add(id).size > MAX_LAYERS) throw invalid(doing, `more than ${MAX_LAYERS} layers`);
     const bytes = await readWhole(await required(files, `${id}/json`, doing), MAX_V1_BYTES, doing);
-    const layer: V1Layer = parseV1Layer(bytes, `${doing}: layer ${id}`);
+    const layer: V1Layer = parseV1Layer(bytes, `${doing}: layer ${id}`, 'LARDER_ARCHIVE_INVALID');
     chain.unshift({ id, layer, bytes });
     id = layer.parent;
   }

@@ -15,8 +15,9 @@ import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import { type ImageLayer, type ImageRecord, stackOf } from '../metadata/records.js';
 import { formatImageName, type ImageName } from '../spec/image-name.js';
+import { finishImage } from './finish-image.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
-import type { ImageCredentials, ImageFacts, Puller } from './puller.js';
+import { type ImageCredentials, type ImageFacts, isUnfinished, type Puller, type UnfinishedImage } from './puller.js';
 import { extendLeases } from './read-through.js';
 
 export interface ImagePullParts extends LayerFetchParts {
@@ -61,7 +62,7 @@ export class ImagePull {
       onEvent({ type: 'resolve', reference: name });
       // Threads start while the manifest is on its way.
       this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
-      await using resolved = await puller.resolve(reference, {
+      await using source = await puller.resolve(reference, {
         ...shared,
         platform,
         ...(credentials === undefined ? {} : { credentials }),
@@ -69,10 +70,11 @@ export class ImagePull {
       onEvent({
         type: 'resolved',
         reference: name,
-        digest: resolved.digest,
-        platform: resolved.platform,
+        digest: source.digest,
+        platform: source.platform,
         cached: false,
       });
+      const resolved = isUnfinished(source) ? await this.#finish(source, lease, shared) : source;
       const layers = withoutRepeats(resolved.layers);
       await lease.add({
         layers: layers.map((layer) => layer.diffId),
@@ -81,7 +83,7 @@ export class ImagePull {
       // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
       (await this.#parts.lock.shared({ signal })).release();
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
-      await this.#fetch.fetchMissing(resolved, layers, shared);
+      if (!isUnfinished(source)) await this.#fetch.fetchMissing(source, layers, shared);
       const record = recordOf(name, platform, resolved, layers);
       await this.#merge(record, backend, { signal, onEvent });
       await this.#commit(record);
@@ -93,6 +95,11 @@ export class ImagePull {
     } finally {
       await lease.release();
     }
+  }
+
+  #finish(image: UnfinishedImage, lease: Lease, shared: SharedWork): Promise<ImageFacts> {
+    const { lock, layers, metadata } = this.#parts;
+    return finishImage(image, lease, { lock, layers, metadata, fetch: this.#fetch }, shared);
   }
 
   /** The merge proves that the layers make a tree at all, so it comes before the commit, whatever the backend. */

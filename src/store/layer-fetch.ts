@@ -4,16 +4,19 @@
  */
 import { allOrNone, Semaphore, type SharedWork } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
+import type { Ingest } from '../content/ingest.js';
 import type { OnEvent } from '../events.js';
 import type { LayerStore } from '../layers/layer-store.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.js';
 import type { StoreLock } from '../linux/store-lock.js';
+import type { Lease } from '../metadata/leases.js';
 import type { ImageLayer } from '../metadata/records.js';
 import type { BlobRequest } from '../registry/blob.js';
-import type { DiffId } from '../spec/digest.js';
+import type { DiffId, Digest } from '../spec/digest.js';
+import { SCHEMA_1_LAYER } from '../spec/media-types.js';
 import type { LayerLimits } from '../tar/entry.js';
 import type { WorkerPool } from '../workers/pool.js';
-import type { ResolvedImage } from './puller.js';
+import type { LayerOrigins } from './puller.js';
 
 export interface LayerFetchParts {
   readonly lock: StoreLock;
@@ -26,8 +29,11 @@ export interface LayerFetchParts {
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
 
-/** Who knows where the bytes of layers are. */
-export type LayerOrigins = Pick<ResolvedImage, 'layerOrigin'>;
+/** A layer of which nobody has said what is in it. */
+interface UnknownLayer {
+  readonly digest: Digest;
+  readonly size: number;
+}
 
 export class LayerFetch {
   readonly #parts: LayerFetchParts;
@@ -53,34 +59,66 @@ export class LayerFetch {
     );
   }
 
+  /**
+   * Layers of which only the digest and the size are known; answers what they are, in the same order. All of them are in
+   * the store when it resolves, and `lease` has held each from before it was.
+   */
+  async fetchUnknown(
+    origins: LayerOrigins,
+    layers: readonly UnknownLayer[],
+    lease: Pick<Lease, 'add'>,
+    shared: SharedWork,
+  ): Promise<ImageLayer[]> {
+    const found = new Map<Digest, ImageLayer>();
+    await allOrNone(layers, shared, (layer, signal) =>
+      this.#slots.run(async () => {
+        const work = { ...shared, signal };
+        await using ingest = await this.#openIngest(layer, work);
+        const hold = (diffId: DiffId): Promise<void> => lease.add({ layers: [diffId] });
+        const { diffId } = await this.#write(origins, { ...layer, mediaType: SCHEMA_1_LAYER }, ingest, work, hold);
+        found.set(layer.digest, { ...layer, diffId, mediaType: SCHEMA_1_LAYER });
+      }, signal),
+    );
+    return layers.flatMap(({ digest }) => found.get(digest) ?? []);
+  }
+
   /** One download for each layer over all processes: who waited for another's ingest finds the layer there. */
   async #fetchLayer(origins: LayerOrigins, layer: ImageLayer, shared: SharedWork): Promise<void> {
-    const { content, layers, lock } = this.#parts;
-    const { signal, onEvent } = shared;
-    const onWait = (): void => onEvent({ type: 'layer-wait', layer: layer.digest, reason: 'another-process' });
-    await using ingest = await content.openIngest(layer.digest, { signal, onWait });
-    if (await layers.has(layer.diffId)) {
-      onEvent({
-        type: 'layer-done',
-        layer: layer.digest,
-        diffId: layer.diffId,
-        received: 0,
-        written: 0,
-        entries: 0,
-        ms: 0,
-      });
+    await using ingest = await this.#openIngest(layer, shared);
+    if (await this.#parts.layers.has(layer.diffId)) {
+      const { digest, diffId } = layer;
+      shared.onEvent({ type: 'layer-done', layer: digest, diffId, received: 0, written: 0, entries: 0, ms: 0 });
       return;
     }
+    await this.#write(origins, layer, ingest, shared);
+  }
+
+  #openIngest({ digest }: UnknownLayer, { signal, onEvent }: SharedWork): Promise<Ingest> {
+    const onWait = (): void => onEvent({ type: 'layer-wait', layer: digest, reason: 'another-process' });
+    return this.#parts.content.openIngest(digest, { signal, onWait });
+  }
+
+  /** `hold` is called with what it turned out to be, before it is a layer of the store. */
+  async #write(
+    origins: LayerOrigins,
+    layer: UnknownLayer & { readonly mediaType: string; readonly diffId?: DiffId },
+    ingest: Ingest,
+    shared: SharedWork,
+    hold: (diffId: DiffId) => Promise<void> = async () => {},
+  ): Promise<LayerResult> {
+    const { layers, lock } = this.#parts;
+    const { signal, onEvent } = shared;
+    const { digest, size, mediaType, diffId: expectedDiffId } = layer;
     await using staging = await layers.stage();
     const origin = origins.layerOrigin(layer, shared);
     const job: LayerJob = {
-      digest: layer.digest,
-      size: layer.size,
-      mediaType: layer.mediaType,
-      expectedDiffId: layer.diffId,
+      digest,
+      size,
+      ...(mediaType === SCHEMA_1_LAYER ? {} : { mediaType }),
+      ...(expectedDiffId === undefined ? {} : { expectedDiffId }),
       source: origin.kind === 'registry' ? { kind: 'registry' } : origin,
       ...(origin.kind === 'registry' ? { ingestData: ingest.dataPath } : {}),
-      outDir: staging.outDir(layer.diffId),
+      outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
     const result = await this.#parts.pool.run<LayerResult>('layer', job, {
@@ -88,6 +126,7 @@ export class LayerFetch {
       onMessage: progressOf(layer, onEvent),
       ...(origin.kind === 'registry' ? { onAsk: (request) => origin.ask(request as BlobRequest) } : {}),
     });
+    await hold(result.diffId);
     let replaced: readonly DiffId[];
     {
       using _shared = await lock.shared({ signal });
@@ -95,12 +134,13 @@ export class LayerFetch {
     }
     await this.#parts.onReplaced(replaced);
     await ingest.finish();
-    const { received, tarSize, entries, ms } = result;
-    onEvent({ type: 'layer-done', layer: layer.digest, diffId: layer.diffId, received, written: tarSize, entries, ms });
+    const { diffId, received, tarSize, entries, ms } = result;
+    onEvent({ type: 'layer-done', layer: digest, diffId, received, written: tarSize, entries, ms });
+    return result;
   }
 }
 
-function progressOf(layer: ImageLayer, onEvent: OnEvent): (message: unknown) => void {
+function progressOf(layer: UnknownLayer, onEvent: OnEvent): (message: unknown) => void {
   let started = false;
   return (message) => {
     const { received, written, resumedFrom } = message as LayerProgress;

@@ -33,10 +33,32 @@ export interface ImageFacts {
   readonly layers: readonly ImageLayer[];
 }
 
-/** The facts, and a hold on the source while layers are fetched. */
-export interface ResolvedImage extends ImageFacts, AsyncDisposable {
+/** Who knows where the bytes of layers are. */
+export interface LayerOrigins {
   /** Where the bytes of one of the layers are, until this is disposed. Pure: nothing is asked or opened yet. */
-  layerOrigin(layer: ImageLayer, options: OperationOptions): LayerOrigin;
+  layerOrigin(layer: Pick<ImageLayer, 'digest'>, options: OperationOptions): LayerOrigin;
+}
+
+/** The facts, and a hold on the source while layers are fetched. */
+export interface ResolvedImage extends ImageFacts, LayerOrigins, AsyncDisposable {}
+
+/** An image whose source does not say what is in its layers (schema 1): with them, its config is made. */
+export interface UnfinishedImage
+  extends Pick<ImageFacts, 'digest' | 'documents' | 'manifest' | 'platform'>,
+    LayerOrigins,
+    AsyncDisposable {
+  /** The layers as transferred, base first, each once. */
+  readonly blobs: readonly Digest[];
+  /** What the source says that a layer has, in bytes. Rejects as {@link Puller.resolve}, and with LARDER_BLOB_NOT_FOUND. */
+  sizeOf(blob: Digest, options: OperationOptions): Promise<number>;
+  /** The same layers give the same config. Rejects with LARDER_BLOB_NOT_FOUND unless `layers` has each of `blobs`. */
+  finish(layers: ReadonlyMap<Digest, ImageLayer>): ImageFacts;
+}
+
+export type Resolution = ResolvedImage | UnfinishedImage;
+
+export function isUnfinished(image: Resolution): image is UnfinishedImage {
+  return 'finish' in image;
 }
 
 /** Who may log in where, for one image alone. */
@@ -58,7 +80,7 @@ export interface Puller<N = ImageName> {
   listen(onEvent: OnEvent): Disposable;
 
   /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_PLATFORM_NOT_FOUND, LARDER_MANIFEST_INVALID, LARDER_REGISTRY_*, … */
-  resolve(name: N, options: PullOptions): Promise<ResolvedImage>;
+  resolve(name: N, options: PullOptions): Promise<Resolution>;
 
   /**
    * Whether the image that is in the store may be answered without a pull. Asks nobody but this machine: an archive that

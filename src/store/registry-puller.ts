@@ -5,8 +5,9 @@ import type { OnEvent } from '../events.js';
 import type { RegistryClient, RequestOptions } from '../registry/registry-client.js';
 import { parsePlatform } from '../spec/platform.js';
 import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../spec/reference.js';
-import type { ImageCredentials, Puller, PullOptions, ResolvedImage } from './puller.js';
+import type { ImageCredentials, LayerOrigins, Puller, PullOptions, Resolution } from './puller.js';
 import { resolveManifest } from './resolve-manifest.js';
+import { resolveSchema1 } from './resolve-schema1.js';
 
 export interface RegistryPullerOptions {
   /** `host[:port]` that is asked for what has no registry in its name, instead of Docker Hub. */
@@ -39,7 +40,7 @@ export class RegistryPuller implements Puller<Reference> {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  async resolve(reference: Reference, options: PullOptions): Promise<ResolvedImage> {
+  async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
     const places = this.#placesOf(reference);
     for (const [i, place] of places.entries()) {
       try {
@@ -55,7 +56,7 @@ export class RegistryPuller implements Puller<Reference> {
     return true;
   }
 
-  async #resolveAt(place: Reference, options: PullOptions): Promise<ResolvedImage> {
+  async #resolveAt(place: Reference, options: PullOptions): Promise<Resolution> {
     const doing = `resolve ${familiarReference(place)}`;
     const request = requestOptions(options);
     const client = await this.#clientFor(options.credentials);
@@ -65,15 +66,23 @@ export class RegistryPuller implements Puller<Reference> {
       fetchConfig: (descriptor: Parameters<RegistryClient['fetchSmallBlob']>[1]) =>
         client.fetchSmallBlob(place, descriptor, request),
     };
-    const top = await client.resolve(place, request);
-    return {
-      ...(await resolveManifest(top, source, parsePlatform(options.platform), doing)),
+    const { manifest, ...top } = await client.resolve(place, request);
+    const wanted = parsePlatform(options.platform);
+    const held: LayerOrigins & AsyncDisposable = {
       layerOrigin: (_, layerOptions) => {
         const broker = client.broker(place, requestOptions(layerOptions));
         return { kind: 'registry', ask: (question) => broker.ask(question) };
       },
       [Symbol.asyncDispose]: async () => {},
     };
+    if (manifest.kind === 'schema1') {
+      return {
+        ...resolveSchema1(manifest, top.digest, wanted, doing),
+        sizeOf: (blob, blobOptions) => client.blobSize(place, blob, requestOptions(blobOptions)),
+        ...held,
+      };
+    }
+    return { ...(await resolveManifest({ ...top, manifest }, source, wanted, doing)), ...held };
   }
 
   /** What logs in as somebody else shares nothing with the others: neither connections nor tokens. */

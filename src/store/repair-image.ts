@@ -11,7 +11,7 @@ import type { DiffId, Digest } from '../spec/digest.js';
 import { type ImageName, isArchiveName, parseImageName } from '../spec/image-name.js';
 import { withDigest } from '../spec/reference.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
-import type { Puller, ResolvedImage } from './puller.js';
+import { type FetchedDocument, isUnfinished, type Puller, type Resolution } from './puller.js';
 import { namesOf } from './read-through.js';
 
 export interface ImageRepairParts extends LayerFetchParts {
@@ -43,15 +43,15 @@ export class ImageRepair {
     using _requests = puller.listen(onEvent);
     await using _lease = await leases.create(namesOf(record));
     await using resolved = await this.#resolve(record, { signal, onEvent });
-    await putDocuments(content, resolved, broken.documents);
+    await putDocuments(content, resolved, record, broken.documents);
     const layers = record.layers.filter(({ diffId }) => broken.layers.has(diffId));
     if (layers.length > 0) await this.#fetch.fetchMissing(resolved, layers, { signal, onEvent });
   }
 
-  async #resolve(record: ImageRecord, options: OperationOptions): Promise<ResolvedImage> {
+  async #resolve(record: ImageRecord, options: OperationOptions): Promise<Resolution> {
     const { reference, platform, manifest } = record;
     const [first, ...others] = placesOf(record);
-    const attempt = (name: ImageName): Promise<ResolvedImage> =>
+    const attempt = (name: ImageName): Promise<Resolution> =>
       this.#parts.puller.resolve(name, { ...options, platform });
     let resolved = await attempt(first).catch(async (error: unknown) => {
       const [other] = others;
@@ -83,8 +83,15 @@ function placesOf({ reference, digest, manifest }: ImageRecord): readonly [Image
 
 async function putDocuments(
   content: ContentStore,
-  { documents }: ResolvedImage,
+  resolved: Resolution,
+  { config, layers }: ImageRecord,
   broken: ReadonlySet<Digest>,
 ): Promise<void> {
-  for (const { digest, bytes } of documents) if (broken.has(digest)) await content.put(bytes, digest);
+  const put = async (documents: readonly FetchedDocument[]): Promise<void> => {
+    for (const { digest, bytes } of documents) if (broken.has(digest)) await content.put(bytes, digest);
+  };
+  await put(resolved.documents);
+  // Of such an image the source has no config: the layers that are recorded make the same one again.
+  if (!isUnfinished(resolved) || !broken.has(config)) return;
+  await put(resolved.finish(new Map(layers.map((layer) => [layer.digest, layer]))).documents);
 }

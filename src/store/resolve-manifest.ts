@@ -89,8 +89,8 @@ async function descend(
   return undefined;
 }
 
-/** The platform that the image says it is for; one that says nothing is taken at the index's word. */
-function platformOf(image: ImageConfig, wanted: Platform, doing: string): Platform {
+/** The platform that the image says it is for; one that says nothing is taken at the index's word. Rejects with LARDER_PLATFORM_NOT_FOUND. */
+export function platformOf(image: ImageConfig, wanted: Platform, doing: string): Platform {
   const offered = platformOfConfig(image);
   if (offered === undefined) return wanted;
   if (platformMatches(offered, wanted)) return offered;

@@ -69,6 +69,8 @@ export interface FakeImage {
   readonly manifest: Uint8Array;
   readonly mediaType: string;
   readonly blobs: readonly Uint8Array[];
+  /** What the manifest's digest is of, where that is not the manifest as it is served: signed schema 1. */
+  readonly payload?: Uint8Array;
 }
 
 export interface FakeRegistryOptions {
@@ -90,6 +92,7 @@ export async function startRegistry(options: FakeRegistryOptions = {}): Promise<
 
 interface Stored {
   readonly bytes: Uint8Array;
+  readonly digest: Digest;
   readonly mediaType: string;
 }
 
@@ -130,18 +133,24 @@ export class FakeRegistry {
   /** Puts a manifest and its blobs; answers the manifest's digest. */
   addImage(image: FakeImage): Digest {
     for (const blob of image.blobs) this.addBlob(image.name, blob);
-    return this.addManifest(image.name, image.tag ?? 'latest', image.manifest, image.mediaType);
+    const digest = digestOf(image.payload ?? image.manifest);
+    return this.addManifest(image.name, image.tag ?? 'latest', image.manifest, image.mediaType, digest);
   }
 
-  addManifest(name: string, tag: string | undefined, bytes: Uint8Array, mediaType: string): Digest {
-    const digest = digestOf(bytes);
-    this.#manifests.set(`${name}@${digest}`, { bytes, mediaType });
-    if (tag !== undefined) this.#manifests.set(`${name}:${tag}`, { bytes, mediaType });
+  addManifest(
+    name: string,
+    tag: string | undefined,
+    bytes: Uint8Array,
+    mediaType: string,
+    digest: Digest = digestOf(bytes),
+  ): Digest {
+    this.#manifests.set(`${name}@${digest}`, { bytes, digest, mediaType });
+    if (tag !== undefined) this.#manifests.set(`${name}:${tag}`, { bytes, digest, mediaType });
     return digest;
   }
 
   addBlob(name: string, bytes: Uint8Array, digest: Digest = digestOf(bytes)): Digest {
-    this.#blobs.set(`${name}@${digest}`, { bytes, mediaType: 'application/octet-stream' });
+    this.#blobs.set(`${name}@${digest}`, { bytes, digest, mediaType: 'application/octet-stream' });
     return digest;
   }
 
@@ -247,12 +256,12 @@ export class FakeRegistry {
 function send(
   { method, headers }: RegistryRequest,
   response: ServerResponse,
-  { bytes, mediaType }: Stored,
+  { bytes, digest, mediaType }: Stored,
   fault: RegistryFault | undefined,
 ): ServerResponse {
   const common = {
     'content-type': mediaType,
-    'docker-content-digest': digestOf(bytes),
+    'docker-content-digest': digest,
     'docker-distribution-api-version': 'registry/2.0',
     'accept-ranges': 'bytes',
     ...(fault?.kind === 'headers' ? fault.headers : {}),

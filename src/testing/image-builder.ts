@@ -168,7 +168,7 @@ export function zstdFrame(bytes: Uint8Array): Buffer {
   return Buffer.concat(parts);
 }
 
-function buildLayer(source: LayerSource, docker: boolean): BuiltLayer {
+export function buildLayer(source: LayerSource, docker: boolean): BuiltLayer {
   const bytes = typeof source.tar === 'string' ? readFileSync(source.tar) : source.tar;
   const compression = source.compression ?? 'gzip';
   const blob = source.blob ?? compress(bytes, compression);

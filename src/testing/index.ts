@@ -12,8 +12,8 @@ export {
   type ArchivedImage,
   dockerArchive,
   dockerLayoutArchive,
-  ociArchive,
   type OldLayer,
+  ociArchive,
   oldDockerArchive,
 } from './archive-builder.js';
 export { type BackendFixture, backendConformance } from './conformance/backend.js';
@@ -59,5 +59,13 @@ export {
   type SourceFault,
   sampleLayer,
 } from './image-source.js';
+export {
+  type BuiltSchema1Image,
+  buildSchema1Image,
+  EMPTY_LAYER,
+  type Schema1Document,
+  type Schema1Options,
+  signSchema1,
+} from './schema1-builder.js';
 export * as tarBuilder from './tar-builder.js';
 export { diffListings, diffTrees, listTree, type TreeDigestOptions, type TreeLine, treeDigest } from './tree-digest.js';

@@ -1,7 +1,6 @@
 /** Mesos's cases of docker::spec and of its Docker fetcher plugin, for what larder has no case of its own that says it. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import { parseManifest } from '../../src/spec/manifest.js';
+import { test } from 'node:test';
 import { formatReference, parseReference } from '../../src/spec/reference.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, IMAGE, MANIFEST_DIGEST, referenceTo } from '../registry/fixtures.js';
@@ -39,43 +38,6 @@ test('DockerSpecTest.GetRegistrySpec: a port is a number of a port, or there is 
 test('flaw 20: a name is one image however it is written', () => {
   const names = ['alpine', 'alpine:latest', 'library/alpine', 'docker.io/alpine', 'index.docker.io/library/alpine'];
   assert.equal(new Set(names.map((name) => formatReference(parseReference(name)))).size, 1);
-});
-
-describe('a schema 1 manifest', () => {
-  const history = [{ v1Compatibility: '{"id":"ab","config":{}}', v1: { id: 'ab' } }];
-  const document = {
-    schemaVersion: 1,
-    name: 'library/busybox',
-    tag: 'latest',
-    architecture: 'amd64',
-    fsLayers: [{ blobSum: DIGEST }],
-    history,
-    signatures: [{ header: { jwk: { kty: 'EC' }, alg: 'ES256' }, signature: 'x', protected: 'y' }],
-  };
-  const type = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
-  const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
-
-  test('DockerSpecTest.ParseV2ImageManifest: is recognised, and refused by its media type', () => {
-    assert.throws(() => parseManifest(bytes(document), type), { code: 'LARDER_MEDIA_TYPE_UNSUPPORTED' });
-    assert.throws(() => parseManifest(bytes(document), 'application/json'), { message: /schema/ });
-  });
-
-  for (const [name, lie] of Object.entries({
-    ParseInvalidV2ImageManifest: { name: undefined, fsLayers: 'none' },
-    ValidateV2ImageManifestFsLayersNonEmpty: { fsLayers: [] },
-    ValidateV2ImageManifestSignaturesNonEmpty: { signatures: [], history: undefined },
-  })) {
-    test(`DockerSpecTest.${name}: is refused`, () => {
-      assert.throws(() => parseManifest(bytes({ ...document, ...lie }), type), { code: /^LARDER_/ });
-    });
-  }
-
-  test('flaw 4: with a v1 object in its history, which ended Mesos’s agent, is refused like any other', async () => {
-    await using registry = await startRegistry();
-    registry.addManifest('team/old', 'latest', bytes(document), type);
-    const { client } = clientWith();
-    await assert.rejects(client.resolve(referenceTo(registry, 'team/old')), { code: 'LARDER_MEDIA_TYPE_UNSUPPORTED' });
-  });
 });
 
 test('DockerFetcherPluginTest.INTERNET_CURL_GeneratedRepositoryScope: a challenge without service and scope is answered for the repository', async () => {

@@ -30,7 +30,12 @@ describe('resolving', () => {
     const [request, ...rest] = registry.requests.filter(({ url }) => url !== '/v2/');
     assert.deepEqual(rest, []);
     assert.equal(request?.headers['accept-encoding'], 'identity');
-    assert.equal(request?.headers.accept?.split(', ').length, 4);
+    const types = request?.headers.accept?.split(', ') ?? [];
+    assert.equal(types.length, 6);
+    assert.deepEqual(
+      types.map((type) => type.includes('manifest.v1+') && type.includes('docker')),
+      [false, false, false, false, true, true],
+    );
   });
 
   it('a digest refuses other bytes', async () => {
