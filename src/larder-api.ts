@@ -24,6 +24,8 @@ export interface LarderApi extends AsyncDisposable {
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo>;
   destroy(id: string, options?: OperationOptions): Promise<boolean>;
+  /** Destroys this owner's containers that are not in `known`; the others are mounted again where a reboot took them. */
+  recover(known: readonly string[], options?: OperationOptions): Promise<void>;
   containers(): readonly ClaimRecord[] | Promise<readonly ClaimRecord[]>;
   remove(reference: string, request?: RemoveRequest): Promise<PruneReport>;
   prune(request?: PruneImagesRequest): Promise<PruneReport>;

@@ -94,6 +94,13 @@ const COMMANDS: readonly Described[] = [
     load: async () => (await import('./commands/destroy.js')).destroy,
   },
   {
+    name: 'recover',
+    args: '[id...]',
+    help: 'bring the store in line with the disk, and mount containers again after a reboot',
+    options: [['--destroy-unknown', "destroy this owner's containers that are not named"]],
+    load: async () => (await import('./commands/recover.js')).recover,
+  },
+  {
     name: 'run',
     args: '<reference> [command...]',
     help: 'run a command in a new container of an image, then destroy it',

@@ -81,6 +81,10 @@ export class RemoteLarder implements LarderApi {
     return this.#client.destroy(id, options);
   }
 
+  recover(known: readonly string[], options: OperationOptions = {}): Promise<void> {
+    return this.#client.recover(known, options);
+  }
+
   containers(): Promise<readonly ClaimRecord[]> {
     return this.#client.containers();
   }

@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { unmountTree } from '../../src/linux/unmount-tree.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { CommandHome } from '../helpers/command.js';
+
+const notRoot = process.getuid?.() === 0 ? false : 'mounting needs root';
 
 describe('the command', () => {
   let source: ImageSource;
@@ -49,6 +52,23 @@ describe('the command', () => {
     assert.match(stderr, /2 layers, 2 to fetch/);
     assert.equal(stderr.match(/^layer [0-9a-f]{12}: .* fetched/gm)?.length, 2);
     assert.doesNotMatch(stderr, /\u001b/, 'no control sequences where there is no terminal');
+  });
+
+  test('recover mounts what was unmounted again, and destroys only where it is told to', {
+    skip: notRoot,
+  }, async () => {
+    const [one, two] = [
+      await home.ok('provision', reference, '--id', 'one'),
+      await home.ok('provision', reference, '--id', 'two'),
+    ];
+    unmountTree(one);
+    assert.ok(!existsSync(join(one, 'etc/motd')));
+    assert.deepEqual(await json('recover'), { kept: ['one', 'two'], destroyed: [] });
+    assert.ok(existsSync(join(one, 'etc/motd')));
+    assert.equal((await home.run(['recover', 'one'])).status, 2);
+    assert.deepEqual(await json('recover', '--destroy-unknown', 'one'), { kept: ['one'], destroyed: ['two'] });
+    assert.ok(!existsSync(two));
+    assert.deepEqual(await json('recover', '--destroy-unknown'), { kept: [], destroyed: ['one'] });
   });
 
   test('pull with --json answers digests and layer paths, and says nothing else', async () => {
