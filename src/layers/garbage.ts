@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { renameSync } from 'node:fs';
-import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, readdir, rename, rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, type LarderError, systemError } from '../errors.js';
 
@@ -57,9 +57,7 @@ export class Garbage {
       for (const name of waiting) {
         const path = join(this.#path, name);
         try {
-          const bytes = await bytesOf(path);
-          await rm(path, { recursive: true, force: true });
-          removed.push({ name, bytes });
+          removed.push({ name, bytes: await removeAll(path) });
         } catch (error) {
           failures.push(systemError(`sweep: ${path}`, error));
         }
@@ -82,18 +80,43 @@ export class Garbage {
   }
 }
 
-/** Bytes of a file, or of the files right in a directory: all there is of a layer. 0 for what another sweep took meanwhile. */
-async function bytesOf(path: string): Promise<number> {
-  try {
-    const found = await lstat(path);
-    if (!found.isDirectory()) return found.size;
-    let bytes = 0;
-    for (const entry of await readdir(path, { withFileTypes: true })) {
-      if (entry.isFile()) bytes += (await lstat(join(path, entry.name))).size;
+/**
+ * Answers the bytes of a file, or of the files right in a directory: all there is of a layer. 0 for what another sweep
+ * took meanwhile.
+ */
+async function removeAll(path: string): Promise<number> {
+  const found = await ifThere(lstat(path));
+  if (found === undefined) return 0;
+  let bytes = 0;
+  if (found.isDirectory()) {
+    const entries = (await ifThere(readdir(path, { withFileTypes: true }))) ?? [];
+    for (const entry of entries.filter((one) => one.isFile())) {
+      const file = join(path, entry.name);
+      bytes += (await ifThere(lstat(file)))?.size ?? 0;
+      await ifThere(unlink(file));
     }
-    return bytes;
+    if (entries.every((entry) => entry.isFile()) && (await isEmptied(path))) return bytes;
+  } else bytes = found.size;
+  await rm(path, { recursive: true, force: true });
+  return bytes;
+}
+
+/** A few calls for a layer, where `rm` makes dozens; what it cannot do is left to that. */
+async function isEmptied(path: string): Promise<boolean> {
+  try {
+    await ifThere(rmdir(path));
+    return true;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 0;
+    if (errnoOf(error) === 'ENOTEMPTY') return false;
+    throw error;
+  }
+}
+
+async function ifThere<T>(looking: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looking;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -40,9 +40,9 @@ export interface Removable {
   readonly bytes: number;
 }
 
-/** So many that a turn takes about ten milliseconds, most of it the one fsync of its records. */
-const LAYERS_IN_A_TURN = 128;
-const BLOBS_IN_A_TURN = 256;
+/** So many that a turn takes some milliseconds, most of it the renames. */
+const LAYERS_IN_A_TURN = 64;
+const BLOBS_IN_A_TURN = 128;
 const DERIVED_IN_A_TURN = 32;
 
 export class Sweeper {
