@@ -93,12 +93,18 @@ export class AciFetch {
     onEvent({ type: 'resolve', reference });
     const onWait = (): void => onEvent({ type: 'layer-wait', layer: reference, reason: 'another-process' });
     await using ingest = await content.openIngest(noteKeyOf(request), { signal, onWait });
-    const meanwhile = mayKnow ? await this.#knownMeanwhile(request, ingest.dataPath, lease, shared) : undefined;
-    const aci = meanwhile ?? (await this.#download(asked, lease, shared));
-    onNoted(request);
-    const { id, diffId, manifestDigest: manifest, size } = aci;
-    await writeAciNote(ingest.dataPath, { lease: lease.id, id, diffId, manifest, size });
-    return aci;
+    try {
+      const meanwhile = mayKnow ? await this.#knownMeanwhile(request, ingest.dataPath, lease, shared) : undefined;
+      const aci = meanwhile ?? (await this.#download(asked, lease, shared));
+      const { id, diffId, manifestDigest: manifest, size } = aci;
+      await writeAciNote(ingest.dataPath, { lease: lease.id, id, diffId, manifest, size });
+      onNoted(request);
+      return aci;
+    } catch (error) {
+      // There is never more in it than a note, which is somebody else's or half written.
+      await ingest.abort();
+      throw error;
+    }
   }
 
   async #knownMeanwhile(

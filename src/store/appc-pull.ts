@@ -12,7 +12,7 @@ import type { MergedImages } from '../layers/merged-images.js';
 import type { History } from '../metadata/history.js';
 import type { Lease } from '../metadata/leases.js';
 import { blobsOf, type ImageRecord, stackOf } from '../metadata/records.js';
-import { dependencyRequest, matchesRequest } from '../spec/appc-manifest.js';
+import { type AppcDependency, dependencyRequest, matchesRequest } from '../spec/appc-manifest.js';
 import { type AppcRequest, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
 import { digestOfImageId } from '../spec/appc-types.js';
 import { digestOf } from '../spec/digest.js';
@@ -38,6 +38,9 @@ export interface WantedAci {
 
 /** More is no image but an attack: each costs a request. */
 const MAX_IMAGES = 512;
+/** Sites that are asked on behalf of different images where one may not send us somewhere. */
+const MAX_SITES = 8;
+const MAX_WHITELIST_WORK = 4_000_000;
 export const ACI_MEDIA_TYPE = 'application/vnd.appc.aci';
 
 /** What one pull goes by. */
@@ -73,9 +76,9 @@ export class AppcPull {
       await this.#parts.layers.sweep();
       return record;
     } finally {
-      // Who has one open at this moment has read it, and removes his own.
-      for (const request of pull.noted) await this.#parts.content.removeIngest(noteKeyOf(request));
       await lease.release();
+      // They count for nothing now. Who has one open at this moment removes his own.
+      for (const request of pull.noted) await this.#parts.content.removeIngest(noteKeyOf(request));
     }
   }
 
@@ -84,28 +87,24 @@ export class AppcPull {
     const doing = `pull ${formatAppcRequest(request)}`;
     const graph = new Map<string, StoredAci>();
     const edges: Asked[] = [];
-    let next = new Map<string, AskedAci>([[keyOf(request), { requests: [request] }]]);
-    while (next.size > 0) {
-      const context = { cached, lease, onNoted: (image: AppcRequest) => noted.push(image) };
-      for (const { of, aci } of await this.#fetch.fetchEach(pinnedFirst(next), context, shared)) {
-        const dependencies = aci.manifest.dependencies.map(({ size, ...dependency }) => ({
-          request: dependencyRequest(dependency, of),
-          size,
-        }));
-        graph.set(keyOf(of), {
-          ...aci,
-          pinned: of.id !== undefined,
-          dependencies: dependencies.map((each) => keyOf(each.request)),
-        });
-        edges.push(...dependencies);
+    const wanted = new Map<string, AskedAci>([[keyOf(request), { requests: [request] }]]);
+    const context = { cached, lease, onNoted: (image: AppcRequest) => noted.push(image) };
+    while (wanted.size > 0) {
+      for (const { of, aci } of await this.#fetch.fetchEach(pinnedFirst(wanted), context, shared)) {
+        const asked = aci.manifest.dependencies.map((dependency) => askedBy(of, dependency));
+        graph.set(keyOf(of), { ...aci, pinned: of.id !== undefined, dependencies: asked.map(({ key }) => key) });
+        wanted.delete(keyOf(of));
+        edges.push(...asked);
+        for (const each of asked) if (!graph.has(each.key)) wanted.set(each.key, together(wanted.get(each.key), each));
       }
-      next = together(edges.filter((each) => !isKnown(each.request, graph)));
-      if (graph.size + next.size > MAX_IMAGES) {
+      answerByPinned(wanted, graph);
+      if (graph.size + wanted.size > MAX_IMAGES) {
         throw new LarderError('LARDER_LAYER_LIMIT', `${doing}: more than ${MAX_IMAGES} images depend on each other`);
       }
       throwIfAborted(shared.signal, doing);
     }
-    for (const { request: dependency } of edges) requireMatch(dependency, graph, doing);
+    for (const edge of edges) requireMatch(edge, graph, doing);
+    refuseLongWhitelists(graph, edges.length, doing);
     return graph;
   }
 
@@ -167,53 +166,67 @@ function recordOf(
 }
 
 interface Asked {
+  readonly key: string;
   readonly request: AppcRequest;
   readonly size: number | undefined;
 }
 
+function askedBy(parent: AppcRequest, { size, ...dependency }: AppcDependency): Asked {
+  const request = dependencyRequest(dependency, parent);
+  return { key: keyOf(request), request, size };
+}
+
 /** Those that an id names go before names, which they may answer. */
-function pinnedFirst(next: ReadonlyMap<string, AskedAci>): AskedAci[] {
-  const all = [...next.values()];
+function pinnedFirst(wanted: ReadonlyMap<string, AskedAci>): AskedAci[] {
+  const all = [...wanted.values()];
   const pinned = all.filter(({ requests: [request] }) => request.id !== undefined);
   return pinned.length > 0 ? pinned : all;
 }
 
-/** In the graph already, or answered by an image there that somebody asked for by its id: then it is there from now on. */
-function isKnown(request: AppcRequest, graph: Map<string, StoredAci>): boolean {
-  const key = keyOf(request);
-  if (graph.has(key)) return true;
-  const platform = platformOfRequest(request);
-  for (const aci of graph.values()) {
-    if (!aci.pinned || aci.platform !== platform || matchesRequest(aci.manifest, aci.id, request) !== undefined)
-      continue;
-    graph.set(key, aci);
-    return true;
+/** A name is answered by an image of the graph that somebody asked for by its id. */
+function answerByPinned(wanted: Map<string, AskedAci>, graph: Map<string, StoredAci>): void {
+  const pinned = [...graph.values()].filter((aci) => aci.pinned);
+  for (const [key, { requests }] of wanted) {
+    const [request] = requests;
+    const platform = platformOfRequest(request);
+    const answer = pinned.find(
+      (aci) => aci.platform === platform && matchesRequest(aci.manifest, aci.id, request) === undefined,
+    );
+    if (answer === undefined) continue;
+    graph.set(key, answer);
+    wanted.delete(key);
   }
-  return false;
 }
 
-/** Each image once, with all who ask for it. */
-function together(asked: readonly Asked[]): Map<string, AskedAci> {
-  const all = new Map<string, AskedAci>();
-  for (const { request, size: wanted } of asked) {
-    const before = all.get(keyOf(request));
-    const size = before?.size ?? wanted;
-    const [first = request, ...others] = before?.requests ?? [];
-    const requests = before === undefined ? ([request] as const) : ([first, ...others, request] as const);
-    all.set(keyOf(request), { requests, ...(size === undefined ? {} : { size }) });
-  }
-  return all;
+/** One image with all who ask for it, as far as it matters who does: their sites may send us to different places. */
+function together(before: AskedAci | undefined, { request, size: wanted }: Asked): AskedAci {
+  const size = before?.size ?? wanted;
+  const [first = request, ...others] = before?.requests ?? [];
+  const siteOf = (each: AppcRequest): string | undefined => each.askedBy?.split('/', 1)[0];
+  const isNew = others.length + 1 < MAX_SITES && [first, ...others].every((each) => siteOf(each) !== siteOf(request));
+  return { requests: [first, ...others, ...(isNew ? [request] : [])], ...(size === undefined ? {} : { size }) };
 }
 
 /** Requests of one key differ in which labels were only filled in, so what one of them takes another may not. */
-function requireMatch(request: AppcRequest, graph: AciGraph, doing: string): void {
-  const aci = graph.get(keyOf(request));
+function requireMatch({ key, request }: Asked, graph: AciGraph, doing: string): void {
+  const aci = graph.get(key);
   const mismatch = aci === undefined ? undefined : matchesRequest(aci.manifest, aci.id, request);
   if (mismatch === undefined) return;
   throw new LarderError(
     'LARDER_MANIFEST_INVALID',
     `${doing}: ${formatAppcRequest(request)} is not what ${request.askedBy ?? 'it'} depends on: ${mismatch}`,
     { hint: 'the labels of a dependency must be those of the image that it names' },
+  );
+}
+
+/** Each whitelist is compared along each dependency below it. */
+function refuseLongWhitelists(graph: AciGraph, edges: number, doing: string): void {
+  let paths = 0;
+  for (const { manifest } of graph.values()) paths = Math.max(paths, manifest.pathWhitelist.length);
+  if (paths * edges <= MAX_WHITELIST_WORK) return;
+  throw new LarderError(
+    'LARDER_LAYER_LIMIT',
+    `${doing}: a whitelist of ${paths} paths over ${edges} dependencies: more than this store works out`,
   );
 }
 

@@ -40,7 +40,7 @@ describe('an Appc image', () => {
   });
 
   for (const compression of ['none', 'gzip', 'bzip2', 'xz'] as const) {
-    test(`is stored as its tar when it comes with compression ${compression}`, async () => {
+    test(`is stored as its tar when it comes with compression ${compression}${compression === 'gzip' ? '' : ' (Mesos took gzip only)'}`, async () => {
       const aci = aciOf('a', [], { compression, labels: { ...VERSION, how: compression } });
       lab.publish(aci);
       const { layers, appcManifest, appcImages } = await lab.get(aci);
@@ -111,6 +111,30 @@ describe('an Appc image', () => {
     await lab.get({ type: 'appc', name: aci.name, labels: { channel: 'beta', version: '1' } });
     await lab.get(parseAppcName('appc:example.com/a,channel=beta,version=1'));
     assert.deepEqual(lab.counts(aci), [1]);
+  });
+
+  test('of each platform is an image of its own', async () => {
+    const acis = ['amd64', 's390x'].map((arch) =>
+      aciOf('a', [], { labels: { ...VERSION, os: 'linux', arch }, files: { a: arch } }),
+    );
+    lab.publish(...acis);
+    for (const { labels, id } of acis) {
+      const { appcImages } = await lab.get({
+        type: 'appc',
+        name: 'example.com/a',
+        labels: VERSION,
+        platform: `linux/${labels['arch']}`,
+      });
+      assert.deepEqual(
+        appcImages?.map((image) => image.id),
+        [id],
+      );
+    }
+    await lab.prune([{ type: 'appc', name: 'example.com/a', labels: VERSION, platform: 'linux/s390x' }]);
+    assert.deepEqual(
+      [...(await lab.assembly()).records()].map(({ platform }) => platform),
+      ['linux/s390x'],
+    );
   });
 
   test('that names no machine is not the one that is asked for by its machine, whoever came first', async () => {
