@@ -215,7 +215,8 @@ export class Assembly {
       collector: async () => {
         const [{ sweeper }, { Collector }] = await Promise.all([this.working(), import('./store/gc-collector.js')]);
         const storeBytes = async (): Promise<number> => (await (await this.upkeep()).df()).storeBytes;
-        return new Collector({ lock: this.lock, holds, usage, sweeper, storeBytes, root: layout.root });
+        const sweepNames = (): Promise<number> => this.metadata.sweepNames();
+        return new Collector({ lock: this.lock, holds, usage, sweeper, storeBytes, sweepNames, root: layout.root });
       },
     });
   }

@@ -41,6 +41,8 @@ export interface CollectorParts {
   readonly sweeper: Sweeper;
   /** Bytes that the store has on disk. */
   readonly storeBytes: () => Promise<number>;
+  /** Drops what says once more what forgotten records said. */
+  readonly sweepNames: () => Promise<unknown>;
   readonly root: string;
 }
 
@@ -75,6 +77,7 @@ export class Collector {
       return { ...nothing, images, removed, freedBytes: sum(removed), short: plan.expectedBytes < plan.neededBytes };
     }
     const { images, removed, last, short } = await this.#rounds(first, limits, plan.due, options);
+    await this.#parts.sweepNames();
     return {
       ...nothing,
       images,
