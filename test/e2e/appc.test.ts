@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:https';
+import { createServer, type Server } from 'node:https';
 import { dirname, join } from 'node:path';
-import { afterEach, describe, test } from 'node:test';
+import { after, afterEach, describe, test } from 'node:test';
 import type { BackendName } from '../../src/backends/backend.js';
 import { aciFileName, type BuiltAci, buildAci, writeAciDirectory } from '../../src/testing/aci-builder.js';
 import { treeDigest } from '../../src/testing/tree-digest.js';
 import { AppcLab, imageOf } from '../helpers/appc-store.js';
-import { needsRoot } from '../helpers/temporary.js';
+import { makeDirectory, needsRoot, removeDirectory } from '../helpers/temporary.js';
 import { hasGnupg, KeyMaker } from '../registry/appc-keys.js';
 import { hasOpenssl, makeCertificate } from '../registry/appc-server.js';
 
@@ -35,15 +35,12 @@ function aciOf(
 }
 
 describe('Appc images over HTTPS', { skip: hasOpenssl ? false : 'needs openssl' }, () => {
+  const directory = makeDirectory();
+  after(() => removeDirectory(directory));
+
   test('come from a server whose authority is configured, and from no other', async () => {
-    lab = await AppcLab.start();
-    const certificate = makeCertificate(lab.directory);
-    await lab[Symbol.asyncDispose]();
-    mkdirSync(lab.directory);
-    writeFileSync(certificate.caFile, certificate.cert);
-    const { caFile } = certificate;
-    const outer = lab.directory;
-    lab = await AppcLab.start({ registry_ca_files: [caFile] }, certificate);
+    const certificate = makeCertificate(directory);
+    lab = await AppcLab.start({ registry_ca_files: [certificate.caFile] }, certificate);
     const [base, top] = [aciOf('base'), aciOf('top', [aciOf('base')])];
     lab.publish(base, top);
     assert.equal((await lab.get(top)).layers.length, 2);
@@ -51,75 +48,95 @@ describe('Appc images over HTTPS', { skip: hasOpenssl ? false : 'needs openssl' 
     await assert.rejects(strangers.get({ ...imageOf(top), cached: false }, 'copy'), {
       code: 'LARDER_REGISTRY_UNAVAILABLE',
     });
-    execFileSync('rm', ['-r', outer]);
   });
 
   test('are found by the meta tags of the site that their names begin with, or of its parents', {
     skip: needsRoot,
   }, async () => {
-    const host = '127.0.0.77';
     lab = await AppcLab.start();
-    const directory = join(lab.directory, 'site');
-    mkdirSync(directory);
-    const [keyFile, caFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-    const names = [
-      '-nodes',
-      '-days',
-      '2',
-      '-keyout',
-      keyFile,
-      '-out',
-      caFile,
-      '-subj',
-      '/CN=site',
-      '-addext',
-      `subjectAltName=IP:${host}`,
-    ];
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', ...names], {
-      stdio: 'pipe',
-    });
-    const base = buildAci({ name: `${host}/team/base`, labels: LABELS, files: { base: 'base' } });
-    const top = buildAci({
-      name: `${host}/team/top`,
-      labels: LABELS,
-      files: { top: 'top' },
-      dependencies: [{ imageName: base.name, labels: LABELS }],
-    });
-    const asked: string[] = [];
-    const page = `<html><head><meta name="ac-discovery" content="${host}/team https://${host}/files/{name}-{version}-{os}-{arch}.{ext}"></head></html>`;
-    const files = new Map([base, top].map((aci) => [`/files/${aciFileName(aci)}`, aci.bytes]));
-    const server = createServer(
-      { key: readFileSync(keyFile), cert: readFileSync(caFile) },
-      ({ url = '' }, response) => {
-        asked.push(url);
-        const body = url === '/team?ac-discovery=1' ? Buffer.from(page) : files.get(url);
-        response.writeHead(body === undefined ? 404 : 200, { 'content-length': body?.length ?? 0 }).end(body);
-      },
+    const base = onSite('base');
+    const top = onSite('top', [base]);
+    await using site = await Site.start(join(lab.directory, 'site'), [base, top]);
+    const store = await (
+      await lab.open({ registry_ca_files: [site.caFile] }, ['appc_simple_discovery_uri_prefix'])
+    ).appc();
+    assert.equal((await store.get(imageOf(top), 'copy')).layers.length, 2);
+    const asked = [top, base].flatMap((aci) => [
+      `/team/${aci.name.split('/').at(-1)}?ac-discovery=1`,
+      '/team?ac-discovery=1',
+      `/files/${aciFileName(aci)}`,
+    ]);
+    assert.deepEqual(site.asked, asked);
+  });
+
+  test('are not fetched from inside because an image from outside says so, unless one from inside says it, too', {
+    skip: needsRoot,
+  }, async () => {
+    lab = await AppcLab.start();
+    const secret = onSite('secret');
+    const outside = aciOf('outside', [secret]);
+    const middle = onSite('middle', [secret]);
+    const [led, wanted] = [onSite('led', [outside]), onSite('wanted', [outside, middle])];
+    lab.publish(secret, outside);
+    // It is here, and what it depends on is so no longer by its name.
+    await lab.get(outside);
+    await (await (await lab.assembly()).retention('appc')).remove(`appc:${secret.name}:1`, undefined);
+    await using site = await Site.start(join(lab.directory, 'site'), [secret, middle, led, wanted]);
+    const store = await (
+      await lab.open({ registry_ca_files: [site.caFile] }, ['appc_simple_discovery_uri_prefix'])
+    ).appc();
+    await assert.rejects(store.get(imageOf(led), 'copy'), { code: 'LARDER_POLICY_DENIED' });
+    assert.deepEqual(
+      site.asked.filter((url) => url.includes('secret')),
+      [],
     );
-    await new Promise<void>((resolve) => server.listen(443, host, resolve));
-    try {
-      const { appc_simple_discovery_uri_prefix: _, ...flags } = lab.flags;
-      const assembly = await lab.open({
-        ...flags,
-        appc_simple_discovery_uri_prefix: undefined,
-        registry_ca_files: [caFile],
-      } as object);
-      const { layers } = await (await assembly.appc()).get(imageOf(top), 'copy');
-      assert.equal(layers.length, 2);
-      assert.deepEqual(
-        asked,
-        ['top', 'base'].flatMap((name) => [
-          `/team/${name}?ac-discovery=1`,
-          '/team?ac-discovery=1',
-          `/files/${host}/team/${name}-1-linux-amd64.aci`,
-        ]),
-      );
-    } finally {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    }
+    assert.equal((await store.get(imageOf(wanted), 'copy')).layers.length, 4);
   });
 });
+
+const HOST = '127.0.0.77';
+
+function onSite(name: string, needs: readonly BuiltAci[] = []): BuiltAci {
+  const dependencies = needs.map((aci) => ({ imageName: aci.name, labels: aci.labels }));
+  return buildAci({ name: `${HOST}/team/${name}`, labels: LABELS, files: { [name]: name }, dependencies });
+}
+
+/** A site as the specification means it: HTTPS at its port, and a page that says where the images are. */
+class Site implements AsyncDisposable {
+  readonly asked: string[] = [];
+  readonly caFile: string;
+  readonly #server: Server;
+
+  private constructor(directory: string, acis: readonly BuiltAci[]) {
+    mkdirSync(directory);
+    const keyFile = join(directory, 'key.pem');
+    this.caFile = join(directory, 'cert.pem');
+    const names = ['-subj', '/CN=site', '-addext', `subjectAltName=IP:${HOST}`];
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyFile];
+    execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, '-out', this.caFile, ...names], { stdio: 'pipe' });
+    const template = `https://${HOST}/files/{name}-{version}-{os}-{arch}.{ext}`;
+    const page = `<html><head><meta name="ac-discovery" content="${HOST}/team ${template}"></head></html>`;
+    const files = new Map([['/team?ac-discovery=1', Buffer.from(page)]]);
+    for (const aci of acis) files.set(`/files/${aciFileName(aci)}`, Buffer.from(aci.bytes));
+    const certificate = { key: readFileSync(keyFile), cert: readFileSync(this.caFile) };
+    this.#server = createServer(certificate, ({ url = '' }, response) => {
+      this.asked.push(url);
+      const body = files.get(url);
+      response.writeHead(body === undefined ? 404 : 200, { 'content-length': body?.length ?? 0 }).end(body);
+    });
+  }
+
+  static async start(directory: string, acis: readonly BuiltAci[]): Promise<Site> {
+    const site = new Site(directory, acis);
+    await new Promise<void>((resolve) => site.#server.listen(443, HOST, resolve));
+    return site;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
 
 describe('signed Appc images', { skip: hasGnupg ? false : 'needs gnupg' }, () => {
   test('are taken with a signature of a configured key only, and what they depend on, too', async () => {

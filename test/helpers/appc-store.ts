@@ -54,8 +54,11 @@ export class AppcLab implements AsyncDisposable {
     return acis.map((aci) => this.server.requests.filter((url) => url === pathOf(aci)).length);
   }
 
-  async open(flags: Partial<Flags> = {}): Promise<Assembly> {
-    const assembly = await Assembly.open(configOf({ ...this.flags, ...flags }));
+  /** With other settings, and without those that are named. */
+  async open(flags: Partial<Flags> = {}, without: readonly (keyof Flags)[] = []): Promise<Assembly> {
+    const all: Flags = { ...this.flags, ...flags };
+    for (const name of without) delete all[name];
+    const assembly = await Assembly.open(configOf(all));
     this.#opened.push(assembly);
     return assembly;
   }
