@@ -10,15 +10,14 @@ const PROVISIONER = 'test/provisioner/mesos-provisioner.test.ts';
 const BACKENDS = 'test/backends/mesos-backends.test.ts';
 const METADATA = 'test/metadata/mesos-metadata.test.ts';
 const STORE = 'src/testing/conformance/store.ts';
+const APPC = 'test/store/mesos-appc.test.ts';
 const APPC_FETCH = 'test/registry/appc-fetch.test.ts';
-const APPC_MANIFEST = 'test/spec/appc-manifest.test.ts';
-const ROOTFS_VIEW = 'test/tree/rootfs-view.test.ts';
 const RUN = 'test/cli/run.test.ts';
 const MANIFEST = 'test/spec/manifest.test.ts';
 const CREDENTIALS = 'test/registry/credentials.test.ts';
 
 const AUFS = scope('**AUFS**, devicemapper and other storage drivers that the kernel does not have.');
-const SCHEMA_1 = scope("**Docker's schema 1 manifests.**");
+const SCHEMA_1 = 'test/mesos/schema1.test.ts';
 const PLUGINS = scope('**Fetchers as plugins.**');
 const QUOTA = scope('who limits disks gives them to a quota');
 
@@ -59,8 +58,7 @@ export const INVENTORY: Readonly<Record<string, Answer>> = {
   ),
   'ContainerImage/ProvisionerDockerTest.ROOT_INTERNET_CURL_SimpleCommand': [
     ...tests(PULLS, 'ContainerImage/ProvisionerDockerTest.ROOT_INTERNET_CURL_SimpleCommand'),
-    // Two of Mesos's five images have this form.
-    SCHEMA_1,
+    ...tests(RUNTIME, 'ContainerImage/ProvisionerDockerTest.ROOT_INTERNET_CURL_SimpleCommand (schema 1'),
   ],
   'ContainerImage/ProvisionerDockerTest.ROOT_INTERNET_CURL_ImageForcePulling': tests(
     PULLS,
@@ -101,29 +99,35 @@ export const INVENTORY: Readonly<Record<string, Answer>> = {
 
   // containerizer/provisioner_appc_tests.cpp
   'AppcStoreTest.Recover': [
-    ...tests(
-      'test/store/appc-upkeep.test.ts',
-      'recover names and forgets those that lost something, and keeps the others',
-    ),
-    ...tests('test/store/appc-pull.test.ts', 'in the store is answered without a request'),
+    ...tests(APPC, 'AppcStoreTest.Recover: a store that is opened again answers the layer'),
+    ...tests('test/store/appc-upkeep.test.ts', 'recover names and forgets those that lost something'),
   ],
-  'ProvisionerAppcTest.ROOT_Provision': tests(PROVISIONER, 'ProvisionerAppcTest.…: one read-only root filesystem'),
-  'ProvisionerAppcTest.ROOT_ProvisionNestedContainer': tests(
-    PROVISIONER,
-    'ProvisionerAppcTest.…: one read-only root filesystem',
-  ),
-  'ProvisionerAppcTest.Recover': tests(
-    PROVISIONER,
-    'ProvisionerAppcTest.Recover: a new provisioner knows the container',
-  ),
-  'ProvisionerAppcTest.RecoverNestedContainer': tests(PROVISIONER, 'ProvisionerAppcTest.RecoverNestedContainer: both'),
-  'ProvisionerAppcTest.RecoverNestedContainerNoParentImage': tests(
-    PROVISIONER,
-    'ProvisionerAppcTest.RecoverNestedContainerNoParentImage',
-  ),
-  'AppcImageFetcherTest.CURL_SimpleHttpFetch': tests(APPC_FETCH, 'is fetched by its simple name into a new file'),
-  'AppcImageFetcherTest.SimpleFileFetch': tests(APPC_FETCH, 'is used where it lies, by an absolute path or file://'),
-  'AppcProvisionerIntegrationTest.ROOT_SimpleLinuxImageTest': tests(RUN, 'runs an Appc image alike'),
+  'ProvisionerAppcTest.ROOT_Provision': [
+    ...tests(APPC, 'ProvisionerAppcTest.ROOT_Provision: one root filesystem'),
+    ...tests(PROVISIONER, 'ProvisionerAppcTest.…: one read-only root filesystem'),
+  ],
+  'ProvisionerAppcTest.ROOT_ProvisionNestedContainer': [
+    ...tests(APPC, 'ProvisionerAppcTest.ROOT_ProvisionNestedContainer'),
+    ...tests(PROVISIONER, 'ProvisionerAppcTest.…: one read-only root filesystem'),
+  ],
+  'ProvisionerAppcTest.Recover': [
+    ...tests(APPC, 'ProvisionerAppcTest.Recover: a new provisioner keeps a known container'),
+    ...tests(PROVISIONER, 'ProvisionerAppcTest.Recover: a new provisioner knows the container'),
+  ],
+  'ProvisionerAppcTest.RecoverNestedContainer': [
+    ...tests(APPC, 'ProvisionerAppcTest.RecoverNestedContainer: parent and child'),
+    ...tests(PROVISIONER, 'ProvisionerAppcTest.RecoverNestedContainer: both'),
+  ],
+  'ProvisionerAppcTest.RecoverNestedContainerNoParentImage': [
+    ...tests(APPC, 'ProvisionerAppcTest.RecoverNestedContainerNoParentImage'),
+    ...tests(PROVISIONER, 'ProvisionerAppcTest.RecoverNestedContainerNoParentImage'),
+  ],
+  'AppcImageFetcherTest.CURL_SimpleHttpFetch': tests(APPC, 'AppcImageFetcherTest.CURL_SimpleHttpFetch'),
+  'AppcImageFetcherTest.SimpleFileFetch': tests(APPC, 'AppcImageFetcherTest.SimpleFileFetch'),
+  'AppcProvisionerIntegrationTest.ROOT_SimpleLinuxImageTest': [
+    ...tests(APPC, 'AppcProvisionerIntegrationTest.ROOT_SimpleLinuxImageTest'),
+    ...tests(RUN, 'runs an Appc image alike'),
+  ],
 
   // containerizer/provisioner_backend_tests.cpp
   'OverlayBackendTest.ROOT_OVERLAYFS_OverlayFSBackend': tests(
@@ -163,10 +167,16 @@ export const INVENTORY: Readonly<Record<string, Answer>> = {
     'has every field that Mesos knows',
     'takes null for unset, wherever it is',
   ),
-  'DockerSpecTest.ParseV2ImageManifest': [...tests(SPECS, 'DockerSpecTest.ParseV2ImageManifest'), SCHEMA_1],
-  'DockerSpecTest.ParseInvalidV2ImageManifest': [...tests(SPECS, 'DockerSpecTest.…: is refused'), SCHEMA_1],
-  'DockerSpecTest.ValidateV2ImageManifestFsLayersNonEmpty': tests(SPECS, 'DockerSpecTest.…: is refused'),
-  'DockerSpecTest.ValidateV2ImageManifestSignaturesNonEmpty': tests(SPECS, 'DockerSpecTest.…: is refused'),
+  'DockerSpecTest.ParseV2ImageManifest': tests(SCHEMA_1, 'DockerSpecTest.ParseV2ImageManifest'),
+  'DockerSpecTest.ParseInvalidV2ImageManifest': tests(SCHEMA_1, 'DockerSpecTest.ParseInvalidV2ImageManifest'),
+  'DockerSpecTest.ValidateV2ImageManifestFsLayersNonEmpty': tests(
+    SCHEMA_1,
+    'DockerSpecTest.ValidateV2ImageManifestFsLayersNonEmpty',
+  ),
+  'DockerSpecTest.ValidateV2ImageManifestSignaturesNonEmpty': tests(
+    SCHEMA_1,
+    'DockerSpecTest.ValidateV2ImageManifestSignaturesNonEmpty',
+  ),
   'DockerSpecTest.ParseV2_2ImageManifest': tests(MANIFEST, 'is parsed with its layers in order'),
   'DockerSpecTest.ParseInvalidV2_2ImageManifest': tests(
     MANIFEST,
@@ -177,20 +187,9 @@ export const INVENTORY: Readonly<Record<string, Answer>> = {
   'DockerSpecTest.ValidateV2_2ImageManifestLayersNonEmpty': tests(MANIFEST, 'has no layers'),
 
   // containerizer/appc_spec_tests.cpp
-  'AppcSpecTest.ValidateImageManifest': [
-    ...tests(APPC_MANIFEST, 'is read as the specification writes it'),
-    ...tests('test/store/appc-refused.test.ts', 'is a pod'),
-  ],
-  'AppcSpecTest.ValidateLayout': tests(
-    ROOTFS_VIEW,
-    'is one manifest and a rootfs, in any order',
-    'is refused without a manifest or a rootfs',
-  ),
-  'AppcSpecTest.ValidateImageManifestWithNullExec': tests(
-    APPC_MANIFEST,
-    'takes null for what is left out, also for exec',
-    'ignores fields that the specification does not know',
-  ),
+  'AppcSpecTest.ValidateImageManifest': tests(APPC, 'AppcSpecTest.ValidateImageManifest: app'),
+  'AppcSpecTest.ValidateLayout': tests(APPC, 'AppcSpecTest.ValidateLayout: without rootfs an error, with it none'),
+  'AppcSpecTest.ValidateImageManifestWithNullExec': tests(APPC, 'AppcSpecTest.ValidateImageManifestWithNullExec'),
 
   // containerizer/oci_spec_tests.cpp
   'OCISpecTest.ParseDescriptor': tests(

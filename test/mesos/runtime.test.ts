@@ -6,6 +6,7 @@ import type { Larder } from '../../src/larder.js';
 import { type CommandInfo, commandOf } from '../../src/spec/runtime.js';
 import { oldDockerArchive } from '../../src/testing/archive-builder.js';
 import { ImageSource } from '../../src/testing/image-source.js';
+import { buildSchema1Image } from '../../src/testing/schema1-builder.js';
 import { file, tar } from '../../src/testing/tar-builder.js';
 import { withArchives } from '../helpers/archives.js';
 import { needsRoot } from '../helpers/temporary.js';
@@ -67,6 +68,17 @@ describe('a command and an image, as the docker/runtime isolator combines them',
       assert.equal(await output(larder, source.reference('entry'), WORDS), 'hello world\n');
     });
   });
+
+  for (const signed of [true, false]) {
+    test(`ContainerImage/ProvisionerDockerTest.ROOT_INTERNET_CURL_SimpleCommand (schema 1, ${signed ? 'signed' : 'not signed'}): runs`, async () => {
+      const layers = [{ tar: tools }, 'empty'] as const;
+      const image = buildSchema1Image({ layers, config: CMD, name: 'coreos/alpine-sh', signed });
+      source.registry.addImage({ name: 'coreos/alpine-sh', tag: `${signed}`, ...image });
+      await withArchives(async ({ larder }) => {
+        assert.equal(await output(larder, `${source.reference('coreos/alpine-sh')}:${signed}`, SAY), 'hello world\n');
+      });
+    });
+  }
 
   test('DockerRuntimeIsolatorTest.ROOT_INTERNET_CURL_NestedSimpleCommand: a program of the caller in a nested container', async () => {
     source.publish('plain', [tools], { config: {} });

@@ -1,14 +1,23 @@
 /** What Mesos promised or did not, and no other test here shows: what is on disk when, and what is left when it fails. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { chownSync, readdirSync, readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { startRegistry } from '../../src/testing/fake-registry.js';
+import { buildImage } from '../../src/testing/image-builder.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
+import { dir, file, opaque, tar, whiteout } from '../../src/testing/tar-builder.js';
+import { TestStore } from '../e2e/larder.js';
+import { needsRoot } from '../e2e/tools.js';
 import { withArchives } from '../helpers/archives.js';
 import { BIN_PATH, CommandHome } from '../helpers/command.js';
 
 const canTrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0;
+
+const hasIpv6 = Object.values(networkInterfaces()).some((of) => of?.some(({ address }) => address === '::1'));
+const NOBODY = 65534;
 
 describe('a store', () => {
   let source: ImageSource;
@@ -78,6 +87,63 @@ describe('a store', () => {
       await using pulled = await larder.pull(source.reference('halves'));
       assert.equal(pulled.record.layers.length, 2);
     });
+  });
+
+  test('flaw 13: no more layers are fetched at once than the setting says', async () => {
+    source.publish(
+      'wide',
+      ['1', '2', '3', '4', '5', '6'].map((name) => sampleLayer(name, 10_000)),
+    );
+    await withArchives(async ({ larder }) => {
+      source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 10 } : undefined));
+      const before = source.requests('layer').length;
+      const signal = AbortSignal.timeout(2000);
+      await assert.rejects(larder.pull(source.reference('wide'), { signal }), { code: 'LARDER_ABORTED' });
+      // The lab's store has max_parallel_layers: 2.
+      assert.equal(source.requests('layer').length - before, 2);
+      source.setFault();
+      await using pulled = await larder.pull(source.reference('wide'));
+      assert.equal(pulled.record.layers.length, 6);
+    });
+  });
+
+  test('flaw 16: a registry may be named by an IPv6 address', { skip: hasIpv6 ? false : 'no IPv6 here' }, async () => {
+    const image = buildImage({ layers: [{ tar: sampleLayer('six') }] });
+    await using registry = await startRegistry({ host: '[::1]', images: [{ name: 'team/app', ...image }] });
+    await withArchives(async ({ larder }) => {
+      await using pulled = await larder.pull(`${registry.host}/team/app`);
+      assert.match(pulled.reference, /^\[::1\]:\d+\/team\/app:latest$/);
+    });
+  });
+
+  test('flaw 18: an owner is the number in the tar, whatever the name beside it', async () => {
+    // GNU tar as root would make it 65534.
+    const patch = (header: Buffer): void => void header.write('nobody\0', 265);
+    source.publish('owned', [tar([dir('.'), file('mine', 'x', { uid: 12345, gid: 54321, patch })])]);
+    await withArchives(async ({ larder }) => {
+      await using image = await larder.pull(source.reference('owned'));
+      const { uid, gid } = await image.fs.stat('/mine');
+      assert.deepEqual([uid, gid], [12345, 54321]);
+    });
+  });
+
+  test('flaw 18: whiteouts hide for users without privileges, too', { skip: needsRoot('mount') }, async () => {
+    source.publish('hidden', [
+      tar([dir('d'), file('d/below'), file('gone')]),
+      tar([whiteout('gone'), opaque('d'), file('d/top')]),
+    ]);
+    const store = new TestStore();
+    try {
+      chownSync(store.directory, NOBODY, NOBODY);
+      const as = { uid: NOBODY };
+      const args = ['provision', source.reference('hidden'), '--id', 'c', '--backend', 'copy'];
+      const { status, stdout, stderr } = await store.run(args, as);
+      assert.equal(status, 0, stderr);
+      assert.deepEqual(readdirSync(stdout.trim(), { recursive: true }).sort(), ['d', 'd/top']);
+      assert.equal((await store.run(['destroy', 'c'], as)).status, 0);
+    } finally {
+      store.dispose();
+    }
   });
 });
 
