@@ -43,6 +43,11 @@ export function shortDigest(digest: string): string {
   return digest.replace(/^sha(?:256|512)[:-]/, '').slice(0, 12);
 }
 
+/** Of a name with an Appc image id, which has 128 digits, so many as tell images apart; other names are left as they are. */
+export function shortImageName(name: string): string {
+  return name.replace(/(?<=@sha512-[0-9a-f]{12})[0-9a-f]+$/, '…');
+}
+
 /** `3 minutes ago`. */
 export function formatAge(sinceMs: number, nowMs: number): string {
   const minutes = Math.max(0, Math.round((nowMs - sinceMs) / 60_000));

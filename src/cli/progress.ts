@@ -4,7 +4,7 @@
  */
 import type { LarderEvent } from '../events.js';
 import { isDigest } from '../spec/digest.js';
-import { formatBytes, formatCount, formatDuration, shortDigest } from './format.js';
+import { formatBytes, formatCount, formatDuration, shortDigest, shortImageName } from './format.js';
 
 export interface ProgressOutput {
   write(text: string): void;
@@ -104,7 +104,7 @@ export class Progress {
       case 'resolved':
         return event.cached
           ? undefined
-          : `${shortName(event.reference)}: resolved to ${event.digest} (${event.platform})`;
+          : `${shortImageName(event.reference)}: resolved to ${event.digest} (${event.platform})`;
       case 'plan': {
         const missing = event.layers.filter((layer) => layer.state === 'fetch');
         const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);
@@ -182,7 +182,7 @@ function layerName(layer: string): string {
 }
 
 function shortName(layer: string): string {
-  return isDigest(layer) ? shortDigest(layer) : layer.replace(/(?<=@sha512-[0-9a-f]{12})[0-9a-f]+$/, '…');
+  return isDigest(layer) ? shortDigest(layer) : shortImageName(layer);
 }
 
 function unknownLayer(digest: string): LayerState {

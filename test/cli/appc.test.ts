@@ -71,7 +71,10 @@ describe('the command with Appc images', () => {
     assert.equal(await home.ok('cat', NAME, '/etc/motd'), 'hello');
     const { platform } = await json('pull', NAME);
     assert.equal(await home.ok('ls', '--platform', platform, NAME, '/etc'), 'motd');
-    assert.match(await home.ok('images'), /^appc:example\.com\/app:2 /m);
+    assert.match(
+      await home.ok('images'),
+      /^appc:example\.com\/app:2 .*^appc:example\.com\/base:1@sha512-[0-9a-f]{12}… /ms,
+    );
   });
 
   test('provision, containers, destroy and remove take its name', async () => {

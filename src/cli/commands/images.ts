@@ -1,14 +1,14 @@
 import { imageIdOf } from '../../metadata/records.js';
 import { familiarImage } from '../../spec/any-image.js';
 import type { Command } from '../command.js';
-import { formatAge, formatBytes, formatTable, shortDigest } from '../format.js';
+import { formatAge, formatBytes, formatTable, shortDigest, shortImageName } from '../format.js';
 
 /** `larder images` */
 export const images: Command = async ({ open }) => {
   const list = await (await open()).images();
   const nowMs = Date.now();
   const rows = list.map((image) => [
-    image.pinned === true ? `${familiarImage(image)} (pinned)` : familiarImage(image),
+    `${shortImageName(familiarImage(image))}${image.pinned === true ? ' (pinned)' : ''}`,
     shortDigest(imageIdOf(image)),
     image.platform,
     String(image.layers.length),
