@@ -5,12 +5,12 @@ import { errnoOf, systemError } from '../errors.js';
 
 const BLOCK = 512;
 
-/** Bytes; 0 when there is nothing. What goes away meanwhile does not count. */
+/** Bytes; 0 when there is nothing. A directory itself does not count, nor does what goes away meanwhile. */
 export async function diskUse(path: string): Promise<number> {
   const top = await statOf(Buffer.from(path));
   if (top === undefined) return 0;
   const linked = new Set<number>();
-  let bytes = top.blocks * BLOCK;
+  let bytes = top.isDirectory() ? 0 : top.blocks * BLOCK;
   const pending = top.isDirectory() ? [Buffer.from(path)] : [];
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     for (const name of await namesIn(directory)) {
