@@ -105,7 +105,7 @@ export class RegistryClient {
       signal: options.signal,
     });
     const length = answer.header('content-length') ?? '';
-    if (/^\d{1,15}$/.test(length)) return Number(length);
+    if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
     throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
   }
 

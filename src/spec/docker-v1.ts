@@ -79,8 +79,16 @@ export function configFromDockerV1(
   const value = parse(bytes, doing);
   assertShape(IMAGE, value, doing, CODE);
   const kept = Object.entries(value as object).filter(([name]) => !V1_ONLY.has(name));
-  return Buffer.from(
-    JSON.stringify({ ...Object.fromEntries(kept), rootfs: { type: 'layers', diff_ids: diffIds }, history }),
+  const config = { ...Object.fromEntries(kept), rootfs: { type: 'layers', diff_ids: diffIds }, history };
+  return Buffer.from(goJson(Object.entries(config)));
+}
+
+/** As Go writes a map: names in order, and no character that means something in HTML. So the image gets the ID that it has in Docker. */
+function goJson(entries: readonly (readonly [string, unknown])[]): string {
+  const ordered = entries.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify(Object.fromEntries(ordered)).replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
@@ -106,7 +114,7 @@ export function parseV1Layer(bytes: Uint8Array, doing: string, code: ErrorCode):
     history: {
       ...(created === '' ? {} : { created }),
       ...(author === '' ? {} : { author }),
-      created_by: typeof command === 'string' ? command : command.join(' '),
+      ...(command.length === 0 ? {} : { created_by: typeof command === 'string' ? command : command.join(' ') }),
       ...(comment === '' ? {} : { comment }),
     },
   };

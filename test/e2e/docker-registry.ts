@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Digest, digestOf, hexOf } from '../../src/spec/digest.js';
 import { type BuiltImage, type BuiltIndex, manifestsOf } from '../../src/testing/image-builder.js';
+import type { BuiltSchema1Image } from '../../src/testing/schema1-builder.js';
 
 export class DockerRegistry {
   /** `127.0.0.1:port`, for references. */
@@ -41,9 +42,9 @@ export class DockerRegistry {
   }
 
   /** Sends what was built, byte for byte, also what no honest program would send. `name` is `repository:tag`. */
-  async push(name: string, top: BuiltImage | BuiltIndex): Promise<void> {
+  async push(name: string, top: BuiltImage | BuiltIndex | BuiltSchema1Image): Promise<void> {
     const [repository = '', tag = 'latest'] = name.split(':');
-    for (const image of manifestsOf(top)) {
+    for (const image of 'payload' in top ? [top] : manifestsOf(top)) {
       for (const blob of 'blobs' in image ? image.blobs : []) await this.#pushBlob(repository, blob);
       const reference = image === top ? tag : image.digest;
       await this.#put(`/v2/${repository}/manifests/${reference}`, image.manifest, image.mediaType);
@@ -102,6 +103,7 @@ function configuration(rootdirectory: string, port: number) {
     version: '0.1',
     log: { level: 'error', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory }, maintenance: { uploadpurging: { enabled: false } } },
+    compatibility: { schema1: { enabled: true } },
     http: { addr: `127.0.0.1:${port}`, secret: 'e2e' },
   };
 }

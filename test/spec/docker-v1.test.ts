@@ -97,6 +97,14 @@ describe('the config made of a Docker v1 image', () => {
     assert.equal(image.config.StopSignal, 'SIGINT');
     assert.deepEqual(image.diffIds, [diffId]);
   });
+  it('is written as Go writes it, so that the image has the ID that Docker gives it', () => {
+    const made = configFromDockerV1(bytes({ os: 'linux', config: { Env: ['A=<&>\u2028'], Cmd: [] } }), [diffId], []);
+    assert.equal(
+      Buffer.from(made).toString(),
+      `{"config":{"Env":["A=\\u003c\\u0026\\u003e\\u2028"],"Cmd":[]},"history":[],"os":"linux",` +
+        `"rootfs":{"type":"layers","diff_ids":["${diffId}"]}}`,
+    );
+  });
   it('is not taken from the v1 JSON where that pretends to have layers', () => {
     const made = configFromDockerV1(
       bytes({ rootfs: { type: 'layers', diff_ids: ['x'] }, history: [{}] }),
