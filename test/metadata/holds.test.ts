@@ -127,6 +127,26 @@ test('the holders of a shared mount and of a layer are the containers that claim
     assert.deepEqual(claims.holdersOfLayer(sampleDiffId('a')), ['one', 'three']);
   }));
 
+test('what containers use is told once for all of them', () =>
+  withOpen(async ({ claims }) => {
+    assert.deepEqual(claims.used(), { images: [], layers: [] });
+    await claims.insert(claimOf('one'));
+    await claims.insert(claimOf('two'));
+    const { images, layers } = claims.used();
+    assert.deepEqual(images.map(({ reference }) => reference).sort(), [
+      'appc:example.com/data:1.0',
+      'docker.io/library/b:1',
+    ]);
+    assert.equal(layers.length, 5);
+    assert.deepEqual(
+      layers
+        .filter(({ view }) => view !== undefined)
+        .map(({ diffId }) => diffId)
+        .sort(),
+      [sampleDiffId('x'), sampleDiffId('y')].sort(),
+    );
+  }));
+
 test('a handle is alive until it is closed, and leaves no file', () =>
   withOpen(async ({ here }) => {
     const handle = await openHandle(here.layout);
