@@ -189,6 +189,19 @@ describe('the payload of a signed schema 1 manifest', () => {
     assert.deepEqual(parsed.steps, parseSchema1(PAYLOAD).steps);
   });
 
+  it('alone is read, also where the document goes on in another way than it was signed', () => {
+    const [one, other] = [DIGEST, OTHER].map((blobSum) => documentOf([{ blobSum, v1: { id: BASE } }]));
+    const [signed, served] = [one, other].map((document) => JSON.stringify({ ...document, fsLayers: undefined }));
+    const layersOf = (document: object | undefined): string =>
+      JSON.stringify({ ...document }).match(/"fsLayers.*?]/)?.[0] ?? '';
+    assert.equal(signed, served);
+    const start = signed?.slice(0, -1) ?? '';
+    const header = { formatLength: start.length, formatTail: Buffer.from(`,${layersOf(one)}}`).toString('base64url') };
+    const guarded = Buffer.from(JSON.stringify(header)).toString('base64url');
+    const text = `${start},${layersOf(other)},"signatures":[{"protected":"${guarded}"}]}`;
+    assert.equal(parseSchema1(Buffer.from(text)).steps[0]?.layer, DIGEST);
+  });
+
   it('with a hybrid’s members outside it is refused', () => {
     const text = SIGNED.toString();
     const hybrid = `${text.slice(0, text.lastIndexOf('}'))}, "layers": []}`;

@@ -228,30 +228,41 @@ describe('an image that the registry has as schema 1', () => {
     );
   });
 
-  test('a prune while it is pulled takes nothing of it', async () => {
-    const built = publish();
-    const top = built.layers.at(-1)?.digest ?? assert.fail();
-    let release = (): void => {};
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
+  /** Prunes everything that nothing holds, when the pull of `name` waits for its topmost layer alone. */
+  async function pullDuringPrune(name: string, top: string, others: number): Promise<void> {
+    let onWaiting = (): void => {};
+    const waiting = new Promise<void>((resolve) => {
+      onWaiting = resolve;
     });
     registry.setFault(({ method, url, nth }) =>
       method === 'GET' && url.endsWith(top) && nth === 0 ? { kind: 'delay', ms: 2000 } : undefined,
     );
-    const other = await openLarder({ root: larder.root });
+    await using other = await openLarder({ root: larder.root });
     let done = 0;
-    const pulling = larder.pull(reference(), {
+    const pulling = larder.pull(reference(name), {
       onEvent: ({ type }) => {
-        if (type === 'layer-done' && ++done === 2) release();
+        if (type === 'layer-done') done++;
+        if ((type === 'layer-done' || type === 'plan') && done === others) onWaiting();
       },
     });
-    await held;
+    await waiting;
     await other.prune({ all: true });
-    await other.close();
-    assert.equal(done, 2, 'the last layer was not there yet');
-    const image = await pulling;
-    assert.equal((await image.fs.readFile('/middle')).toString(), 'middle\n');
-    await image[Symbol.asyncDispose]();
+    assert.equal(done, others, 'the last layer was not there yet');
+    await using image = await pulling;
+    assert.equal((await image.fs.readFile('/base')).toString(), 'this is base\n');
+  }
+
+  test('a prune while it is pulled takes nothing of it', async () => {
+    const built = publish();
+    await pullDuringPrune(NAME, built.layers.at(-1)?.digest ?? assert.fail(), 2);
+  });
+
+  test('a prune while it is pulled leaves what it shares with an image that is forgotten', async () => {
+    publish({ layers: [BASE] });
+    await pull();
+    const built = publish({ layers: [BASE, TOP] }, 'team/other');
+    await pullDuringPrune('team/other', built.layers[1]?.digest ?? assert.fail(), 0);
+    assert.equal(larder.images().length, 1);
   });
 
   test('what a manifest and a config only claim of its layer is not believed', async () => {
@@ -306,14 +317,14 @@ describe('an image that the registry has as schema 1', () => {
     test('by a digest that is not its payload’s, though it is that of all that was served', async () => {
       const { manifest, mediaType } = publish();
       const digest = registry.addManifest(NAME, undefined, manifest, mediaType);
-      await refuses('LARDER_DIGEST_MISMATCH', /hash to/, `${reference()}@${digest}`);
+      await refuses('LARDER_DIGEST_MISMATCH', /^fetch the manifest: .* hash to/, `${reference()}@${digest}`);
     });
 
     test('when another document is served for its digest', async () => {
       const { digest } = publish();
       const other = buildSchema1Image({ layers: [TOP] });
       registry.addManifest(NAME, undefined, other.manifest, other.mediaType, digest);
-      await refuses('LARDER_DIGEST_MISMATCH', /hash to/, `${reference()}@${digest}`);
+      await refuses('LARDER_DIGEST_MISMATCH', /^fetch the manifest: .* hash to/, `${reference()}@${digest}`);
     });
 
     test('when the type of schema 2 is served with it', async () => {
