@@ -8,7 +8,7 @@ import { isLarderError, LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../layers/layer-task.js';
 import type { Lease } from '../metadata/leases.js';
-import { matchesRequest, parseAppcManifest } from '../spec/appc-manifest.js';
+import { type AppcManifest, matchesRequest, parseAppcManifest } from '../spec/appc-manifest.js';
 import { type AppcRequest, formatAppcRequest, platformOfRequest } from '../spec/appc-name.js';
 import { type AppcImageId, digestOfImageId, imageIdOf, parseImageId } from '../spec/appc-types.js';
 import { digestOf, parseDigest } from '../spec/digest.js';
@@ -36,6 +36,8 @@ export interface AciFetchContext {
   readonly lease: Lease;
   /** Told of each image that left a note for others, which whoever ends the pull removes. */
   readonly onNoted: (request: AppcRequest) => void;
+  /** Told how much memory a manifest will take, before it does; throws when all of the pull's take too much. */
+  readonly weigh: (bytes: number) => void;
 }
 
 /** One image, and all who ask for it. Their requests are equal but for who asks and which labels were only filled in. */
@@ -84,20 +86,20 @@ export class AciFetch {
     const { content } = this.#parts;
     const { signal, onEvent } = shared;
     const [request] = asked.requests;
-    const { cached, lease, onNoted } = context;
+    const { cached, onNoted } = context;
     const reference = formatAppcRequest(request);
     // What an id names cannot change: it need not be asked for again.
     const mayKnow = cached || request.id !== undefined;
-    const known = mayKnow ? await this.#known(request, lease, shared) : undefined;
+    const known = mayKnow ? await this.#known(request, context, shared) : undefined;
     if (known !== undefined) return known;
     onEvent({ type: 'resolve', reference });
     const onWait = (): void => onEvent({ type: 'layer-wait', layer: reference, reason: 'another-process' });
     await using ingest = await content.openIngest(noteKeyOf(request), { signal, onWait });
     try {
-      const meanwhile = mayKnow ? await this.#knownMeanwhile(request, ingest.dataPath, lease, shared) : undefined;
-      const aci = meanwhile ?? (await this.#download(asked, lease, shared));
+      const meanwhile = mayKnow ? await this.#knownMeanwhile(request, ingest.dataPath, context, shared) : undefined;
+      const aci = meanwhile ?? (await this.#download(asked, context, shared));
       const { id, diffId, manifestDigest: manifest, size } = aci;
-      await writeAciNote(ingest.dataPath, { lease: lease.id, id, diffId, manifest, size });
+      await writeAciNote(ingest.dataPath, { lease: context.lease.id, id, diffId, manifest, size });
       onNoted(request);
       return aci;
     } catch (error) {
@@ -110,13 +112,13 @@ export class AciFetch {
   async #knownMeanwhile(
     request: AppcRequest,
     notePath: string,
-    lease: Lease,
+    context: AciFetchContext,
     shared: SharedWork,
   ): Promise<LoneAci | undefined> {
-    const known = await this.#known(request, lease, shared);
+    const known = await this.#known(request, context, shared);
     if (known !== undefined) return known;
     const note = await readAciNote(notePath);
-    return note === undefined || !this.#isHeld(note) ? undefined : this.#take(request, note, lease, shared);
+    return note === undefined || !this.#isHeld(note) ? undefined : this.#take(request, note, context, shared);
   }
 
   /** Whether the pull that left the note is still under way: what a dead or failed one knew may be old. */
@@ -125,10 +127,10 @@ export class AciFetch {
   }
 
   /** The image itself; undefined when it is not here, or its tar or manifest is gone. */
-  async #known(request: AppcRequest, lease: Lease, shared: SharedWork): Promise<LoneAci | undefined> {
+  async #known(request: AppcRequest, context: AciFetchContext, shared: SharedWork): Promise<LoneAci | undefined> {
     const { metadata, content } = this.#parts;
     for await (const found of findAci(request, { metadata, content })) {
-      const aci = await this.#take(request, found, lease, shared);
+      const aci = await this.#take(request, found, context, shared);
       if (aci !== undefined) return aci;
     }
     return undefined;
@@ -138,7 +140,7 @@ export class AciFetch {
   async #take(
     request: AppcRequest,
     { id, diffId, manifest: manifestDigest, size }: AciOnDisk,
-    lease: Lease,
+    { lease, weigh }: AciFetchContext,
     { signal, onEvent }: SharedWork,
   ): Promise<LoneAci | undefined> {
     const { lock, layers, content } = this.#parts;
@@ -148,7 +150,7 @@ export class AciFetch {
       if (!(await layers.has(diffId)) || !(await isSound(content, manifestDigest))) return undefined;
     }
     const reference = formatAppcRequest(request);
-    const manifest = parseAppcManifest(await content.read(manifestDigest), reference);
+    const manifest = parseWeighed(await content.read(manifestDigest), reference, weigh);
     const mismatch = matchesRequest(manifest, id, request);
     // An id has one manifest, wherever it comes from; a name may mean another image now.
     if (mismatch !== undefined && request.id !== undefined) throw anotherImage(reference, `the image ${id}`, mismatch);
@@ -158,7 +160,11 @@ export class AciFetch {
     return { reference, platform, id, manifest, manifestDigest, diffId, size };
   }
 
-  async #download(asked: AskedAci, lease: Lease, { signal, onEvent }: SharedWork): Promise<LoneAci> {
+  async #download(
+    asked: AskedAci,
+    { lease, weigh }: AciFetchContext,
+    { signal, onEvent }: SharedWork,
+  ): Promise<LoneAci> {
     const { layers, lock, content } = this.#parts;
     const [request] = asked.requests;
     const reference = formatAppcRequest(request);
@@ -175,7 +181,7 @@ export class AciFetch {
     const id = imageIdOf(parseDigest(`sha512:${result.tarSha512 ?? ''}`));
     refuseOtherId(request, id);
     const bytes = await readAciManifest(result, reference);
-    const manifest = parseAppcManifest(bytes, reference);
+    const manifest = parseWeighed(bytes, reference, weigh);
     const mismatch = matchesRequest(manifest, id, request);
     if (mismatch !== undefined) throw anotherImage(reference, fetched.from, mismatch);
     const manifestDigest = digestOf(bytes);
@@ -225,6 +231,16 @@ export class AciFetch {
       onMessage: (message) => tell(message as LayerProgress),
     });
   }
+}
+
+/** A path of a whitelist takes more memory than its text. */
+const PATH_WEIGHT = 100;
+
+function parseWeighed(bytes: Uint8Array, reference: string, weigh: AciFetchContext['weigh']): AppcManifest {
+  weigh(bytes.byteLength);
+  const manifest = parseAppcManifest(bytes, reference);
+  weigh(PATH_WEIGHT * manifest.pathWhitelist.length);
+  return manifest;
 }
 
 /** What was downloaded before is not received a second time. */

@@ -41,6 +41,8 @@ const MAX_IMAGES = 512;
 /** Sites that are asked on behalf of different images where one may not send us somewhere. */
 const MAX_SITES = 8;
 const MAX_WHITELIST_WORK = 4_000_000;
+/** Of all manifests of one pull, which are held until the last one is here. */
+const MAX_MANIFESTS_WEIGHT = 64 * 1024 * 1024;
 export const ACI_MEDIA_TYPE = 'application/vnd.appc.aci';
 
 /** What one pull goes by. */
@@ -88,7 +90,7 @@ export class AppcPull {
     const graph = new Map<string, StoredAci>();
     const edges: Asked[] = [];
     const wanted = new Map<string, AskedAci>([[keyOf(request), { requests: [request] }]]);
-    const context = { cached, lease, onNoted: (image: AppcRequest) => noted.push(image) };
+    const context = { cached, lease, onNoted: (image: AppcRequest) => noted.push(image), weigh: scales(doing) };
     while (wanted.size > 0) {
       for (const { of, aci } of await this.#fetch.fetchEach(pinnedFirst(wanted), context, shared)) {
         const asked = aci.manifest.dependencies.map((dependency) => askedBy(of, dependency));
@@ -174,6 +176,16 @@ interface Asked {
 function askedBy(parent: AppcRequest, { size, ...dependency }: AppcDependency): Asked {
   const request = dependencyRequest(dependency, parent);
   return { key: keyOf(request), request, size };
+}
+
+/** Adds up, and refuses what is too much. */
+function scales(doing: string): (bytes: number) => void {
+  let sum = 0;
+  return (bytes) => {
+    sum += bytes;
+    if (sum > MAX_MANIFESTS_WEIGHT)
+      throw new LarderError('LARDER_LAYER_LIMIT', `${doing}: the manifests and whitelists of its images are too large`);
+  };
 }
 
 /** Those that an id names go before names, which they may answer. */
