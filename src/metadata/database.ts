@@ -9,8 +9,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open, readdir, rename } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KeyedMutex } from '../concurrency.js';
 import { errnoOf, LarderError } from '../errors.js';
@@ -31,6 +31,8 @@ export interface DatabaseOptions {
   /** For reading only: takes no lock, changes nothing, and the database must exist. */
   readonly readOnly?: boolean;
   readonly signal?: AbortSignal;
+  /** Whether there must have been one: then none is made in its place. Asked while nobody else makes one. */
+  readonly isLost?: () => Promise<boolean>;
 }
 
 /** What a transaction may do beside reading. */
@@ -52,21 +54,22 @@ export class Database {
   #failed: LarderError | undefined;
   #closed = false;
 
-  constructor(path: string, sqlite: SqliteDatabase, readOnly: boolean) {
+  /** `file`: what lay at `path` before `sqlite` opened it, so that one which took its place since is never mistaken for it. */
+  constructor(path: string, sqlite: SqliteDatabase, readOnly: boolean, file: FileIdentity | undefined) {
     this.path = path;
     this.#sqlite = sqlite;
     this.#readOnly = readOnly;
-    this.#file = identityOf(path);
+    this.#file = file;
   }
 
   /**
    * Opens the database of `layout.database`, creating it durably when it is missing. Rejects with
-   * LARDER_FORMAT_VERSION (newer schema), LARDER_METADATA_CORRUPT, LARDER_NO_SPACE, LARDER_PERMISSION,
+   * LARDER_FORMAT_VERSION (newer schema), LARDER_METADATA_CORRUPT (also when it is lost), LARDER_NO_SPACE, LARDER_PERMISSION,
    * LARDER_PATH_NOT_FOUND (read-only and missing).
    */
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
     if (options.readOnly === true) requireFile(path);
-    else if (!existsSync(path)) await createDatabase(path, options.signal);
+    else if (!existsSync(path)) await createDatabase(path, options);
     else await upgradeDatabase(path, options.signal);
     return openExisting(path, options.readOnly ?? false);
   }
@@ -235,11 +238,14 @@ function requireFile(path: string): void {
  * The file appears under its name only when it is whole, so an empty or half-written one is always damage and never
  * taken for a new store: that would forget which layers running containers need.
  */
-async function createDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
+async function createDatabase(path: string, { signal, isLost }: DatabaseOptions): Promise<void> {
   await ensureDirectory(dirname(path), 0o700);
   const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
   try {
     if (existsSync(path)) return;
+    // Who makes a damaged one again may have been killed after the old one went and before the new one came.
+    if ((await isLost?.()) === true) throw metadataCorrupt(path, 'it is missing');
+    await removeRemains(path);
     const temporary = `${path}.${randomUUID()}.tmp`;
     await buildDatabase(temporary).catch(async (error: unknown) => {
       for (const suffix of ['', '-journal', '-wal', '-shm']) await unlinkIfThere(`${temporary}${suffix}`);
@@ -249,6 +255,15 @@ async function createDatabase(path: string, signal: AbortSignal | undefined): Pr
     await fsyncDirectory(dirname(path));
   } finally {
     lock.release();
+  }
+}
+
+/** What killed creators left, and the log of a database that is gone: SQLite would take it for the new one's. */
+async function removeRemains(path: string): Promise<void> {
+  const [directory, name] = [dirname(path), basename(path)];
+  for (const other of await readdir(directory)) {
+    const isRemains = other.startsWith(`${name}-`) || (other.startsWith(`${name}.`) && other.includes('.tmp'));
+    if (isRemains) await unlinkIfThere(join(directory, other));
   }
 }
 
@@ -310,11 +325,12 @@ function migrationOf(path: string): { readonly sql: string; readonly to: number 
 function openExisting(path: string, readOnly: boolean): Database {
   let sqlite: SqliteDatabase | undefined;
   try {
+    const file = identityOf(path);
     if (statSync(path).size === 0) throw metadataCorrupt(path, 'the file is empty');
     sqlite = openSqlite(path, readOnly);
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL`);
     checkHeader(path, sqlite);
-    return new Database(path, sqlite, readOnly);
+    return new Database(path, sqlite, readOnly, file);
   } catch (error) {
     sqlite?.close();
     throw sqliteError('open metadata', path, error);

@@ -6,10 +6,10 @@
  * is refused from then on, by every read and write (`Database`).
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isLarderError, systemError } from '../errors.js';
+import { errnoOf, isLarderError, systemError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
 import { Claims } from './claims.js';
@@ -70,9 +70,18 @@ export async function replaceDamaged(path: string, options: ReplaceOptions): Pro
   }
 }
 
-/** What is wrong with it, found by reading all of it; undefined when it is sound, or of another version. */
+/**
+ * What is wrong with it, found by reading all of it, twice: SQLite also calls a page damaged that the disk failed to give
+ * once. Undefined when it is sound, or of another version. Rejects when the disk cannot give it.
+ */
 export async function damageOf(path: string, hasContent: () => Promise<boolean>): Promise<string | undefined> {
   if (!existsSync(path)) return (await hasContent()) ? 'it is missing' : undefined;
+  if ((await damageFound(path)) === undefined) return undefined;
+  for (const suffix of ['', '-wal']) await requireReadable(`${path}${suffix}`);
+  return damageFound(path);
+}
+
+async function damageFound(path: string): Promise<string | undefined> {
   let database: Database | undefined;
   try {
     database = await Database.open(path, { readOnly: true });
@@ -83,6 +92,14 @@ export async function damageOf(path: string, hasContent: () => Promise<boolean>)
     throw error;
   } finally {
     database?.close();
+  }
+}
+
+async function requireReadable(path: string): Promise<void> {
+  try {
+    for await (const _ of createReadStream(path));
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw systemError(`read metadata: ${path}`, error);
   }
 }
 

@@ -20,11 +20,12 @@ const MAX_ATTEMPTS = 3;
 export async function openMetadata(parts: RebuildParts, options: OpenMetadataOptions = {}): Promise<Database> {
   const { layout } = parts;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
-  let look = options.thorough === true || (await isSuspect(layout.database, () => storeHasContent(layout)));
+  const isLost = (): Promise<boolean> => storeHasContent(layout);
+  let look = options.thorough === true || (await isSuspect(layout.database, isLost));
   for (let attempt = 1; ; attempt++) {
     if (look) await (await import('./rebuild-metadata.js')).rebuildIfDamaged(parts, options);
     try {
-      return await Database.open(layout.database, signal);
+      return await Database.open(layout.database, { ...signal, isLost });
     } catch (error) {
       if (attempt === MAX_ATTEMPTS || !isLarderError(error, 'LARDER_METADATA_CORRUPT')) throw error;
       look = true;
