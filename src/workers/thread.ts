@@ -4,6 +4,14 @@ import { abortedError, deserializeError, LarderError, serializeError } from '../
 import type { RunOptions } from './pool.js';
 import type { FromWorker, Outcome, ToWorker } from './protocol.js';
 
+/** What a cancelled run has to stop by itself. */
+const ABORT_GRACE_MS = 2000;
+/**
+ * The same for a task that is new to its thread: it may be loading a native module, and a thread that is ended in the
+ * midst of that takes the whole process along. A busy machine takes seconds for it.
+ */
+const LOADING_GRACE_MS = 60_000;
+
 /** Called exactly once per run. */
 export type Settle = (error: LarderError | undefined, value: unknown) => void;
 
@@ -44,6 +52,8 @@ export class PoolThread {
   #worker: Worker;
   #run: CurrentRun | undefined;
   #runs = 0;
+  /** Tasks that have ended here once: their code is loaded. */
+  readonly #known = new Set<string>();
   #idleTimer: NodeJS.Timeout | undefined;
   /** Why the thread is about to exit, when that is known before it does. */
   #death: { why: string; cause?: unknown } | undefined;
@@ -162,15 +172,17 @@ export class PoolThread {
   #cancel(run: CurrentRun, reason: LarderError): void {
     if (run.grace !== undefined) return;
     this.#post({ type: 'abort', run: run.number, reason: serializeError(reason) });
-    run.grace = setTimeout(
-      () => void this.end('did not stop when it was cancelled'),
-      this.#options.abortGraceMs ?? 2000,
-    );
+    run.grace = setTimeout(() => void this.end('did not stop when it was cancelled'), this.#graceMs(run));
+  }
+
+  #graceMs({ task }: CurrentRun): number {
+    return this.#options.abortGraceMs ?? (this.#known.has(task) ? ABORT_GRACE_MS : LOADING_GRACE_MS);
   }
 
   #settle(outcome: Outcome): void {
     const run = this.#run;
     if (run === undefined) return;
+    this.#known.add(run.task);
     this.#leave(run);
     if (outcome.ok) run.settle(undefined, outcome.value);
     else if (this.#stopping) run.settle(this.#lost(run), undefined);
