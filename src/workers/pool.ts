@@ -18,7 +18,10 @@ export interface WorkerPoolOptions {
   readonly size: number;
   /** A thread without work for this long is ended. Default 10,000. */
   readonly maxIdleMs?: number;
-  /** How long an aborted run may take to settle before its thread is ended. Default 2,000. */
+  /**
+   * How long an aborted run may take to settle before its thread is ended. Default 2,000, and 60,000 for a task that is
+   * new to its thread.
+   */
   readonly abortGraceMs?: number;
   readonly resourceLimits?: ResourceLimits;
 }
