@@ -108,7 +108,7 @@ describe('a layout that is not right', () => {
   const blob = (path: string, digest: string) => join(path, 'blobs', digest.replace(':', '/'));
 
   test('each of its blobs, when a byte of it is flipped, is noticed', async () => {
-    await withLayout(async ({ pull }, path, image) => {
+    await withLayout(async ({ pull, larder }, path, image) => {
       const all = [image.digest, image.configDigest, ...image.layers.map(({ digest }) => digest)];
       const bytes = [image.manifest, image.config, ...image.layers.map((layer) => layer.blob)];
       for (const [i, digest] of all.entries()) {
@@ -118,6 +118,8 @@ describe('a layout that is not right', () => {
         writeFileSync(blob(path, digest), bad);
         await assert.rejects(pull(`oci:${path}`), { code: 'LARDER_DIGEST_MISMATCH' }, digest);
         writeFileSync(blob(path, digest), good);
+        // A layer that was adopted before the other one failed would not be read again.
+        await larder.prune();
       }
     });
   });
