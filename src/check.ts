@@ -12,7 +12,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -23,6 +23,7 @@ import type { OperationOptions } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
 import { DERIVED_FORMAT, type Layout } from './layout.js';
 import { mountNamesBelow } from './linux/mountinfo.js';
+import { namesIn } from './linux/names-in.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import { isHandleAlive } from './metadata/handles.js';
@@ -178,7 +179,7 @@ async function* checkLayer({ layout }: CheckParts, { diffId, tarSize }: LayerRec
   else if (found.size !== tarSize) yield fault('I2', diffId, `layer.tar has ${found.size} bytes instead of ${tarSize}`);
   else if ((found.mode & 0o777) !== 0o400)
     yield fault('I11', diffId, `layer.tar has mode ${(found.mode & 0o777).toString(8)} instead of 400`);
-  const others = (await namesIn(layout.layer(diffId))).filter((name) => name !== 'layer.tar');
+  const others = (await namesIn(layout.layer(diffId), 'check')).filter((name) => name !== 'layer.tar');
   if (others.length > 0) yield fault('I2', diffId, `its directory has ${others.join(', ')} beside layer.tar`);
 }
 
@@ -228,13 +229,13 @@ async function* checkClaims(parts: CheckParts, options: CheckOptions): AsyncGene
     }
   }
   const known = new Set(claims.map((claim) => directoryNameOf(claim.container)));
-  for (const name of await namesIn(parts.layout.containers)) {
+  for (const name of await namesIn(parts.layout.containers, 'check')) {
     if (!name.endsWith('.lock') && !known.has(name))
       yield fault('I4', `container ${name}`, 'a directory without a claim');
   }
   for (const { container, images } of claims) {
     const volumes = new Set(images.map(({ name }) => name));
-    for (const name of await namesIn(parts.layout.volumes(container))) {
+    for (const name of await namesIn(parts.layout.volumes(container), 'check')) {
       if (!volumes.has(name)) yield fault('I4', `container ${container}`, `volume ${name} without a claim`);
     }
   }
@@ -327,11 +328,11 @@ async function* checkLeases({ layout, leaseHandles }: CheckParts): AsyncGenerato
 }
 
 async function* checkLeftovers({ layout, content }: CheckParts): AsyncGenerator<Finding> {
-  for (const name of await namesIn(layout.staging)) {
+  for (const name of await namesIn(layout.staging, 'check')) {
     if (!isHandleAlive(layout, name.split('.', 1)[0] ?? ''))
       yield garbage('I6', `staging/${name}`, 'nobody works on it');
   }
-  for (const name of await namesIn(layout.gc)) yield garbage('I6', `gc/${name}`, 'waits to be deleted');
+  for (const name of await namesIn(layout.gc, 'check')) yield garbage('I6', `gc/${name}`, 'waits to be deleted');
   for await (const { digest, size, busy } of content.listIngests()) {
     if (!busy) yield garbage('I6', `download of ${digest}`, `${size} bytes are kept for a resume`);
   }
@@ -357,15 +358,6 @@ async function statOf(path: string): Promise<{ readonly size: number; readonly m
     return await lstat(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
-    throw systemError(`check ${path}`, error);
-  }
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
     throw systemError(`check ${path}`, error);
   }
 }

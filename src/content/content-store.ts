@@ -8,12 +8,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { closeSync, openSync, readdirSync, renameSync, statSync } from 'node:fs';
-import { lstat, open, readdir, readFile, rename } from 'node:fs/promises';
+import { lstat, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere, writeAndSync } from '../linux/durable.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
+import { namesIn } from '../linux/names-in.js';
 import { algorithmOf, type Digest, digestOf, hexOf, isDigest } from '../spec/digest.js';
 import {
   Ingest,
@@ -293,15 +294,6 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw systemError(`read blob: ${path}`, error);
-  }
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${directory}`, error);
   }
 }
 

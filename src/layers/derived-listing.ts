@@ -1,8 +1,9 @@
 /** What lies under `derived/`, for prune: it goes by the disk, and by what is recorded. */
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, type LarderError, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
+import { namesIn } from '../linux/names-in.js';
 import type { DerivedRecord } from '../metadata/records.js';
 import type { Garbage } from './garbage.js';
 
@@ -67,14 +68,5 @@ export class DerivedFiles {
 
   #pathOf(key: string): string {
     return join(this.#directory, this.kind === 'merged' ? `${key}.erofs` : key);
-  }
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
   }
 }

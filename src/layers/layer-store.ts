@@ -16,6 +16,7 @@ import { errnoOf, type LarderError, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { DERIVED_FORMAT, type Layout } from '../layout.js';
 import { ensureDirectory, fsyncDirectory } from '../linux/durable.js';
+import { namesIn } from '../linux/names-in.js';
 import type { LayerRecord } from '../metadata/records.js';
 import { type DiffId, hexOf, parseDiffId } from '../spec/digest.js';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits } from '../tar/entry.js';
@@ -252,7 +253,7 @@ export class LayerStore {
   /** The layers that something lies on disk of: a tar, or what is derived from one; recorded or not. */
   async onDisk(): Promise<ReadonlySet<DiffId>> {
     const directories = [this.#layout.layers, join(this.#layout.derived, 'layers')];
-    const names = (await Promise.all(directories.map(namesIn))).flat();
+    const names = (await Promise.all(directories.map((path) => namesIn(path)))).flat();
     return new Set(names.filter((name) => HEX.test(name)).map((name) => parseDiffId(`sha256:${name}`)));
   }
 
@@ -375,15 +376,6 @@ function recordOf(layer: IndexResult): LayerRecord {
     extraSize: layer.extra?.size ?? 0,
     derivedFormat: DERIVED_FORMAT,
   };
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
-  }
 }
 
 async function openDirectory(path: string): Promise<Dir> {

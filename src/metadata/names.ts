@@ -4,10 +4,11 @@
  * that they say is proven against layers/ and blobs/; so a stale one does no harm, and they are not synced.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { unlinkIfThere } from '../linux/durable.js';
+import { namesIn } from '../linux/names-in.js';
 import type { ContainerId } from '../spec/container-id.js';
 import { digestOf, hexOf } from '../spec/digest.js';
 import { formatRecord, MAX_RECORD_BYTES, parseClaimRecord, parseImageRecord } from './record-json.js';
@@ -140,14 +141,5 @@ async function readBounded(path: string): Promise<Uint8Array> {
     throw new LarderError('LARDER_METADATA_CORRUPT', `read ${path}: ${size} bytes are too many`);
   } finally {
     await file.close();
-  }
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
   }
 }

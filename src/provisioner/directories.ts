@@ -2,8 +2,8 @@
 import { lstatSync } from 'node:fs';
 import { systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
+import { namesIn } from '../linux/names-in.js';
 import { type ContainerId, containerOfDirectory, isBelow } from '../spec/container-id.js';
-import { namesIn } from './root-filesystems.js';
 
 export function hasDirectory(layout: Layout, container: ContainerId): boolean {
   try {

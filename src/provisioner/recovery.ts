@@ -4,12 +4,13 @@ import { LarderError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { mountsUnder } from '../linux/mountinfo.js';
+import { namesIn } from '../linux/names-in.js';
 import { removeTree } from '../linux/remove-tree.js';
 import type { Claims } from '../metadata/claims.js';
 import type { ClaimRecord } from '../metadata/records.js';
 import { type ContainerId, containerOfDirectory, deepestFirst } from '../spec/container-id.js';
 import { Failures } from './failures.js';
-import { namesIn, type RootFilesystems } from './root-filesystems.js';
+import type { RootFilesystems } from './root-filesystems.js';
 import { clearLock, type Turns } from './turns.js';
 
 export interface RecoveryParts {

@@ -7,7 +7,7 @@
  *     containers/<id>/volumes/<name>/      the same for each image volume
  */
 import { symlinkSync } from 'node:fs';
-import { mkdir, readdir, readlink, rm } from 'node:fs/promises';
+import { mkdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from '../backends/backend.js';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -15,6 +15,7 @@ import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { mayMount } from '../linux/capabilities.js';
 import { findMount, mountsUnder } from '../linux/mountinfo.js';
+import { namesIn } from '../linux/names-in.js';
 import { isSmallTree, removeTree } from '../linux/remove-tree.js';
 import type { Claims } from '../metadata/claims.js';
 import { writeClaimFile } from '../metadata/names.js';
@@ -161,16 +162,6 @@ export class RootFilesystems {
     } catch (error) {
       throw systemError(`destroy ${container}`, error);
     }
-  }
-}
-
-/** What is below a directory; nothing when there is none. */
-export async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
-    throw systemError(`list ${path}`, error);
   }
 }
 

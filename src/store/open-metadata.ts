@@ -1,12 +1,9 @@
-/** ▸ Opens the store's database, and has one that is lost or damaged made again (`rebuild-metadata.ts`). */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { errnoOf, isLarderError, systemError } from '../errors.js';
+import { isLarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
-import type { Layout } from '../layout.js';
 import { Database } from '../metadata/database.js';
 import { isSuspect } from '../metadata/rebuild.js';
 import type { RebuildParts } from './rebuild-metadata.js';
+import { storeHasContent } from './store-content.js';
 
 export interface OpenMetadataOptions extends OperationOptions {
   /** Reads all of the database before it is used. */
@@ -30,22 +27,5 @@ export async function openMetadata(parts: RebuildParts, options: OpenMetadataOpt
       if (attempt === MAX_ATTEMPTS || !isLarderError(error, 'LARDER_METADATA_CORRUPT')) throw error;
       look = true;
     }
-  }
-}
-
-/** Whether the store has anything that only a database can have known of. */
-export async function storeHasContent({ layers, blobs, containers }: Layout): Promise<boolean> {
-  for (const place of [layers, join(blobs, 'sha256'), join(blobs, 'sha512'), containers]) {
-    if ((await namesIn(place)).some((name) => !name.endsWith('.lock'))) return true;
-  }
-  return false;
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
   }
 }

@@ -7,14 +7,14 @@
  * file is lost, too; these images are called `localhost/recovered:<config>` from then on. Claims come back from the
  * containers' own directories, before any prune can run.
  */
-import { readdir } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { Semaphore } from '../concurrency.js';
 import type { ContentStore } from '../content/content-store.js';
-import { errnoOf, isLarderError, systemError } from '../errors.js';
+import { isLarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { LayerStore } from '../layers/layer-store.js';
 import type { Layout } from '../layout.js';
+import { namesIn } from '../linux/names-in.js';
 import { StoreLock } from '../linux/store-lock.js';
 import { Claims } from '../metadata/claims.js';
 import type { Database } from '../metadata/database.js';
@@ -28,7 +28,7 @@ import { containerOfDirectory } from '../spec/container-id.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { LayerLimits } from '../tar/entry.js';
 import type { WorkerPool } from '../workers/pool.js';
-import { storeHasContent } from './open-metadata.js';
+import { storeHasContent } from './store-content.js';
 import { unnamedImages } from './unnamed-images.js';
 
 export interface RebuildParts {
@@ -164,15 +164,6 @@ async function restoreClaims(
     const claim = await readClaimFile(layout.container(container), container, onBad);
     if (claim !== undefined) await claims.insert(claim);
     else warn(`container ${container}: its claim is lost, and nothing protects its image: destroy it before you prune`);
-  }
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw systemError(`list ${path}`, error);
   }
 }
 
