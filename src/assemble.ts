@@ -7,47 +7,42 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
 import { Logins } from './assemble-credentials.js';
+import { makePuller } from './assemble-pullers.js';
+import { makeAppc, makeDocker, type StoreParts } from './assemble-stores.js';
+import { startWorking, type Working, type WorkingParts } from './assemble-working.js';
 import type { BackendName } from './backends/backend.js';
 import type { CheckOptions, CheckParts, Finding } from './check.js';
 import { Lazy } from './concurrency.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
 import { isLarderError, LarderError } from './errors.js';
-import type { OnEvent, OperationOptions } from './events.js';
+import type { OperationOptions } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
-import type { MergedImages } from './layers/merged-images.js';
 import { Layout } from './layout.js';
 import { ensureDirectory } from './linux/durable.js';
 import { TimedStoreLock } from './linux/timed-store-lock.js';
 import { Claims } from './metadata/claims.js';
 import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
-import { isHandleAlive, openHandle, type StoreHandle } from './metadata/handles.js';
+import { openHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
 import { Holders } from './metadata/holders.js';
 import { Holds } from './metadata/holds.js';
 import { Layers } from './metadata/layers.js';
-import { Leases, leaseHandles } from './metadata/leases.js';
+import { leaseHandles } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
 import { type ImageRecord, stackOf } from './metadata/records.js';
 import { Usage } from './metadata/usage.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
-import type { RegistryClient } from './registry/registry-client.js';
 import type { Repair, RepairOptions, RepairParts } from './repair.js';
 import { imageOfKey } from './spec/any-image.js';
 import type { DiffId } from './spec/digest.js';
-import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
-import type { Reference } from './spec/reference.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
-import { unmountAbandoned } from './store/abandoned-mounts.js';
 import type { AppcStore } from './store/appc-store.js';
 import type { DockerStore } from './store/docker-store.js';
-import type { Sweeper } from './store/gc-sweeper.js';
-import type { OpenArchiveParts } from './store/open-archive.js';
 import { type OpenMetadataOptions, openMetadata } from './store/open-metadata.js';
-import type { ImageCredentials, Puller } from './store/puller.js';
 import type { Retention } from './store/retention.js';
 import type { HeldImage, Store } from './store/store.js';
 import type { Upkeep } from './store/upkeep.js';
@@ -57,18 +52,6 @@ import type { ImageFs, TreeSource } from './tree/image-fs.js';
 import { WorkerPool } from './workers/pool.js';
 
 export type { BackendReport } from './assemble-backends.js';
-
-/** What needs a live handle on the store: leases, and everything that makes or removes things. */
-interface Working {
-  readonly handle: StoreHandle;
-  readonly leases: Leases;
-  readonly layers: LayerStore;
-  readonly merged: MergedImages;
-  readonly sweeper: Sweeper;
-  /** Of Docker images; what it frees is freed for all types. */
-  readonly retention: Retention;
-  readonly appcRetention: Retention;
-}
 
 export interface AssemblyOptions {
   /** Instead of the one that the setting `secret_resolver` names. */
@@ -95,8 +78,8 @@ export class Assembly {
   readonly #logins: Logins;
   readonly #pool: WorkerPool;
   readonly #working = new Lazy(() => this.#start());
-  readonly #docker = new Lazy(() => this.#makeDocker());
-  readonly #appc = new Lazy(() => this.#makeAppc());
+  readonly #docker = new Lazy(async () => makeDocker(this.#storeParts(), this.metadata, await this.working()));
+  readonly #appc = new Lazy(async () => makeAppc(this.#storeParts(), this.appcMetadata, await this.working()));
   readonly #backends = new Lazy(() => this.#makeBackends());
   readonly #provisioner = new Lazy(() => this.#makeProvisioner());
 
@@ -187,7 +170,7 @@ export class Assembly {
     const docker = new ImageRepair({
       ...{ lock, content, layers, leases, limits, onReplaced: detach },
       pool: this.#pool,
-      puller: await this.#makePuller(layers),
+      puller: await makePuller(this.#storeParts(), layers),
       maxParallelLayers: this.config.maxParallelLayers,
     });
     const fetch: RepairParts['fetch'] = async (image, broken, told) => {
@@ -369,51 +352,32 @@ export class Assembly {
     await content.recover();
     const handle = await openHandle(layout);
     try {
-      return await this.#startWith(handle);
+      return await startWorking(this.#workingParts(), handle);
     } catch (error) {
       handle.close();
       throw error;
     }
   }
 
-  async #startWith(handle: StoreHandle): Promise<Working> {
-    const { layout, derived, content } = this;
-    const pool = this.#pool;
-    const [{ LayerStore }, { MergedImages }, { Retention }, { Sweeper }, { DerivedFiles }, { Garbage }] =
-      await Promise.all([
-        import('./layers/layer-store.js'),
-        import('./layers/merged-images.js'),
-        import('./store/retention.js'),
-        import('./store/gc-sweeper.js'),
-        import('./layers/derived-listing.js'),
-        import('./layers/garbage.js'),
-      ]);
-    const leases = new Leases({ database: this.#database, layout, handle });
-    const layers = this.#makeLayers(LayerStore, handle.id);
-    const merged = new MergedImages({
-      layout,
-      layers,
-      pool,
+  #workingParts(): WorkingParts {
+    const { layout, lock, metadata, appcMetadata, derived, holds, content } = this;
+    return {
+      ...{ layout, lock, metadata, appcMetadata, derived, holds, content },
+      database: this.#database,
+      pool: this.#pool,
       readWhitelist: this.#readWhitelist,
-      records: {
-        get: (kind, key) => derived.get(kind, key),
-        put: (record) => derived.put(record),
-      },
-    });
-    await leases.recover();
-    await unmountAbandoned(layout, (id) => isHandleAlive(layout, id));
-    await layers.recover(async (id) => isHandleAlive(layout, id));
-    const garbage = new Garbage(layout.gc);
-    const derivedFiles = (['merged', 'chain'] as const).map(
-      (kind) =>
-        new DerivedFiles({ layout, garbage, kind, forget: (...what) => this.holds.forgetDerived(kind, ...what) }),
-    );
-    const holding = { lock: this.lock, holds: this.holds, leases, content, layers };
-    const sweeper = new Sweeper({ ...holding, derived: derivedFiles });
-    const retentionOf = (metadata: MetadataManager): Retention => new Retention({ ...holding, metadata, sweeper });
-    const retention = retentionOf(this.metadata);
-    const appcRetention = retentionOf(this.appcMetadata);
-    return { handle, leases, layers, merged, sweeper, retention, appcRetention };
+      makeLayers: (make, handle) => this.#makeLayers(make, handle),
+    };
+  }
+
+  #storeParts(): StoreParts {
+    const { config, layout, lock, content, history, limits } = this;
+    return {
+      ...{ config, layout, lock, content, history, limits },
+      logins: this.#logins,
+      pool: this.#pool,
+      onReplaced: (diffIds) => this.#detach(diffIds),
+    };
   }
 
   #makeLayers(make: typeof LayerStore, handle: string): LayerStore {
@@ -431,105 +395,9 @@ export class Assembly {
     });
   }
 
-  async #makeAppc(): Promise<AppcStore> {
-    const { leases, layers, merged, appcRetention } = await this.working();
-    const [{ AppcStore }, { AciFetcher }] = await Promise.all([
-      import('./store/appc-store.js'),
-      import('./registry/appc-fetch.js'),
-    ]);
-    const { config } = this;
-    const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
-    return new AppcStore({
-      layout: this.layout,
-      lock: this.lock,
-      metadata: this.appcMetadata,
-      leases,
-      history: this.history,
-      content: this.content,
-      layers,
-      merged,
-      pool: this.#pool,
-      source: new AciFetcher({
-        ...(simplePrefix === undefined ? {} : { simplePrefix }),
-        ...(hadoopHome === undefined ? {} : { hadoopHome }),
-        trust: config.appcTrust,
-        insecureRegistries: config.insecureRegistries,
-        caFiles: config.registryCaFiles,
-        timeouts: { stallMs: config.stallTimeoutMs },
-        maxAciBytes: config.maxLayerBytes,
-      }),
-      retention: appcRetention,
-      limits: this.limits,
-      platform: config.platform,
-      ignoreRuntime: config.dockerIgnoreRuntime,
-      maxParallelLayers: config.maxParallelLayers,
-      onReplaced: (diffIds) => this.#detach(diffIds),
-      usesMergedImage,
-    });
-  }
-
   /** What shows layers that were replaced must not be shown to new containers. */
   async #detach(diffIds: readonly DiffId[]): Promise<void> {
     if (diffIds.length > 0) await (await this.backends()).detach(diffIds);
-  }
-
-  async #makeDocker(): Promise<DockerStore> {
-    const { leases, layers, merged, retention } = await this.working();
-    const { DockerStore } = await import('./store/docker-store.js');
-    return new DockerStore({
-      layout: this.layout,
-      lock: this.lock,
-      metadata: this.metadata,
-      leases,
-      history: this.history,
-      content: this.content,
-      layers,
-      merged,
-      pool: this.#pool,
-      puller: await this.#makePuller(layers),
-      credentialsOf: (config) => this.#logins.of(config),
-      retention,
-      limits: this.limits,
-      platform: this.config.platform,
-      ignoreRuntime: this.config.dockerIgnoreRuntime,
-      maxParallelLayers: this.config.maxParallelLayers,
-      onReplaced: (diffIds) => this.#detach(diffIds),
-      usesMergedImage,
-    });
-  }
-
-  /** Archives by their own names; references from a registry, or from the archives in a directory. */
-  async #makePuller(layers: LayerStore): Promise<Puller> {
-    const [{ AnyPuller }, { ArchivePuller }] = await Promise.all([
-      import('./store/any-puller.js'),
-      import('./store/archive-puller.js'),
-    ]);
-    const parts = { pool: this.#pool, stage: () => layers.stage(), maxBytes: this.limits.maxTarBytes };
-    return new AnyPuller(new ArchivePuller(parts), await this.#makeReferencePuller(parts));
-  }
-
-  async #makeReferencePuller(parts: OpenArchiveParts): Promise<Puller<Reference>> {
-    const setting = parseDockerRegistry(this.config.dockerRegistry);
-    if (setting?.kind === 'directory') {
-      const { ArchiveDirectory } = await import('./store/archive-directory.js');
-      return new ArchiveDirectory(setting.path, parts);
-    }
-    if (setting?.kind === 'hdfs') {
-      const [{ HdfsArchives }, { copyFromHdfs }] = await Promise.all([
-        import('./store/hdfs-archives.js'),
-        import('./registry/appc-hdfs.js'),
-      ]);
-      const { hadoopHome } = this.config;
-      return new HdfsArchives(setting.url, parts, (url, path, signal) => {
-        const doing = `fetch archive ${url}`;
-        const tooLong = () => new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: more than ${parts.maxBytes} bytes`);
-        return copyFromHdfs(url, path, { doing, hadoopHome, maxBytes: parts.maxBytes, tooLong, signal });
-      });
-    }
-    const { RegistryPuller } = await import('./store/registry-puller.js');
-    return new RegistryPuller((onEvent, credentials) => this.#makeClient(onEvent, credentials), {
-      defaultRegistry: setting?.host,
-    });
   }
 
   async #makeBackends(): Promise<Backends> {
@@ -552,29 +420,10 @@ export class Assembly {
       wanted: this.config.backend,
     });
   }
-
-  async #makeClient(onEvent: OnEvent, own?: ImageCredentials): Promise<RegistryClient> {
-    const { RegistryClient } = await import('./registry/registry-client.js');
-    const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = this.config;
-    const setting = parseDockerRegistry(dockerRegistry);
-    const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
-    return new RegistryClient({
-      credentials: own ?? (await this.#logins.default()),
-      insecureRegistries: [...insecureRegistries, ...plainHosts],
-      caFiles: registryCaFiles,
-      timeouts: { stallMs: stallTimeoutMs },
-      onEvent,
-    });
-  }
 }
 
 function limitsOf({ maxLayerBytes, maxLayerEntries }: Config): LayerLimits {
   return { ...DEFAULT_LAYER_LIMITS, maxTarBytes: maxLayerBytes, maxEntries: maxLayerEntries };
-}
-
-/** Whether a backend shows images through their merged EROFS image. */
-function usesMergedImage(backend: string): boolean {
-  return backend === 'erofs' || backend === 'bind';
 }
 
 /** `Store.create` of the seed: one store for each image type that larder knows. */

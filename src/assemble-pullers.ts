@@ -1,0 +1,76 @@
+/** The composition of pullers: where Docker images come from, by their names and by the settings. */
+import type { Logins } from './assemble-credentials.js';
+import type { Config } from './config.js';
+import { LarderError } from './errors.js';
+import type { OnEvent } from './events.js';
+import type { LayerStore } from './layers/layer-store.js';
+import type { RegistryClient } from './registry/registry-client.js';
+import { parseDockerRegistry } from './spec/docker-registry.js';
+import type { Reference } from './spec/reference.js';
+import type { OpenArchiveParts } from './store/open-archive.js';
+import type { ImageCredentials, Puller } from './store/puller.js';
+import type { WorkerPool } from './workers/pool.js';
+
+export interface PullerParts {
+  readonly config: Config;
+  readonly logins: Logins;
+  readonly pool: WorkerPool;
+}
+
+/** Archives by their own names; references from a registry, or from the archives in a directory. */
+export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<Puller> {
+  const [{ AnyPuller }, { ArchivePuller }] = await Promise.all([
+    import('./store/any-puller.js'),
+    import('./store/archive-puller.js'),
+  ]);
+  const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
+  return new AnyPuller(new ArchivePuller(archives), await referencePuller(parts, archives));
+}
+
+async function referencePuller(parts: PullerParts, archives: OpenArchiveParts): Promise<Puller<Reference>> {
+  const setting = parseDockerRegistry(parts.config.dockerRegistry);
+  if (setting?.kind === 'directory') {
+    const { ArchiveDirectory } = await import('./store/archive-directory.js');
+    return new ArchiveDirectory(setting.path, archives);
+  }
+  if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
+  const { RegistryPuller } = await import('./store/registry-puller.js');
+  return new RegistryPuller((onEvent, credentials) => makeClient(parts, onEvent, credentials), {
+    defaultRegistry: setting?.host,
+  });
+}
+
+async function hdfsPuller(
+  url: string,
+  { config: { hadoopHome } }: PullerParts,
+  archives: OpenArchiveParts,
+): Promise<Puller<Reference>> {
+  const [{ HdfsArchives }, { copyFromHdfs }] = await Promise.all([
+    import('./store/hdfs-archives.js'),
+    import('./registry/appc-hdfs.js'),
+  ]);
+  const { maxBytes } = archives;
+  return new HdfsArchives(url, archives, (from, path, signal) => {
+    const doing = `fetch archive ${from}`;
+    const tooLong = () => new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: more than ${maxBytes} bytes`);
+    return copyFromHdfs(from, path, { doing, hadoopHome, maxBytes, tooLong, signal });
+  });
+}
+
+async function makeClient(
+  { config, logins }: PullerParts,
+  onEvent: OnEvent,
+  own?: ImageCredentials,
+): Promise<RegistryClient> {
+  const { RegistryClient } = await import('./registry/registry-client.js');
+  const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = config;
+  const setting = parseDockerRegistry(dockerRegistry);
+  const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
+  return new RegistryClient({
+    credentials: own ?? (await logins.default()),
+    insecureRegistries: [...insecureRegistries, ...plainHosts],
+    caFiles: registryCaFiles,
+    timeouts: { stallMs: stallTimeoutMs },
+    onEvent,
+  });
+}

@@ -1,0 +1,73 @@
+/** The composition of stores: one for each image type, over the same layers, documents and database. */
+import { makePuller, type PullerParts } from './assemble-pullers.js';
+import type { Working } from './assemble-working.js';
+import type { Config } from './config.js';
+import type { ContentStore } from './content/content-store.js';
+import type { Layout } from './layout.js';
+import type { StoreLock } from './linux/store-lock.js';
+import type { History } from './metadata/history.js';
+import type { MetadataManager } from './metadata/metadata-manager.js';
+import type { DiffId } from './spec/digest.js';
+import type { AciSource } from './store/aci-source.js';
+import type { AppcStore } from './store/appc-store.js';
+import type { DockerStore } from './store/docker-store.js';
+import type { LayerLimits } from './tar/entry.js';
+
+export interface StoreParts extends PullerParts {
+  readonly layout: Layout;
+  readonly lock: StoreLock;
+  readonly content: ContentStore;
+  readonly history: History;
+  readonly limits: LayerLimits;
+  /** A proven tar took the place of these layers' damaged ones. */
+  readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
+}
+
+export async function makeDocker(
+  parts: StoreParts,
+  metadata: MetadataManager,
+  { leases, layers, merged, retention }: Working,
+): Promise<DockerStore> {
+  const { DockerStore } = await import('./store/docker-store.js');
+  return new DockerStore({
+    ...shared(parts),
+    ...{ metadata, leases, layers, merged, retention },
+    puller: await makePuller(parts, layers),
+    credentialsOf: (config) => parts.logins.of(config),
+  });
+}
+
+export async function makeAppc(
+  parts: StoreParts,
+  metadata: MetadataManager,
+  { leases, layers, merged, appcRetention }: Working,
+): Promise<AppcStore> {
+  const { AppcStore } = await import('./store/appc-store.js');
+  return new AppcStore({
+    ...shared(parts),
+    ...{ metadata, leases, layers, merged, retention: appcRetention },
+    source: await makeSource(parts.config),
+  });
+}
+
+function shared({ config, layout, lock, content, history, limits, pool, onReplaced }: StoreParts) {
+  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers } = config;
+  return {
+    ...{ layout, lock, content, history, limits, pool, onReplaced, platform, ignoreRuntime, maxParallelLayers },
+    usesMergedImage: (backend: string) => backend === 'erofs' || backend === 'bind',
+  };
+}
+
+async function makeSource(config: Config): Promise<AciSource> {
+  const { AciFetcher } = await import('./registry/appc-fetch.js');
+  const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
+  return new AciFetcher({
+    ...(simplePrefix === undefined ? {} : { simplePrefix }),
+    ...(hadoopHome === undefined ? {} : { hadoopHome }),
+    trust: config.appcTrust,
+    insecureRegistries: config.insecureRegistries,
+    caFiles: config.registryCaFiles,
+    timeouts: { stallMs: config.stallTimeoutMs },
+    maxAciBytes: config.maxLayerBytes,
+  });
+}
