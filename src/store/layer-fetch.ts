@@ -54,6 +54,8 @@ export class LayerFetch {
       state: missing.includes(layer) ? ('fetch' as const) : ('present' as const),
     }));
     shared.onEvent({ type: 'plan', layers: states });
+    // Who was killed between a layer's adoption and the end of its download left the download.
+    for (const layer of layers) if (!missing.includes(layer)) await this.#parts.content.removeIngest(layer.digest);
     await allOrNone(missing, shared, (layer, signal) =>
       this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
     );
@@ -88,6 +90,7 @@ export class LayerFetch {
     if (await this.#parts.layers.has(layer.diffId)) {
       const { digest, diffId } = layer;
       shared.onEvent({ type: 'layer-done', layer: digest, diffId, received: 0, written: 0, entries: 0, ms: 0 });
+      await ingest.finish();
       return;
     }
     await this.#write(origins, layer, ingest, shared);
