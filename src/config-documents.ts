@@ -5,6 +5,7 @@
 import { DURATION, parseDurationMs, refuseUnknownKeys } from './config-values.js';
 import { LarderError } from './errors.js';
 import { appcRequestOf, isAppcName, parseAppcName } from './spec/appc-name.js';
+import { isAcIdentifier } from './spec/appc-types.js';
 import type { Image } from './spec/image.js';
 import { parseImageName } from './spec/image-name.js';
 import { parseMesosImage } from './spec/mesos-image.js';
@@ -79,6 +80,8 @@ export function parseAppcTrust(value: unknown, doing: string): AppcTrust {
   const required = given['required'] ?? false;
   if (typeof required !== 'boolean') throw refuse(doing, 'required: expected true or false');
   const keys = Object.entries(objectOf(given['keys'] ?? {}, `${doing}: keys`)).map(([prefix, files]) => {
+    if (prefix !== '' && !isAcIdentifier(prefix.replace(/\/$/, '')))
+      throw refuse(doing, `keys: ${JSON.stringify(prefix)}: no image has a name that begins with this`);
     const list: unknown = typeof files === 'string' ? [files] : files;
     if (!Array.isArray(list) || !list.every((file) => typeof file === 'string' && file.startsWith('/')))
       throw refuse(doing, `keys: ${JSON.stringify(prefix)}: expected a list of absolute paths`);

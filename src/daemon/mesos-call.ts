@@ -22,7 +22,7 @@ export function readPruneImages(body: unknown): readonly Image[] {
   if (type !== 'PRUNE_IMAGES') {
     throw new LarderError(
       'LARDER_REQUEST_INVALID',
-      `read the request: call.type: ${JSON.stringify(type)}: not served`,
+      `read the request: call.type: ${typeof type === 'string' ? JSON.stringify(type.slice(0, 80)) : 'no text'}: not served`,
       {
         hint: 'of the calls to an agent, this is only for PRUNE_IMAGES',
       },

@@ -22,6 +22,8 @@ export interface SavedTag {
 }
 
 export const MAX_SAVED_IMAGES = 1000;
+/** Of all images of an archive. */
+export const MAX_SAVED_TAGS = 10_000;
 const ARCHIVE = 'LARDER_ARCHIVE_INVALID';
 
 const name = v.pipe(v.string(), v.maxLength(1024, 'longer than 1024 characters'));
@@ -36,6 +38,7 @@ const SAVED = v.object({
       }),
     ),
     v.maxLength(MAX_SAVED_IMAGES, `more than ${MAX_SAVED_IMAGES} images`),
+    v.check((images) => areFew(images.map(({ RepoTags }) => RepoTags.length)), `more than ${MAX_SAVED_TAGS} names`),
   ),
 });
 
@@ -49,7 +52,15 @@ export function parseSavedImages(bytes: Uint8Array, doing: string): SavedImage[]
   }));
 }
 
-const REPOSITORIES = v.object({ repositories: mapOf(v.record(name, layerId)) });
+const REPOSITORIES = v.object({
+  repositories: v.pipe(
+    mapOf(v.record(name, layerId)),
+    v.check(
+      (all) => areFew(Object.values(all).map((tags) => Object.keys(tags).length)),
+      `more than ${MAX_SAVED_TAGS} names`,
+    ),
+  ),
+});
 
 /** `repositories`: `{repository: {tag: id}}`. Rejects with LARDER_ARCHIVE_INVALID. */
 export function parseRepositories(bytes: Uint8Array, doing: string): SavedTag[] {
@@ -58,4 +69,9 @@ export function parseRepositories(bytes: Uint8Array, doing: string): SavedTag[] 
   return Object.entries(parsed).flatMap(([repository, tags]) =>
     Object.entries(tags).map(([tag, id]) => ({ name: `${repository}:${tag}`, id })),
   );
+}
+
+/** Whether the names are few enough: each costs the parsing of a reference. */
+function areFew(counts: readonly number[]): boolean {
+  return counts.reduce((sum, count) => sum + count, 0) <= MAX_SAVED_TAGS;
 }

@@ -21,6 +21,8 @@ export interface ListedImage {
 export type ArchiveChoice = ImageInside | { readonly kind: 'digest'; readonly digest: Digest } | undefined;
 
 const SHOWN = 20;
+const SHOWN_NAMES = 3;
+const SHOWN_LENGTH = 200;
 
 export function originIn({ places }: ArchiveImage, { digest }: Pick<ImageLayer, 'digest'>): LayerOrigin {
   const place = places.get(digest);
@@ -30,8 +32,13 @@ export function originIn({ places }: ArchiveImage, { digest }: Pick<ImageLayer, 
 
 /** `docker.io/library/a:1, @1`: the images by their names, by their numbers where they have none. */
 export function listOf(images: readonly ListedImage[]): string {
-  const all = images.map(({ names }, i) => (names.length === 0 ? `@${i}` : names.join(' or ')));
+  const all = images.map(({ names }, i) => (names.length === 0 ? `@${i}` : shownNames(names)));
   return all.length <= SHOWN ? all.join(', ') : `${all.slice(0, SHOWN).join(', ')} and ${all.length - SHOWN} more`;
+}
+
+function shownNames(names: readonly string[]): string {
+  const shown = names.slice(0, SHOWN_NAMES).map((name) => name.slice(0, SHOWN_LENGTH));
+  return [...shown, ...(names.length > SHOWN_NAMES ? ['…'] : [])].join(' or ');
 }
 
 /** For messages, and to compare references by. */

@@ -27,6 +27,9 @@ import {
   savedLayer,
 } from './saved-layers.js';
 
+/** Of all layers of an image; larder and Docker make one config of them, which may be 4 MiB long. */
+const MAX_CHAIN_BYTES = 4 * MAX_V1_BYTES;
+
 export async function listOldArchive(files: ArchiveFiles): Promise<ListedImage[]> {
   return imagesOf(await savedTags(files));
 }
@@ -70,11 +73,13 @@ async function savedTags(files: ArchiveFiles): Promise<SavedTag[]> {
 
 /** Tags of one id are names of one image. */
 function imagesOf(tags: readonly SavedTag[]): (ListedImage & { readonly id: string })[] {
-  const ids = [...new Set(tags.map(({ id }) => id))];
-  return ids.map((id) => ({
-    id,
-    names: tags.filter((tag) => tag.id === id).flatMap(({ name }) => canonicalTag(name)),
-  }));
+  const names = new Map<string, string[]>();
+  for (const { id, name } of tags) {
+    const known = names.get(id) ?? [];
+    known.push(...canonicalTag(name));
+    names.set(id, known);
+  }
+  return [...names].map(([id, known]) => ({ id, names: known }));
 }
 
 function chooseId(tags: readonly SavedTag[], choice: ArchiveChoice, doing: string): string {
@@ -94,10 +99,14 @@ function chooseId(tags: readonly SavedTag[], choice: ArchiveChoice, doing: strin
 async function chainOf(files: ArchiveFiles, topId: string, doing: string): Promise<ChainLink[]> {
   const chain: ChainLink[] = [];
   const seen = new Set<string>();
+  let left = MAX_CHAIN_BYTES;
   for (let id: string | undefined = topId; id !== undefined; ) {
     if (seen.has(id)) throw invalid(doing, `layer ${id} is below itself`);
     if (seen.add(id).size > MAX_LAYERS) throw invalid(doing, `more than ${MAX_LAYERS} layers`);
-    const bytes = await readWhole(await required(files, `${id}/json`, doing), MAX_V1_BYTES, doing);
+    const file = await required(files, `${id}/json`, doing);
+    left -= file.size;
+    if (left < 0) throw invalid(doing, `the documents of its layers have more than ${MAX_CHAIN_BYTES} bytes`);
+    const bytes = await readWhole(file, MAX_V1_BYTES, doing);
     const layer: V1Layer = parseV1Layer(bytes, `${doing}: layer ${id}`, 'LARDER_ARCHIVE_INVALID');
     chain.unshift({ id, layer, bytes });
     id = layer.parent;

@@ -28,6 +28,9 @@ import {
   savedLayer,
 } from './saved-layers.js';
 
+/** An image for several platforms has as many configs; each is read to see which one it is for. */
+const MAX_PLATFORMS = 100;
+
 /** The names that it has, canonical. Rejects with LARDER_ARCHIVE_INVALID. */
 export async function listDockerArchive(files: ArchiveFiles): Promise<ListedImage[]> {
   return (await savedImages(files))?.map(listed) ?? listOldArchive(files);
@@ -43,9 +46,7 @@ export async function resolveInDockerArchive(
   const saved = await savedImages(files);
   if (saved === undefined) return resolveInOldArchive(files, choice, wanted, hash);
   const doing = `read archive ${files.name}`;
-  const candidates = [];
-  for (const image of chosen(saved, choice, doing)) candidates.push(await configOf(files, image, doing));
-  const { bytes, image, config } = forPlatform(candidates, wanted, doing);
+  const { bytes, image, config } = await forPlatform(files, chosen(saved, choice, doing), wanted, doing);
   const layers = await layersOf(files, image, config, doing, hash);
   return imageOfLayers(bytes, layers, wanted, doing);
 }
@@ -83,16 +84,29 @@ function chosen(saved: readonly SavedImage[], choice: ArchiveChoice, doing: stri
   return found;
 }
 
-/** Of several for the platform the last counts: a name that comes twice is moved by what comes later. */
-function forPlatform(candidates: readonly Candidate[], wanted: Platform, doing: string): Candidate {
-  const entries = candidates
-    .map((candidate) => ({ candidate, platform: platformOfConfig(candidate.config) }))
-    .reverse();
-  const [last] = entries;
-  if (last !== undefined && entries.length === 1) return last.candidate;
+/**
+ * Of several for the platform the last counts: a name that comes twice is moved by what comes later. One config at a time
+ * is in memory.
+ */
+async function forPlatform(
+  files: ArchiveFiles,
+  images: readonly SavedImage[],
+  wanted: Platform,
+  doing: string,
+): Promise<Candidate> {
+  const lastFirst = new Map<string, SavedImage>();
+  for (const image of [...images].reverse()) if (!lastFirst.has(image.config)) lastFirst.set(image.config, image);
+  const [last] = lastFirst.values();
+  if (last !== undefined && lastFirst.size === 1) return configOf(files, last, doing);
+  if (lastFirst.size > MAX_PLATFORMS) throw invalid(doing, `more than ${MAX_PLATFORMS} images have one name`);
+  const entries = [];
+  for (const image of lastFirst.values()) {
+    const { config } = await configOf(files, image, doing);
+    entries.push({ image, platform: platformOfConfig(config) });
+  }
   const match = findPlatform(entries, wanted);
   if (match === undefined) throw platformNotFound(entries, wanted, doing);
-  return match.candidate;
+  return configOf(files, match.image, doing);
 }
 
 async function configOf(files: ArchiveFiles, image: SavedImage, doing: string): Promise<Candidate> {
