@@ -13,7 +13,7 @@ export function parseValue(name: SettingName, value: unknown, where: string): un
   const doing = `setting ${name} (${where})`;
   const { kind } = SETTINGS[name];
   const bad = (expected: string): LarderError => {
-    const shown = kind === 'credentials' ? '' : `${JSON.stringify(value)}: `.slice(0, 200);
+    const shown = isSecret(kind, value) ? '' : `${JSON.stringify(value)}: `.slice(0, 200);
     return new LarderError('LARDER_FLAGS_INVALID', `${doing}: ${shown}expected ${expected}`);
   };
   switch (kind) {
@@ -35,6 +35,7 @@ export function parseValue(name: SettingName, value: unknown, where: string): un
     case 'registry':
       if (typeof value !== 'string' || !PREFIX.test(value)) throw bad('http://…, https://…, file:///…, hdfs://… or /…');
       if (kind === 'registry') parseDockerRegistry(value);
+      else refuseUserInfo(value, doing);
       return value;
     case 'count': {
       const n = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
@@ -63,6 +64,19 @@ export function parseValue(name: SettingName, value: unknown, where: string): un
 /** No white space, no control characters: such a prefix is a typing error. */
 const PREFIX = /^(?:https?:\/\/|hdfs:\/\/|file:\/\/\/|\/)[^\s\0-\x1f\x7f]*$/i;
 const PROVIDERS: readonly ImageType[] = ['docker', 'appc'];
+
+/** What may hold a password is not repeated. */
+function isSecret(kind: string, value: unknown): boolean {
+  return kind === 'credentials' || (typeof value === 'string' && value.includes('@'));
+}
+
+/** Such a prefix stands in messages, events and records. */
+function refuseUserInfo(prefix: string, doing: string): void {
+  if (!/^[a-z]+:\/\/[^/?#]*@/i.test(prefix)) return;
+  throw new LarderError('LARDER_FLAGS_INVALID', `${doing}: it has user information, and nobody logs in there`, {
+    hint: 'offer the images where no login is needed',
+  });
+}
 
 type Bad = (expected: string) => LarderError;
 

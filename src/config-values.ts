@@ -3,8 +3,8 @@
  * library). Owns nothing on disk; reads a document that a setting names by its path. Errors never quote a value that
  * may be a secret.
  */
-import { readFileSync } from 'node:fs';
 import { LarderError, systemError } from './errors.js';
+import { readPlainFile } from './linux/plain-file.js';
 import { parseJson } from './spec/json.js';
 
 const MAX_DOCUMENT_BYTES = 1024 * 1024;
@@ -73,7 +73,7 @@ export function readDocument(source: DocumentSource, doing: string): unknown {
 
 function fileBytes(path: string, doing: string): Buffer {
   try {
-    return readFileSync(path);
+    return readPlainFile(path, { doing, code: 'LARDER_FLAGS_INVALID', maxBytes: MAX_DOCUMENT_BYTES });
   } catch (error) {
     throw systemError(`${doing}: ${path}`, error);
   }

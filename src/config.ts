@@ -5,7 +5,6 @@
  * winning: `/etc/larder/config.json`, the user's `config.json`, the variable `LARDER_MAX_PARALLEL_LAYERS`, the option
  * `--max-parallel-layers`. Reads files and the environment only when asked to ({@link loadFlags}); never exits.
  */
-import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { BackendName } from './backends/backend.js';
@@ -14,6 +13,7 @@ import { parseValue } from './config-kinds.js';
 import { COUNTERPARTS, SETTINGS, type SettingName, type ValueOf, variableName } from './config-settings.js';
 import { nearestName } from './config-values.js';
 import { errnoOf, LarderError, systemError } from './errors.js';
+import { readPlainFile } from './linux/plain-file.js';
 import type { DockerConfigSource } from './registry/credentials.js';
 import type { ImageType } from './spec/image.js';
 import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
@@ -130,10 +130,13 @@ function absoluteOr(path: string | undefined, otherwise: string): string {
   return path?.startsWith('/') === true ? path : otherwise;
 }
 
+const MAX_CONFIG_FILE = 4 * 1024 * 1024;
+
 function fileFlags(path: string): Flags {
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    const how = { doing: 'read the configuration', code: 'LARDER_FLAGS_INVALID', maxBytes: MAX_CONFIG_FILE } as const;
+    text = readPlainFile(path, how).toString('utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return {};
     throw systemError(`read the configuration ${path}`, error);
@@ -141,8 +144,9 @@ function fileFlags(path: string): Flags {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    throw new LarderError('LARDER_FLAGS_INVALID', `read the configuration: ${path}: not JSON`, { cause: error });
+  } catch {
+    // The parser's error quotes the text, which may have passwords in it.
+    throw new LarderError('LARDER_FLAGS_INVALID', `read the configuration: ${path}: not JSON`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new LarderError('LARDER_FLAGS_INVALID', `read the configuration: ${path}: not a JSON object`);

@@ -5,9 +5,10 @@
  * on its status descriptor, for it ends with 0 for expired and revoked keys, too.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { LarderError, systemError } from '../errors.js';
+import { readPlainFile } from '../linux/plain-file.js';
 import { findProgram, lastLine, runProgram } from '../linux/run-program.js';
 import { dearmor, isArmored, isDetachedSignature, isKeyring } from './appc-openpgp.js';
 
@@ -74,7 +75,7 @@ export async function verifySignature(
       hint: 'sign with `gpg --armor --detach-sign`',
     });
   }
-  const keyring = Buffer.concat(await Promise.all(keyFiles.map((path) => readKeys(path, doing))));
+  const keyring = Buffer.concat(keyFiles.map((path) => readKeys(path, doing)));
   const program = await findProgram('gpgv', options.path);
   if (program === undefined) {
     throw refused(doing, 'gpgv is not installed, and it is what verifies signatures', {
@@ -118,13 +119,10 @@ function covers(prefix: string, name: string): boolean {
   return bare === '' || name === bare || name.startsWith(`${bare}/`);
 }
 
-async function readKeys(path: string, doing: string): Promise<Buffer> {
+function readKeys(path: string, doing: string): Buffer {
   let bytes: Buffer;
   try {
-    const { size } = await stat(path);
-    if (size > MAX_KEY_FILE_BYTES)
-      throw badKeys(doing, path, `${size} bytes are more than the limit of ${MAX_KEY_FILE_BYTES}`);
-    bytes = await readFile(path);
+    bytes = readPlainFile(path, { doing, code: 'LARDER_CONFIG_INVALID', maxBytes: MAX_KEY_FILE_BYTES });
   } catch (error) {
     throw systemError(`${doing}: read the keys ${path}`, error);
   }

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoOf, LarderError, systemError } from '../errors.js';
+import { readPlainFile } from '../linux/plain-file.js';
 import { parseJson } from '../spec/json.js';
 import type { SecretText } from '../spec/secret-text.js';
 import { assertShape, mapOf } from '../spec/shape.js';
@@ -71,7 +71,7 @@ export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Pr
   const path = join(configured || join(home || homedir(), '.docker'), 'config.json');
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = readConfig(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return NO_CREDENTIALS;
     throw systemError(`credentials: ${path}`, error);
@@ -83,10 +83,17 @@ export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Pr
 export async function readDockerConfig(source: DockerConfigSource): Promise<Credentials> {
   if (source.kind === 'inline') return parseDockerConfig(source.text.reveal(), 'docker_config');
   try {
-    return parseDockerConfig(await readFile(source.path, 'utf8'), source.path);
+    return parseDockerConfig(readConfig(source.path), source.path);
   } catch (error) {
     throw systemError(`credentials: ${source.path}`, error);
   }
+}
+
+const MAX_CONFIG_FILE = 4 * 1024 * 1024;
+
+function readConfig(path: string): string {
+  const how = { doing: 'credentials', code: 'LARDER_CONFIG_INVALID', maxBytes: MAX_CONFIG_FILE } as const;
+  return readPlainFile(path, how).toString('utf8');
 }
 
 const text = v.nullish(v.string(), '');

@@ -131,7 +131,7 @@ function connectionError(doing: string, outcome: Failure, tries: number): Larder
     );
   }
   if (isTlsError(errno)) {
-    const hint = 'trust its certificate authority with caFiles, or name the host in insecureRegistries';
+    const hint = 'trust its certificate authority with registry_ca_files, or name the host in insecure_registries';
     return fail('LARDER_REGISTRY_UNAVAILABLE', `no secure connection to ${host}: ${outcome.message}`, hint);
   }
   return fail('LARDER_REGISTRY_UNAVAILABLE', `the connection to ${host} failed: ${outcome.message}`);

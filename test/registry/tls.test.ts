@@ -40,7 +40,7 @@ describe('TLS', {
     await assert.rejects(client.resolve(referenceTo(registry)), {
       code: 'LARDER_REGISTRY_UNAVAILABLE',
       message: /no secure connection/,
-      hint: /caFiles/,
+      hint: /registry_ca_files/,
     });
     assert.deepEqual(events, []);
   });

@@ -1,0 +1,33 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { type ErrorCode, LarderError } from '../errors.js';
+
+/** How a file that is not usable is told. */
+export interface PlainFileOptions {
+  /** *what we were doing*; opens every message of its own. */
+  readonly doing: string;
+  readonly code: ErrorCode;
+  readonly maxBytes: number;
+}
+
+/**
+ * All of a small file that settings name. A FIFO or a device is refused: one that nobody writes to would hold us up where
+ * no signal reaches, one without an end would take all memory. Throws `code`, or the system's error as it is.
+ */
+export function readPlainFile(path: string, { doing, code, maxBytes }: PlainFileOptions): Buffer {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new LarderError(code, `${doing}: ${path}: not a regular file`);
+    const bytes = Buffer.alloc(Math.min(maxBytes, Math.max(stat.size, 64 * 1024)) + 1);
+    let length = 0;
+    for (;;) {
+      const got = readSync(fd, bytes, length, bytes.length - length, null);
+      length += got;
+      if (got === 0) return bytes.subarray(0, length);
+      if (length > maxBytes || length === bytes.length)
+        throw new LarderError(code, `${doing}: ${path}: more than ${maxBytes} bytes, or it grows`);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
