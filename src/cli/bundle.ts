@@ -86,14 +86,17 @@ function processOf(process: ProcessSpec): Record<string, unknown> {
   };
 }
 
-/** image-spec `conversion.md`: labels as they are, and larder's word for what has no place of its own. */
+/** Runtimes do as annotations with names of domains say (crun: `run.oci.hooks.stderr`), and an image shall not steer them. */
+const INERT_LABEL = /^(?:org\.opencontainers\.image\.|[^.]*$)/;
+
+/** image-spec `conversion.md`: labels that nobody acts on as they are, and larder's word for what has no place of its own. */
 function annotationsOf(runtime: RuntimeConfig | undefined): Record<string, string> {
   if (runtime === undefined) return {};
   const ports = runtime.exposedPorts.map(({ port, protocol }) => `${port}/${protocol}`);
   return {
     'org.opencontainers.image.stopSignal': runtime.stopSignal,
     ...(ports.length === 0 ? {} : { 'org.opencontainers.image.exposedPorts': ports.join(',') }),
-    ...runtime.labels,
+    ...Object.fromEntries(Object.entries(runtime.labels).filter(([name]) => INERT_LABEL.test(name))),
   };
 }
 
