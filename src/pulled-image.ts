@@ -62,11 +62,16 @@ export class LazyImageFs implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#opened !== undefined) await (await this.#opened)[Symbol.asyncDispose]();
+    // What could not be opened has been reported to who asked for it, and holds nothing.
+    const opened = await this.#opened?.catch(() => undefined);
+    await opened?.[Symbol.asyncDispose]();
   }
 
   #fs(): Promise<ImageFs> {
-    this.#opened ??= this.#open();
+    this.#opened ??= this.#open().catch((error: unknown) => {
+      this.#opened = undefined;
+      throw error;
+    });
     return this.#opened;
   }
 }
@@ -120,7 +125,10 @@ export class PulledImage implements AsyncDisposable {
 
   /** Gives up the lease and closes the layers' files. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.fs[Symbol.asyncDispose]();
-    await this.#held[Symbol.asyncDispose]();
+    try {
+      await this.fs[Symbol.asyncDispose]();
+    } finally {
+      await this.#held[Symbol.asyncDispose]();
+    }
   }
 }

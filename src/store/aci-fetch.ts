@@ -19,6 +19,7 @@ import { type AciNote, noteKeyOf, readAciNote, writeAciNote } from './aci-note.j
 import type { AciSource, FetchedAci } from './aci-source.js';
 import { type AciOnDisk, findAci } from './appc-find.js';
 import type { StoredAci } from './appc-graph.js';
+import { identityOfFile } from './archive-files.js';
 import { isSound, type ReadThroughParts } from './read-through.js';
 
 export interface AciFetchParts extends ReadThroughParts {
@@ -174,9 +175,21 @@ export class AciFetch {
       told ||= event.type === 'layer-start';
       onEvent(event);
     };
-    const fetched = await this.#fetchFrom(asked, staging.path, { signal, onEvent: tell });
+    const shared = { signal, onEvent: tell };
+    const outDir = staging.outDir(noteKeyOf(request));
+    let fetched = await this.#fetchFrom(asked, staging.path, shared);
+    const before = fetched.borrowed ? await identityOfFile(fetched.path) : undefined;
     if (!told) onEvent({ type: 'layer-start', layer: reference, size: fetched.size, resumedFrom: 0 });
-    const result = await this.#store(reference, fetched, staging.outDir(noteKeyOf(request)), { signal, onEvent });
+    let result: LayerResult;
+    try {
+      result = await this.#store(reference, fetched, outDir, { signal, onEvent });
+    } catch (error) {
+      // Its owner has put another in its place since we looked: that one, then.
+      const isReplaced = fetched.borrowed && (await identityOfFile(fetched.path)) !== before;
+      if (signal.aborted || !isReplaced) throw error;
+      fetched = await this.#fetchFrom(asked, staging.path, shared);
+      result = await this.#store(reference, fetched, outDir, { signal, onEvent });
+    }
     refuseOtherSize(asked, fetched, result.tarSize);
     const id = imageIdOf(parseDigest(`sha512:${result.tarSha512 ?? ''}`));
     refuseOtherId(request, id);
