@@ -15,6 +15,9 @@ export interface Expectation {
 /** What others do at the same time may lead to these. */
 const ALLOWED: Readonly<Partial<Record<Op, readonly string[]>>> = {
   remove: ['LARDER_IMAGE_NOT_FOUND', 'LARDER_IMAGE_IN_USE'],
+  pin: ['LARDER_IMAGE_NOT_FOUND'],
+  unpin: ['LARDER_IMAGE_NOT_FOUND'],
+  'cut-off': ['LARDER_ABORTED'],
 };
 
 export interface Summary {
@@ -51,4 +54,25 @@ export function checkHistory(lines: readonly Line[], expected: Expectation): Sum
     shown.set(container, sha256);
   }
   return { violations, done, slowestMs };
+}
+
+/** The lines of a worker's history, without one that it was killed over. */
+export function linesOf(text: string): Line[] {
+  return text
+    .split('\n')
+    .filter((line) => line.endsWith('}'))
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** The containers that are there after this history, for certain. */
+export function knownFrom(text: string): string[] {
+  const known = new Set<string>();
+  for (const { what, op, container = '', known: kept = [] } of linesOf(text)) {
+    if (op === 'provision' && what === 'ok') known.add(container);
+    if (op === 'destroy' && what === 'begin') {
+      for (const each of known) if (`${each}/`.startsWith(`${container}/`)) known.delete(each);
+    }
+    if (op === 'recover' && what === 'begin') for (const each of known) if (!kept.includes(each)) known.delete(each);
+  }
+  return [...known];
 }

@@ -10,7 +10,8 @@ test('processes that share a store and are killed at random harm nobody', { skip
   const { violations, done, kills } = await runNemesis({ processes: 6, seconds: 12, seed: 1, killEveryMs: 700 });
   assert.deepEqual(violations, []);
   assert.ok(kills > 3, `${kills} kills`);
-  for (const op of ['pull', 'hold', 'provision', 'destroy', 'prune']) assert.ok((done[`${op} ok`] ?? 0) > 0, op);
+  for (const op of ['pull', 'hold', 'provision', 'destroy', 'recover', 'prune', 'gc'])
+    assert.ok((done[`${op} ok`] ?? 0) > 0, op);
 });
 
 const LINE: Line = { worker: 'w', life: 0, what: 'begin', op: 'look', atMs: 0 };

@@ -8,7 +8,10 @@ export interface Line {
   readonly what: 'begin' | 'ok' | 'failed' | 'bytes';
   readonly op: Op;
   readonly atMs: number;
+  /** Of `bytes` of a volume: `container#volume`. */
   readonly container?: string;
+  /** Of `recover`: which are to stay. */
+  readonly known?: readonly string[];
   /** What the reference resolved to. */
   readonly digest?: string;
   /** Of `bytes`: SHA-256 of the image's marker and noise as they were read. */
@@ -17,7 +20,24 @@ export interface Line {
   readonly message?: string;
 }
 
-export type Op = 'open' | 'recover' | 'pull' | 'hold' | 'provision' | 'look' | 'destroy' | 'prune' | 'remove' | 'check';
+export type Op =
+  | 'open'
+  /** With some containers known, which stay. */
+  | 'recover'
+  | 'pull'
+  | 'hold'
+  | 'provision'
+  | 'look'
+  | 'destroy'
+  /** A provision, and in the middle of it the container's destroy. */
+  | 'cut-off'
+  | 'prune'
+  | 'remove'
+  | 'gc'
+  | 'pin'
+  | 'unpin'
+  | 'repair'
+  | 'check';
 
 export interface WorkerOptions {
   readonly root: string;
@@ -26,6 +46,8 @@ export interface WorkerOptions {
   readonly seed: number;
   /** References to pull. */
   readonly references: readonly string[];
+  /** Of a directory with Appc images. */
+  readonly acis: string;
   readonly history: string;
   /** Of the monotonic clock. */
   readonly untilMs: number;

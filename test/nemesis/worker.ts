@@ -1,41 +1,62 @@
 /** `worker OPTIONS`: does random things with a store that others use too, and writes down what came of each. */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isLarderError, type Larder, openLarder, type PulledImage } from '../../src/index.js';
+import { imageNamed } from '../../src/spec/any-image.js';
+import { knownFrom } from './history.js';
 import { type Line, MARKER, monotonicMs, NOISE, type Op, randomOf, type WorkerOptions } from './words.js';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as WorkerOptions;
 const random = randomOf(options.seed);
+/** Containers of this owner that are known to be there, made by this life or an earlier one. */
+const containers = new Set<string>(knownFrom(existsSync(options.history) ? readFileSync(options.history, 'utf8') : ''));
 const log = openSync(options.history, 'a');
-/** Containers of this owner that are known to be there, with what they must show. */
-const containers = new Map<string, { readonly rootfs: string; readonly digest: string }>();
 let made = 0;
 
-const larder = await did('open', {}, () => openLarder({ root: options.root, owner: options.worker }));
+const BACKENDS = ['erofs', 'erofs', 'erofs', 'copy', 'overlay', 'bind'] as const;
+const MAX_CONTAINERS = 6;
+
+const flags = { root: options.root, owner: options.worker, appc_simple_discovery_uri_prefix: options.acis };
+const larder = await did('open', {}, () => openLarder(flags));
 if (larder !== undefined) await live(larder);
 closeSync(log);
 
 async function live(store: Larder): Promise<void> {
-  // What an earlier life left is not known to this one.
-  await did('recover', {}, () => store.recover([]));
+  // What an earlier life was killed over is not known to this one.
+  await recover(store, random(3) === 0 ? [] : [...containers]);
   while (monotonicMs() < options.untilMs) await doSomething(store);
-  for (const container of [...containers.keys()]) await destroy(store, container);
+  for (const container of [...containers]) await destroy(store, container);
   await store.close();
 }
 
 async function doSomething(store: Larder): Promise<void> {
-  const dice = random(100);
-  const reference = options.references[random(options.references.length)] ?? '';
-  if (dice < 20) await pull(store, reference, 0);
-  else if (dice < 30) await pull(store, reference, random(300));
-  else if (dice < 55) await provision(store, reference);
-  else if (dice < 70) await look(store);
-  else if (dice < 85) await destroyOne(store);
-  else if (dice < 93) await did('prune', {}, () => store.prune({ exclude: random(2) === 0 ? [reference] : [] }));
-  else if (dice < 98) await did('remove', {}, () => store.remove(reference));
+  const dice = random(120);
+  const reference = anyReference();
+  if (dice < 18) await pull(store, reference, 0);
+  else if (dice < 28) await pull(store, reference, random(300));
+  else if (dice < 53) await provision(store, reference);
+  else if (dice < 67) await look(store);
+  else if (dice < 80) await destroyOne(store);
+  else if (dice < 86) await cutOff(store, reference);
+  else if (dice < 93)
+    await did('prune', {}, () => store.prune({ exclude: random(2) === 0 ? [reference] : [], all: random(4) === 0 }));
+  else if (dice < 97) await did('remove', {}, () => store.remove(reference));
+  else if (dice < 102) await collectGarbage(store);
+  else if (dice < 105) await did('pin', {}, () => store.pin(reference));
+  else if (dice < 110) await did('unpin', {}, () => store.unpin(reference));
+  else if (dice < 114)
+    await recover(
+      store,
+      [...containers].filter(() => random(3) > 0),
+    );
+  else if (dice < 116) await repair(store);
   else await check(store);
+}
+
+function anyReference(): string {
+  return options.references[random(options.references.length)] ?? '';
 }
 
 /** The image is held for a while: nothing of it may go meanwhile. */
@@ -55,41 +76,97 @@ async function bytesOf(image: PulledImage): Promise<string> {
 }
 
 async function provision(store: Larder, reference: string): Promise<void> {
-  const container = `${options.worker}-${options.life}-${made++}`;
+  if (containers.size >= MAX_CONTAINERS) return destroyOne(store);
+  const container = newName();
   await did('provision', { container }, async () => {
-    const backend = (['erofs', 'erofs', 'erofs', 'copy', 'overlay', 'bind'] as const)[random(6)] ?? 'erofs';
-    await using image = await store.pull(reference);
-    const { rootfs } = await store.provision(reference, { id: container, backend });
-    // The tag may have moved between the two: what the claim says counts.
-    const digest = store.images().find((one) => one.reference === image.reference)?.digest ?? image.record.digest;
-    const known = shownBy(rootfs);
-    containers.set(container, { rootfs, digest });
-    write('bytes', 'provision', { container, sha256: known });
+    await make(store, container, reference);
+    containers.add(container);
+    show(store, 'provision', container);
   });
 }
 
-async function look(_: Larder): Promise<void> {
-  const all = [...containers];
-  const [container, { rootfs }] = all[random(Math.max(1, all.length))] ?? ['', { rootfs: '' }];
-  if (container === '') return;
-  await did('look', { container }, async () => write('bytes', 'look', { container, sha256: shownBy(rootfs) }));
+/** In one that is there, in one that never was, or in none. */
+function newName(): string {
+  const name = `${options.worker}-${options.life}-${made++}`;
+  const parents = [...containers].filter((one) => one.split('/').length < 3);
+  const parent = parents[random(parents.length * 2 + 1)];
+  if (parent !== undefined) return `${parent}/${name}`;
+  return random(8) === 0 ? `${name}-nobody/${name}` : name;
 }
 
-function shownBy(rootfs: string): string {
-  const hash = createHash('sha256');
-  for (const name of [MARKER, NOISE]) hash.update(readFileSync(join(rootfs, name)));
-  return hash.digest('hex');
+async function make(store: Larder, id: string, reference: string): Promise<void> {
+  const backend = BACKENDS[random(BACKENDS.length)] ?? 'erofs';
+  const volumes = Array.from({ length: Math.max(0, random(6) - 3) }, (_, i) => ({
+    name: `v${i}`,
+    image: imageNamed(anyReference(), '/'),
+    readOnly: random(2) === 0,
+  }));
+  await store.provision(reference, { id, backend, volumes });
+}
+
+/** Half of the time it is destroyed before it is there. Either way there is nothing in the end. */
+async function cutOff(store: Larder, reference: string): Promise<void> {
+  const container = newName();
+  await did('cut-off', { container }, async () => {
+    const making = make(store, container, reference);
+    const outcome = making.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    await sleep(random(150));
+    await store.destroy(container);
+    const error = await outcome;
+    await store.destroy(container);
+    if (store.containers().some((one) => one.container === container)) throw new Error('it is there');
+    if (error !== undefined) throw error;
+  });
+}
+
+async function look(store: Larder): Promise<void> {
+  const container = [...containers][random(Math.max(1, containers.size))];
+  if (container !== undefined) await did('look', { container }, async () => show(store, 'look', container));
+}
+
+function show(store: Larder, op: Op, container: string): void {
+  const claim = store.containers().find((one) => one.container === container);
+  if (claim === undefined) throw new Error('its claim is gone');
+  for (const { name, rootfs } of claim.images) {
+    const hash = createHash('sha256');
+    for (const path of [MARKER, NOISE]) hash.update(readFileSync(join(rootfs, path)));
+    write('bytes', op, { container: name === '' ? container : `${container}#${name}`, sha256: hash.digest('hex') });
+  }
 }
 
 async function destroyOne(store: Larder): Promise<void> {
-  const ids = [...containers.keys()];
-  const container = ids[random(Math.max(1, ids.length))];
+  const container = [...containers][random(Math.max(1, containers.size))];
   if (container !== undefined) await destroy(store, container);
 }
 
 async function destroy(store: Larder, container: string): Promise<void> {
-  containers.delete(container);
+  for (const each of [...containers]) if (`${each}/`.startsWith(`${container}/`)) containers.delete(each);
   await did('destroy', { container }, () => store.destroy(container));
+}
+
+/** The known ones stay, whatever they are nested in, and show what they showed. */
+async function recover(store: Larder, known: readonly string[]): Promise<void> {
+  containers.clear();
+  await did('recover', { known }, () => store.recover(known));
+  for (const container of known) containers.add(container);
+  for (const container of known) await did('look', { container }, async () => show(store, 'look', container));
+}
+
+async function collectGarbage(store: Larder): Promise<void> {
+  const config = { headroom: 0, watchIntervalMs: 1000, excludedImages: [], highWatermark: 1, lowWatermark: 1 };
+  const storeMaxBytes = 500_000 + random(3_000_000);
+  await did('gc', {}, () => store.collectGarbage({ config: { ...config, storeMaxBytes, minimumAgeMs: 0 } }));
+}
+
+async function repair(store: Larder): Promise<void> {
+  await did('repair', {}, async () => {
+    for await (const { subject, outcome, message } of store.repair()) {
+      if (outcome === 'failed') throw new Error(`${subject}: ${message}`);
+    }
+  });
 }
 
 async function check(store: Larder): Promise<void> {
