@@ -81,12 +81,23 @@ export const run: Command = async (context, [reference = '', ...command], option
   }
 };
 
+/** What the runtime mounts itself; in its place an image would have the last word about the kernel's files. */
+const KERNEL_PLACE = /^\/+(?:proc|sys|dev)(?:\/|$)/;
+
 /** Rejects before anything is fetched. */
 function volumesOf(options: Options): VolumeOption[] {
   const volumes = volumeOptions(options);
   for (const { place } of volumes) {
-    if (place.startsWith('/') && !place.split('/').includes('..') && place !== '/') continue;
-    throw new LarderError('LARDER_REQUEST_INVALID', `run: --volume ${JSON.stringify(place)}: not an absolute path`);
+    const parts = place.split('/').filter((part) => part !== '' && part !== '.');
+    const why = !place.startsWith('/')
+      ? 'not an absolute path'
+      : parts.length === 0 || parts.includes('..')
+        ? 'not a path below /'
+        : KERNEL_PLACE.test(`/${parts.join('/')}`)
+          ? 'the runtime has its own /proc, /sys and /dev'
+          : undefined;
+    if (why !== undefined)
+      throw new LarderError('LARDER_REQUEST_INVALID', `run: --volume ${JSON.stringify(place)}: ${why}`);
   }
   return volumes;
 }
