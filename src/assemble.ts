@@ -178,7 +178,7 @@ export class Assembly {
       // An Appc image is known by what it is, so that a pull of it cannot bring another one.
       await using _held = await (await this.storeOf(image.type)).acquire(imageOfKey(image), 'copy', told);
     };
-    const parts = { layout, content, layers, merged, layerRecords, derived, claims, fetch, detach };
+    const parts = { layout, lock, content, layers, merged, layerRecords, derived, claims, fetch, detach };
     return repairStore({ ...parts, images: [...this.records()] }, options);
   }
 
@@ -189,18 +189,25 @@ export class Assembly {
 
   /** Needs no handle on the store until garbage is collected. */
   async upkeep(): Promise<Upkeep> {
-    const { layout, content, holds, config } = this;
+    const { layout, lock, content, holds, config } = this;
     const { Upkeep } = await import('./store/upkeep.js');
     const usage = new Usage(this.#database, holds);
     return new Upkeep({
-      ...{ layout, usage, content, holders: new Holders(this.#database, holds), imageGc: config.imageGc },
+      ...{ layout, lock, usage, content, holders: new Holders(this.#database, holds), imageGc: config.imageGc },
       metadataOf: (type) => this.metadataOf(type),
       collector: async () => {
         const [{ sweeper }, { Collector }] = await Promise.all([this.working(), import('./store/gc-collector.js')]);
         const storeBytes = async (): Promise<number> => (await (await this.upkeep()).df()).storeBytes;
-        const sweepNames = (): Promise<number> => this.metadata.sweepNames();
+        const sweepNames = (): Promise<number> => this.#sweepNames({});
         return new Collector({ lock: this.lock, holds, usage, sweeper, storeBytes, sweepNames, root: layout.root });
       },
+    });
+  }
+
+  #sweepNames({ signal }: OperationOptions): Promise<number> {
+    return this.metadata.sweepNames(async (work) => {
+      using _exclusive = await this.lock.exclusive(signal === undefined ? {} : { signal });
+      work();
     });
   }
 
@@ -279,7 +286,7 @@ export class Assembly {
       sweep: async (options: OperationOptions) => {
         await backends.sweep();
         await retention.sweep(options);
-        await this.metadata.sweepNames();
+        await this.#sweepNames(options);
       },
     });
   }

@@ -8,7 +8,7 @@
  * nothing itself: the owners of each path do.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, lstatSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { Semaphore } from './concurrency.js';
@@ -18,6 +18,7 @@ import type { OperationOptions } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
 import type { MergedImages } from './layers/merged-images.js';
 import type { Layout } from './layout.js';
+import type { StoreLock } from './linux/store-lock.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import type { Layers } from './metadata/layers.js';
@@ -29,6 +30,7 @@ import { mergedKeyOf } from './tree/merged-key.js';
 
 export interface RepairParts {
   readonly layout: Layout;
+  readonly lock: StoreLock;
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly merged: MergedImages;
@@ -83,7 +85,7 @@ function layersToLookAt(
 
 /** Reads every byte, several layers at once. What is broken has no record any more when it resolves. */
 async function brokenLayers(
-  { layers, layerRecords }: RepairParts,
+  parts: RepairParts,
   diffIds: readonly DiffId[],
   { signal, onEvent }: RepairOptions,
 ): Promise<ReadonlySet<DiffId>> {
@@ -91,14 +93,37 @@ async function brokenLayers(
   const slots = new Semaphore(Math.max(2, cpus().length));
   let done = 0;
   const look = async (diffId: DiffId): Promise<void> => {
-    if (!(await isWhole(layers, diffId, signal))) {
-      await layerRecords.delete(diffId);
-      broken.add(diffId);
-    }
+    let state = await stateOf(parts, diffId, signal);
+    while (state === 'replaced') state = await stateOf(parts, diffId, signal);
+    if (state === 'broken') broken.add(diffId);
     onEvent?.({ type: 'progress', what: 'repair', done: ++done, total: diffIds.length });
   };
   await Promise.all(diffIds.map((diffId) => slots.run(() => look(diffId), signal)));
   return broken;
+}
+
+type State = 'whole' | 'broken' | 'replaced' | 'gone';
+
+/**
+ * A broken layer has lost its record when it resolves. Alone in the store, that is asked again of the very tar that was
+ * read: what another process has put in its place since is not to be forgotten, and what a prune took is not broken.
+ */
+async function stateOf(parts: RepairParts, diffId: DiffId, signal: AbortSignal | undefined): Promise<State> {
+  const { layout, lock, layers, layerRecords, claims, images } = parts;
+  const seen = identityOf(layout.layerTar(diffId));
+  if (await isWhole(layers, diffId, signal)) return 'whole';
+  using _exclusive = await lock.exclusive(signal === undefined ? {} : { signal });
+  if (identityOf(layout.layerTar(diffId)) !== seen) return 'replaced';
+  const isNamed = images.some((image) => image.layers.some((layer) => layer.diffId === diffId));
+  const known = layerRecords.get(diffId) !== undefined || isNamed || claims.holdersOfLayer(diffId).length > 0;
+  if (seen === undefined && !known) return 'gone';
+  await layerRecords.delete(diffId);
+  return 'broken';
+}
+
+function identityOf(path: string): string | undefined {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev} ${found.ino}`;
 }
 
 async function isWhole(layers: LayerStore, diffId: DiffId, signal: AbortSignal | undefined): Promise<boolean> {

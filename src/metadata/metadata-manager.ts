@@ -9,7 +9,7 @@ import { LarderError } from '../errors.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
 import type { Database, Row, SqlValue, Writer } from './database.js';
-import { NameFiles } from './names.js';
+import { NameFiles, type NamesSweep } from './names.js';
 import type { ImageLayer, ImageRecord } from './records.js';
 import { column, insertList, RowReader } from './rows.js';
 
@@ -221,16 +221,23 @@ export class MetadataManager {
     return removed;
   }
 
-  /** Drops the files that say once more what no record of any type says any longer. How many; under no lock. */
-  async sweepNames(): Promise<number> {
+  /**
+   * Drops the files that say once more what no record of any type says any longer, and those that were not finished. How
+   * many; `turn` runs a short piece of it with the store lock to itself.
+   */
+  async sweepNames(turn: NamesSweep['turn']): Promise<number> {
     const sql = 'SELECT type, reference, platform FROM images';
-    return this.#files.sweep(() =>
-      column(
-        this.#database,
-        (row) => ({ type: row.imageType('type'), reference: row.text('reference'), platform: row.text('platform') }),
-        sql,
-      ),
-    );
+    const one = `${sql} WHERE type = ? AND reference = ? AND platform = ?`;
+    const read = (row: RowReader) => ({
+      type: row.imageType('type'),
+      reference: row.text('reference'),
+      platform: row.text('platform'),
+    });
+    return this.#files.sweep({
+      keys: () => column(this.#database, read, sql),
+      isRecorded: ({ type, reference, platform }) => this.#database.get(one, type, reference, platform) !== undefined,
+      turn,
+    });
   }
 
   /** Notes that the image was used, to the minute; durable when it resolves. */
@@ -242,7 +249,10 @@ export class MetadataManager {
     await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform));
   }
 
-  /** Lets only `remove` and unpinning take the image, or no longer; all platforms when none is given. How many changed; durable. */
+  /**
+   * Lets only `remove` and unpinning take the image, or no longer; all platforms when none is given. How many changed;
+   * durable. The caller holds the store lock shared, as for {@link put}.
+   */
   async setPinned(reference: string, platform: string | undefined, pinned: boolean): Promise<number> {
     const sql = `UPDATE images SET pinned = ? WHERE type = ? AND reference = ? AND pinned <> ? AND (? IS NULL OR platform = ?)`;
     const value = pinned ? 1 : 0;

@@ -4,9 +4,10 @@
  * that they say is proven against layers/ and blobs/; so a stale one does no harm, and they are not synced.
  */
 import { randomUUID } from 'node:crypto';
+import { readFileSync, unlinkSync } from 'node:fs';
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { errnoOf, LarderError, systemError } from '../errors.js';
+import { errnoOf, isLarderError, LarderError, systemError } from '../errors.js';
 import { unlinkIfThere } from '../linux/durable.js';
 import { namesIn } from '../linux/names-in.js';
 import type { ContainerId } from '../spec/container-id.js';
@@ -17,6 +18,15 @@ import type { ClaimRecord, ImageRecord } from './records.js';
 type Key = Pick<ImageRecord, 'type' | 'reference' | 'platform'>;
 
 const NAME = /^[0-9a-f]{64}\.json$/;
+const TEMPORARY = /^[0-9a-f]{64}\.json\.[0-9a-f-]{36}\.tmp$/;
+const NAMES_IN_A_TURN = 64;
+
+export interface NamesSweep {
+  /** Of all records. */
+  readonly keys: () => Iterable<Key>;
+  readonly isRecorded: (key: Key) => boolean;
+  readonly turn: (work: () => void) => Promise<void>;
+}
 
 /** Written, but not under its name yet. */
 export interface PreparedName {
@@ -53,14 +63,23 @@ export class NameFiles {
     for (const key of keys) await unlinkIfThere(this.#pathOf(key));
   }
 
-  /** Removes the files of keys that are not among those. How many; in linear time, and without reading any. */
-  async sweep(keysNow: () => Iterable<Key>): Promise<number> {
+  /**
+   * Removes the files of keys that are not recorded, and what killed writers left. How many; in linear time. `turn` runs a
+   * short piece of that while nobody else writes here.
+   */
+  async sweep({ keys, isRecorded, turn }: NamesSweep): Promise<number> {
     // In this order: who puts a record has it in the database before its file has this name.
-    const names = (await namesIn(this.#directory)).filter((name) => NAME.test(name));
+    const names = (await namesIn(this.#directory)).filter((name) => NAME.test(name) || TEMPORARY.test(name));
     if (names.length === 0) return 0;
-    const there = new Set([...keysNow()].map((key) => basename(this.#pathOf(key))));
+    const there = new Set([...keys()].map((key) => basename(this.#pathOf(key))));
     const stale = names.filter((name) => !there.has(name));
-    for (const name of stale) await unlinkIfThere(join(this.#directory, name));
+    for (let i = 0; i < stale.length; i += NAMES_IN_A_TURN) {
+      const batch = stale.slice(i, i + NAMES_IN_A_TURN).map((name) => join(this.#directory, name));
+      await turn(() => {
+        // It may be recorded by now, and be the name of that record.
+        for (const path of batch) if (!path.endsWith('.json') || !isNameOf(path, isRecorded)) unlinkNow(path);
+      });
+    }
     return stale.length;
   }
 
@@ -96,6 +115,25 @@ export async function readClaimFile(
 ): Promise<ClaimRecord | undefined> {
   const path = join(directory, CLAIM);
   return readOr(onBad, path, (bytes) => parseClaimRecord(bytes, container, `read ${path}`));
+}
+
+/** Whether the file is the name of an image that is recorded now. */
+function isNameOf(path: string, isRecorded: (key: Key) => boolean): boolean {
+  try {
+    return isRecorded(parseImageRecord(readFileSync(path), `read ${path}`));
+  } catch (error) {
+    // What cannot be read is the name of nothing.
+    if (isLarderError(error, 'LARDER_METADATA_CORRUPT') || errnoOf(error) === 'ENOENT') return false;
+    throw systemError(`read ${path}`, error);
+  }
+}
+
+function unlinkNow(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw systemError(`remove ${path}`, error);
+  }
 }
 
 async function writeNew(path: string, bytes: Uint8Array): Promise<void> {

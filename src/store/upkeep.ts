@@ -11,6 +11,7 @@ import { errnoOf, LarderError, systemError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { diskUse } from '../linux/disk-use.js';
+import type { StoreLock } from '../linux/store-lock.js';
 import type { Holders, Subject } from '../metadata/holders.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import type { ImageUsage, Totals, Usage } from '../metadata/usage.js';
@@ -45,6 +46,7 @@ export interface GarbageRequest extends OperationOptions {
 
 export interface UpkeepParts {
   readonly layout: Layout;
+  readonly lock: StoreLock;
   readonly usage: Usage;
   readonly holders: Holders;
   readonly content: ContentStore;
@@ -100,6 +102,7 @@ export class Upkeep {
         },
       );
     }
+    using _shared = await this.#parts.lock.shared();
     return (await metadata.setPinned(key.reference, platform, pinned)) > 0;
   }
 
