@@ -83,7 +83,7 @@ describe('larder run', { skip }, () => {
     for (const place of ['relative', '/', '/a/../..']) {
       const refused = await home.run(['run', '--volume', `${place}=${data}`, reference]);
       assert.equal(refused.status, 125);
-      assert.match(refused.stderr, /not an absolute path/);
+      assert.match(refused.stderr, /not an absolute path|not a path below \//);
     }
   });
 

@@ -33,6 +33,7 @@ export const run: Command = async (context, [reference = '', ...command], option
     });
   }
   const runtime = findRuntime(textOption(options, 'runtime'));
+  const wanted = volumesOf(options);
   const store = await context.larder();
   const id = textOption(options, 'id') ?? `run-${randomBytes(6).toString('hex')}`;
   await using image = await store.pull(reference, {
@@ -43,7 +44,6 @@ export const run: Command = async (context, [reference = '', ...command], option
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
-  const wanted = volumesOf(options);
   const {
     rootfs,
     backend: used,
