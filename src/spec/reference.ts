@@ -164,7 +164,11 @@ function invalid(text: string, why: string, hint?: string): LarderError {
   );
 }
 
+/** Who writes a URL with a login where a reference belongs must not find the password in a log. */
+const USER_INFO = /^((?:[A-Za-z0-9+.-]+:\/\/)?)[^@/]*:[^@]*@(?!sha\d+:)(?=[^@]*\/)/;
+
 /** A text that somebody gave as a name, for messages. */
 export function shownText(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
+  const known = text.slice(0, 1000).replace(USER_INFO, '$1…@');
+  return JSON.stringify(known.length > 120 ? `${known.slice(0, 120)}…` : known);
 }

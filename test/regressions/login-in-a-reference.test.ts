@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isLarderError } from '../../src/errors.js';
+import { parseReference } from '../../src/spec/reference.js';
+
+test('a password that somebody wrote into a reference is not repeated', () => {
+  for (const text of ['https://u:PLANTED@host/x', 'u:PLANTED@host:5000/x', 'docker://u:PLAN/TED@host/x'])
+    assert.throws(
+      () => parseReference(text),
+      (error) => isLarderError(error) && !/PLAN|TED/.test(error.message) && error.message.includes('…@host'),
+    );
+});
+
+test('a digest that is none is shown with its name', () => {
+  assert.throws(() => parseReference('alpine:3@sha256:zz'), { message: /"alpine:3@sha256:zz"/ });
+  assert.throws(() => parseReference('host:5000/a@latest'), { message: /"host:5000\/a@latest"/ });
+  assert.throws(() => parseReference('alpine@latest'), { message: /"alpine@latest"/ });
+});
+
+test('a long text that is no reference is refused at once', () => {
+  const sinceMs = performance.now();
+  assert.throws(() => parseReference('a:'.repeat(500_000)), { code: 'LARDER_REFERENCE_INVALID' });
+  assert.ok(performance.now() - sinceMs < 1000);
+});
