@@ -199,7 +199,9 @@ export class Assembly {
         const [{ sweeper }, { Collector }] = await Promise.all([this.working(), import('./store/gc-collector.js')]);
         const storeBytes = async (): Promise<number> => (await (await this.upkeep()).df()).storeBytes;
         const sweepNames = (): Promise<number> => this.#sweepNames({});
-        return new Collector({ lock: this.lock, holds, usage, sweeper, storeBytes, sweepNames, root: layout.root });
+        const sweepMounts = async (): Promise<void> => (await this.backends()).sweep();
+        const work = { sweeper, storeBytes, sweepNames, sweepMounts };
+        return new Collector({ ...work, lock: this.lock, holds, usage, root: layout.root });
       },
     });
   }

@@ -41,6 +41,8 @@ export interface CollectorParts {
   readonly sweeper: Sweeper;
   /** Bytes that the store has on disk. */
   readonly storeBytes: () => Promise<number>;
+  /** Unmounts images that no container uses: as long as they are mounted, what is deleted keeps its blocks. */
+  readonly sweepMounts: () => Promise<void>;
   /** Drops what says once more what forgotten records said. */
   readonly sweepNames: () => Promise<unknown>;
   readonly root: string;
@@ -76,6 +78,7 @@ export class Collector {
       const images = plan.images.map(({ image, bytes, why }) => ({ name: image.name, bytes, why }));
       return { ...nothing, images, removed, freedBytes: sum(removed), short: plan.expectedBytes < plan.neededBytes };
     }
+    await this.#parts.sweepMounts();
     const { images, removed, last, short } = await this.#rounds(first, limits, plan.due, options);
     await this.#parts.sweepNames();
     return {
