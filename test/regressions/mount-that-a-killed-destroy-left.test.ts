@@ -12,7 +12,7 @@ import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { makeDirectory, needsRoot, removeDirectory } from '../helpers/temporary.js';
 
 test('a collection unmounts an image that no container uses: its deleted layers would keep their blocks', {
-  skip: needsRoot(),
+  skip: needsRoot,
 }, async () => {
   const root = join(makeDirectory(), 'store');
   await using source = await ImageSource.start();
