@@ -7,7 +7,7 @@ import type { LayerStore } from './layers/layer-store.js';
 import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
-import type { OpenArchiveParts } from './store/open-archive.js';
+import type { OpenArchiveParts } from './store/archives/open-archive.js';
 import type { ImageCredentials, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
@@ -20,8 +20,8 @@ export interface PullerParts {
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
 export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<Puller> {
   const [{ AnyPuller }, { ArchivePuller }] = await Promise.all([
-    import('./store/any-puller.js'),
-    import('./store/archive-puller.js'),
+    import('./store/docker/any-puller.js'),
+    import('./store/archives/archive-puller.js'),
   ]);
   const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
   return new AnyPuller(new ArchivePuller(archives), await referencePuller(parts, archives));
@@ -30,11 +30,11 @@ export async function makePuller(parts: PullerParts, layers: LayerStore): Promis
 async function referencePuller(parts: PullerParts, archives: OpenArchiveParts): Promise<Puller<Reference>> {
   const setting = parseDockerRegistry(parts.config.dockerRegistry);
   if (setting?.kind === 'directory') {
-    const { ArchiveDirectory } = await import('./store/archive-directory.js');
+    const { ArchiveDirectory } = await import('./store/archives/archive-directory.js');
     return new ArchiveDirectory(setting.path, archives);
   }
   if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
-  const { RegistryPuller } = await import('./store/registry-puller.js');
+  const { RegistryPuller } = await import('./store/docker/registry-puller.js');
   return new RegistryPuller((onEvent, credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
   });
@@ -46,7 +46,7 @@ async function hdfsPuller(
   archives: OpenArchiveParts,
 ): Promise<Puller<Reference>> {
   const [{ HdfsArchives }, { copyFromHdfs }] = await Promise.all([
-    import('./store/hdfs-archives.js'),
+    import('./store/archives/hdfs-archives.js'),
     import('./registry/appc-hdfs.js'),
   ]);
   const { maxBytes } = archives;

@@ -8,9 +8,9 @@ import type { StoreLock } from './linux/store-lock.js';
 import type { History } from './metadata/history.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { DiffId } from './spec/digest.js';
-import type { AciSource } from './store/aci-source.js';
-import type { AppcStore } from './store/appc-store.js';
-import type { DockerStore } from './store/docker-store.js';
+import type { AciSource } from './store/appc/aci-source.js';
+import type { AppcStore } from './store/appc/appc-store.js';
+import type { DockerStore } from './store/docker/docker-store.js';
 import type { LayerLimits } from './tar/entry.js';
 
 export interface StoreParts extends PullerParts {
@@ -28,7 +28,7 @@ export async function makeDocker(
   metadata: MetadataManager,
   { leases, layers, merged, retention }: Working,
 ): Promise<DockerStore> {
-  const { DockerStore } = await import('./store/docker-store.js');
+  const { DockerStore } = await import('./store/docker/docker-store.js');
   return new DockerStore({
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention },
@@ -42,7 +42,7 @@ export async function makeAppc(
   metadata: MetadataManager,
   { leases, layers, merged, appcRetention }: Working,
 ): Promise<AppcStore> {
-  const { AppcStore } = await import('./store/appc-store.js');
+  const { AppcStore } = await import('./store/appc/appc-store.js');
   return new AppcStore({
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention: appcRetention },

@@ -19,8 +19,10 @@ serve({
   index: async (data, context) => (await import('./layers/index-task.js')).indexTask(data, context),
   merge: async (data, context) => (await import('./layers/merge-task.js')).mergeTask(data, context),
   verify: async (data, context) => (await import('./layers/verify-task.js')).verifyTask(data, context),
-  inflateArchive: async (data, context) => (await import('./store/archive-tasks.js')).inflateArchiveTask(data, context),
-  hashArchived: async (data, context) => (await import('./store/archive-tasks.js')).hashArchivedTask(data, context),
+  inflateArchive: async (data, context) =>
+    (await import('./store/archives/archive-tasks.js')).inflateArchiveTask(data, context),
+  hashArchived: async (data, context) =>
+    (await import('./store/archives/archive-tasks.js')).hashArchivedTask(data, context),
   ...BACKEND_TASKS,
 });
 

@@ -12,8 +12,8 @@ import { Leases } from './metadata/leases.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
-import type { Sweeper } from './store/gc-sweeper.js';
-import type { Retention } from './store/retention.js';
+import type { Sweeper } from './store/upkeep/gc-sweeper.js';
+import type { Retention } from './store/upkeep/retention.js';
 import type { WorkerPool } from './workers/pool.js';
 
 export interface Working {
@@ -48,8 +48,8 @@ export async function startWorking(parts: WorkingParts, handle: StoreHandle): Pr
     await Promise.all([
       import('./layers/layer-store.js'),
       import('./layers/merged-images.js'),
-      import('./store/retention.js'),
-      import('./store/gc-sweeper.js'),
+      import('./store/upkeep/retention.js'),
+      import('./store/upkeep/gc-sweeper.js'),
       import('./layers/derived-listing.js'),
       import('./layers/garbage.js'),
     ]);

@@ -40,12 +40,12 @@ import { imageOfKey } from './spec/any-image.js';
 import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
-import type { AppcStore } from './store/appc-store.js';
-import type { DockerStore } from './store/docker-store.js';
-import { type OpenMetadataOptions, openMetadata } from './store/open-metadata.js';
-import type { Retention } from './store/retention.js';
+import type { AppcStore } from './store/appc/appc-store.js';
+import type { DockerStore } from './store/docker/docker-store.js';
+import { type OpenMetadataOptions, openMetadata } from './store/metadata/open-metadata.js';
 import type { HeldImage, Store } from './store/store.js';
-import type { Upkeep } from './store/upkeep.js';
+import type { Retention } from './store/upkeep/retention.js';
+import type { Upkeep } from './store/upkeep/upkeep.js';
 import { prepareRoot } from './store-root.js';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './tar/entry.js';
 import type { ImageFs, TreeSource } from './tree/image-fs.js';
@@ -163,7 +163,7 @@ export class Assembly {
     const [{ leases, layers, merged }, { repairStore }, { ImageRepair }] = await Promise.all([
       this.working(),
       import('./repair.js'),
-      import('./store/repair-image.js'),
+      import('./store/docker/repair-image.js'),
     ]);
     const { layout, lock, content, layerRecords, derived, claims, limits } = this;
     const detach = (diffIds: readonly DiffId[]): Promise<void> => this.#detach(diffIds);
@@ -190,13 +190,16 @@ export class Assembly {
   /** Needs no handle on the store until garbage is collected. */
   async upkeep(): Promise<Upkeep> {
     const { layout, lock, content, holds, config } = this;
-    const { Upkeep } = await import('./store/upkeep.js');
+    const { Upkeep } = await import('./store/upkeep/upkeep.js');
     const usage = new Usage(this.#database, holds);
     return new Upkeep({
       ...{ layout, lock, usage, content, holders: new Holders(this.#database, holds), imageGc: config.imageGc },
       metadataOf: (type) => this.metadataOf(type),
       collector: async () => {
-        const [{ sweeper }, { Collector }] = await Promise.all([this.working(), import('./store/gc-collector.js')]);
+        const [{ sweeper }, { Collector }] = await Promise.all([
+          this.working(),
+          import('./store/upkeep/gc-collector.js'),
+        ]);
         const storeBytes = async (): Promise<number> => (await (await this.upkeep()).df()).storeBytes;
         const sweepNames = (): Promise<number> => this.#sweepNames({});
         const sweepMounts = async (): Promise<void> => (await this.backends()).sweep();

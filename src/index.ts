@@ -44,11 +44,11 @@ export {
 export { parseMesosImage } from './spec/mesos-image.js';
 export { formatReference, parseReference, type Reference } from './spec/reference.js';
 export { type CommandInfo, commandOf, type ResolvedCommand, type RuntimeConfig } from './spec/runtime.js';
-export type { GcReport } from './store/gc-collector.js';
 export type { Puller, ResolvedImage } from './store/puller.js';
 export type { HeldImage, ImageInfo } from './store/store.js';
-export type { GarbageRequest, StoreUsage } from './store/upkeep.js';
-export type { WhyReport } from './store/why.js';
+export type { GcReport } from './store/upkeep/gc-collector.js';
+export type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';
+export type { WhyReport } from './store/upkeep/why.js';
 export type { ImageEntry, ImageEntryType, ImageStat, WalkEntry } from './tree/image-fs.js';
 
 export type Store = StoreContract;

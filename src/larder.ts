@@ -22,9 +22,9 @@ import { imageKeyOf, imageNamed, imageOfKey } from './spec/any-image.js';
 import type { Digest } from './spec/digest.js';
 import type { Image, Secret } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
-import type { GcReport } from './store/gc-collector.js';
-import type { GarbageRequest, StoreUsage } from './store/upkeep.js';
-import type { WhyReport } from './store/why.js';
+import type { GcReport } from './store/upkeep/gc-collector.js';
+import type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';
+import type { WhyReport } from './store/upkeep/why.js';
 
 export interface PullRequest extends OperationOptions {
   /** `os/arch[/variant]`; default: the setting, then this machine's. */

@@ -25,7 +25,7 @@ import type { Layers } from './metadata/layers.js';
 import { blobsOf, type DerivedRecord, type ImageRecord, stackOf } from './metadata/records.js';
 import type { DiffId, Digest } from './spec/digest.js';
 import type { StackLayer } from './spec/stack.js';
-import type { BrokenParts } from './store/repair-image.js';
+import type { BrokenParts } from './store/docker/repair-image.js';
 import { mergedKeyOf } from './tree/merged-key.js';
 
 export interface RepairParts {

@@ -7,7 +7,7 @@ import type { ImageRecord } from '../metadata/records.js';
 import type { DockerV1Manifest } from '../spec/docker-v1.js';
 import type { Image } from '../spec/image.js';
 import type { RuntimeConfig } from '../spec/runtime.js';
-import type { AppcMember } from './appc-document.js';
+import type { AppcMember } from './appc/appc-document.js';
 
 /** The layers of one image, and how to run it. */
 export interface ImageInfo {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Assembly } from '../../src/assemble.js';
 import { configOf, type Flags } from '../../src/config.js';
 import { StoreLock } from '../../src/linux/store-lock.js';
-import type { AppcStore } from '../../src/store/appc-store.js';
+import type { AppcStore } from '../../src/store/appc/appc-store.js';
 import type { ImageInfo, Store } from '../../src/store/store.js';
 import type { StoreFixture } from '../../src/testing/conformance/store.js';
 import { AciSource } from './aci-source.js';

@@ -7,7 +7,7 @@ import { configOf, type Flags } from '../../src/config.js';
 import type { LarderEvent } from '../../src/events.js';
 import { StoreLock } from '../../src/linux/store-lock.js';
 import type { AppcImage } from '../../src/spec/image.js';
-import type { AppcStore } from '../../src/store/appc-store.js';
+import type { AppcStore } from '../../src/store/appc/appc-store.js';
 import type { ImageInfo, PruneOptions } from '../../src/store/store.js';
 import { aciFileName, type BuiltAci } from '../../src/testing/aci-builder.js';
 import type { StoreProcess } from '../../src/testing/conformance/store.js';

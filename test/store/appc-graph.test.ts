@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseAppcManifest } from '../../src/spec/appc-manifest.js';
 import { imageIdOf } from '../../src/spec/appc-types.js';
 import { digestOf, parseDiffId } from '../../src/spec/digest.js';
-import { type AciGraph, type StoredAci, stackOfAci } from '../../src/store/appc-graph.js';
+import { type AciGraph, type StoredAci, stackOfAci } from '../../src/store/appc/appc-graph.js';
 
 interface Described {
   readonly needs?: readonly string[];

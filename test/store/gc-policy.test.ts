@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseImageGcConfig } from '../../src/config-documents.js';
-import { type GcImage, type GcLimits, type GcState, planGc } from '../../src/store/gc-policy.js';
+import { type GcImage, type GcLimits, type GcState, planGc } from '../../src/store/upkeep/gc-policy.js';
 
 const NOW = 1_000_000_000;
 const HOUR = 3_600_000;

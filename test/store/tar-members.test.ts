@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { TarMembers } from '../../src/store/tar-members.js';
+import { TarMembers } from '../../src/store/archives/tar-members.js';
 import { DEFAULT_LAYER_LIMITS, ENTRY } from '../../src/tar/entry.js';
 import { TarReader } from '../../src/tar/reader.js';
 import { dir, file, tar } from '../../src/testing/tar-builder.js';

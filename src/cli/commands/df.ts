@@ -1,5 +1,5 @@
 import { familiarImage } from '../../spec/any-image.js';
-import type { StoreUsage } from '../../store/upkeep.js';
+import type { StoreUsage } from '../../store/upkeep/upkeep.js';
 import type { Command } from '../command.js';
 import { formatAge, formatBytes, formatCount, formatTable } from '../format.js';
 

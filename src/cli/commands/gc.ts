@@ -1,4 +1,4 @@
-import type { GcReport } from '../../store/gc-collector.js';
+import type { GcReport } from '../../store/upkeep/gc-collector.js';
 import type { Command } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 

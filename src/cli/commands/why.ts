@@ -1,6 +1,6 @@
 import type { Holder } from '../../metadata/holders.js';
 import { familiarImage } from '../../spec/any-image.js';
-import type { WhyReport } from '../../store/why.js';
+import type { WhyReport } from '../../store/upkeep/why.js';
 import type { Command } from '../command.js';
 
 /** `larder why DIGEST|PATH` */

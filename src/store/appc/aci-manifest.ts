@@ -1,0 +1,34 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LarderError } from '../../errors.js';
+import type { LayerResult } from '../../layers/layer-task.js';
+import { MAX_APPC_MANIFEST_BYTES } from '../../spec/appc-manifest.js';
+import { decodeLayerIndex } from '../../tree/layer-index.js';
+import { aciFilesOf } from '../../tree/rootfs-view.js';
+
+/**
+ * The manifest of an ACI whose tar was just written, from the place that its index names. Rejects with
+ * LARDER_LAYER_INVALID or LARDER_ENTRY_UNSUPPORTED when the tar is not laid out as an ACI.
+ */
+export async function readAciManifest(result: LayerResult, reference: string): Promise<Uint8Array> {
+  const index = decodeLayerIndex(await readWhole(result.index.path, 0, result.index.size));
+  const { manifestEntry } = aciFilesOf(index);
+  const size = index.size[manifestEntry] ?? 0;
+  if (size > MAX_APPC_MANIFEST_BYTES || index.sparse(manifestEntry) !== undefined) {
+    throw new LarderError('LARDER_LAYER_INVALID', `pull ${reference}: its manifest has ${size} bytes or is sparse`);
+  }
+  const inExtra = index.inExtra(manifestEntry);
+  const path = inExtra ? (result.extra?.path ?? '') : join(result.outDir, 'layer', 'layer.tar');
+  return readWhole(path, index.offset[manifestEntry] ?? 0, size);
+}
+
+async function readWhole(path: string, offset: number, size: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(size), 0, size, offset);
+    if (bytesRead === size) return buffer;
+    throw new LarderError('LARDER_INTERNAL', `read ${path}: ${bytesRead} of ${size} bytes`);
+  } finally {
+    await file.close();
+  }
+}

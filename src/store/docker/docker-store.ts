@@ -1,0 +1,156 @@
+/**
+ * ▸ The store of Docker and OCI images.
+ *
+ * Owns nothing on disk itself: it drives the content store (manifests, configs), the layer store (tars, indexes), the
+ * merged images and the metadata. `image-pull.ts` has the way in, `retention.ts` the way out, `read-through.ts` what is
+ * between; here is what a name means, whether what it meant still holds, and what is told of an image.
+ */
+import { isLarderError, LarderError } from '../../errors.js';
+import type { OperationOptions } from '../../events.js';
+import type { Layout } from '../../layout.js';
+import type { ImageRecord } from '../../metadata/records.js';
+import { hexOf } from '../../spec/digest.js';
+import { type DockerV1Manifest, dockerV1From, parseDockerV1 } from '../../spec/docker-v1.js';
+import type { DockerImage, Image, Secret } from '../../spec/image.js';
+import { parseImageConfig } from '../../spec/image-config.js';
+import { formatImageName, type ImageName, parseImageName } from '../../spec/image-name.js';
+import { formatPlatform, hostPlatform, parsePlatform } from '../../spec/platform.js';
+import { type RuntimeConfig, runtimeConfigOf } from '../../spec/runtime.js';
+import type { ImageCredentials } from '../puller.js';
+import { type Fetch, ReadThrough } from '../read-through.js';
+import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
+import type { Retention } from '../upkeep/retention.js';
+import { ImagePull, type ImagePullParts, type Wanted } from './image-pull.js';
+
+export interface DockerStoreParts extends ImagePullParts {
+  readonly layout: Layout;
+  readonly retention: Retention;
+  /** Taken for images that name no platform; default: this machine's. */
+  readonly platform: string | undefined;
+  /** Leaves out how images ask to be run. */
+  readonly ignoreRuntime: boolean;
+  /** Who logs in for an image with a `config` of its own. Rejects as `SecretResolver.resolve`. */
+  readonly credentialsOf: (config: Secret) => Promise<ImageCredentials>;
+}
+
+export class DockerStore implements Store {
+  readonly #parts: DockerStoreParts;
+  readonly #images: ReadThrough;
+  readonly #pull: ImagePull;
+
+  constructor(parts: DockerStoreParts) {
+    this.#parts = parts;
+    this.#images = new ReadThrough(parts);
+    this.#pull = new ImagePull(parts);
+  }
+
+  async recover(options: OperationOptions = {}): Promise<void> {
+    await this.#parts.retention.recover(options);
+  }
+
+  async get(image: Image, backend: string, options: OperationOptions = {}): Promise<ImageInfo> {
+    await using held = await this.acquire(image, backend, options);
+    return held.info;
+  }
+
+  async acquire(image: Image, backend: BackendChoice, options: AcquireOptions = {}): Promise<HeldImage> {
+    const docker = dockerImage(image);
+    const { reference, platform } = this.#wanted(docker);
+    // What only a pull needs is found out when there is one: an image that is here is answered without its secret.
+    const wanted = async (): Promise<Wanted> => ({
+      reference,
+      platform,
+      backend: typeof backend === 'string' ? backend : await backend(),
+      ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
+    });
+    const name = formatImageName(reference);
+    const { record, lease } = await this.#images.hold(
+      { reference: name, platform, cached: image.cached ?? true, isCurrent: this.#isCurrent(reference, options) },
+      async () => this.#fetchOf(name, await wanted()),
+      options,
+    );
+    try {
+      return { info: await this.#infoOf(record, options), record, [Symbol.asyncDispose]: () => lease.release() };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+  }
+
+  async prune(
+    excludedImages: readonly Image[],
+    activeLayerPaths: ReadonlySet<string>,
+    options: PruneOptions = {},
+  ): Promise<void> {
+    // Without a platform the name protects the image on every platform.
+    const excluded = excludedImages.map(dockerImage).map(({ name, platform }) => ({
+      reference: formatImageName(parseImageName(name)),
+      ...(platform === undefined ? {} : { platform: formatPlatform(parsePlatform(platform)) }),
+    }));
+    await this.#parts.retention.prune(excluded, activeLayerPaths, options);
+  }
+
+  #wanted(image: DockerImage): { reference: ImageName; platform: string } {
+    const platform = image.platform ?? this.#parts.platform;
+    return {
+      reference: parseImageName(image.name),
+      platform: formatPlatform(platform === undefined ? hostPlatform() : parsePlatform(platform)),
+    };
+  }
+
+  /** Whether what the image was pulled from still says the same. */
+  #isCurrent(reference: ImageName, options: AcquireOptions): (record: ImageRecord) => Promise<boolean> {
+    if (options.asIs === true) return async () => true;
+    return (record) => this.#parts.puller.isCurrent(reference, record, { ...options, platform: record.platform });
+  }
+
+  #fetchOf(name: string, wanted: Wanted): Fetch {
+    // Who logs in as somebody else asks for himself.
+    const own = wanted.credentials?.id ?? '';
+    return {
+      key: `${name} ${wanted.platform} ${wanted.backend} ${own}`,
+      run: (waiting, shared) => this.#pull.run(wanted, waiting, shared),
+    };
+  }
+
+  /** Of an image that came with a v1 document what that says, else what its config makes of it. */
+  async #dockerManifest(
+    { reference, config, extraBlobs }: ImageRecord,
+    document: Uint8Array,
+  ): Promise<DockerV1Manifest> {
+    const [v1] = extraBlobs ?? [];
+    if (v1 === undefined) return dockerV1From(document, hexOf(config), reference);
+    return parseDockerV1(await this.#parts.content.read(v1), reference);
+  }
+
+  async #infoOf(record: ImageRecord, options: OperationOptions): Promise<ImageInfo> {
+    const { layout, content, ignoreRuntime } = this.#parts;
+    const document = await content.read(record.config);
+    const runtime = ignoreRuntime ? undefined : runtimeOf(document, record.reference, options);
+    return {
+      layers: record.layers.map((layer) => layout.layer(layer.diffId)),
+      dockerManifest: await this.#dockerManifest(record, document),
+      config: layout.blob(record.config),
+      ...(runtime === undefined ? {} : { runtime }),
+    };
+  }
+}
+
+/** An image that cannot be run can still be looked at. */
+function runtimeOf(document: Uint8Array, name: string, { onEvent }: OperationOptions): RuntimeConfig | undefined {
+  try {
+    return runtimeConfigOf(parseImageConfig(document, name), name);
+  } catch (error) {
+    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
+    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
+    return undefined;
+  }
+}
+
+function dockerImage(image: Image): DockerImage {
+  if (image.type === 'docker') return image;
+  throw new LarderError(
+    'LARDER_IMAGE_TYPE_UNSUPPORTED',
+    `docker store: an image of type ${image.type} is not in this store`,
+  );
+}

@@ -1,0 +1,148 @@
+/**
+ * One pull, from a reference to a record, in the one order that makes it a commit:
+ *
+ *     lease -> resolve -> documents -> layers (fetch, verify, stage, adopt) -> merge -> record
+ *
+ * Bytes before the record on the way in (I3): an image is in the store from the instant its record is, and before that
+ * everything that was made is garbage that the next prune takes. The lease is durable before anything is looked for, so
+ * what was found cannot be pruned before it is recorded or claimed (I5).
+ */
+import type { SharedWork } from '../../concurrency.js';
+import type { OperationOptions } from '../../events.js';
+import type { MergedImages } from '../../layers/merged-images.js';
+import type { History } from '../../metadata/history.js';
+import type { Lease, Leases } from '../../metadata/leases.js';
+import type { MetadataManager } from '../../metadata/metadata-manager.js';
+import { type ImageLayer, type ImageRecord, stackOf } from '../../metadata/records.js';
+import { formatImageName, type ImageName } from '../../spec/image-name.js';
+import { type ImageCredentials, type ImageFacts, isUnfinished, type Puller, type UnfinishedImage } from '../puller.js';
+import { extendLeases } from '../read-through.js';
+import { finishImage } from './finish-image.js';
+import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
+
+export interface ImagePullParts extends LayerFetchParts {
+  readonly puller: Puller;
+  readonly metadata: MetadataManager;
+  readonly leases: Leases;
+  readonly history: History;
+  readonly merged: MergedImages;
+  /** Whether `backend` shows images through the merged EROFS image, which is then made as a part of the pull. */
+  readonly usesMergedImage: (backend: string) => boolean;
+}
+
+export interface Wanted {
+  readonly reference: ImageName;
+  readonly platform: string;
+  readonly backend: string;
+  /** The image's own, where it has some. */
+  readonly credentials?: ImageCredentials;
+}
+
+export class ImagePull {
+  readonly #parts: ImagePullParts;
+  readonly #fetch: LayerFetch;
+
+  constructor(parts: ImagePullParts) {
+    this.#parts = parts;
+    this.#fetch = new LayerFetch(parts);
+  }
+
+  /** `waiting` are the leases of those who wait for it: they hold the image before it can be pruned. */
+  async run(
+    { reference, platform, backend, credentials }: Wanted,
+    waiting: ReadonlySet<Lease>,
+    shared: SharedWork,
+  ): Promise<ImageRecord> {
+    const { leases, puller, content } = this.#parts;
+    const { signal, onEvent } = shared;
+    const name = formatImageName(reference);
+    using _requests = puller.listen(onEvent);
+    const lease = await leases.create();
+    try {
+      onEvent({ type: 'resolve', reference: name });
+      // Threads start while the manifest is on its way.
+      this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
+      await using source = await puller.resolve(reference, {
+        ...shared,
+        platform,
+        ...(credentials === undefined ? {} : { credentials }),
+      });
+      onEvent({
+        type: 'resolved',
+        reference: name,
+        digest: source.digest,
+        platform: source.platform,
+        cached: false,
+      });
+      const resolved = isUnfinished(source) ? await this.#finish(source, lease, shared) : source;
+      const layers = withoutRepeats(resolved.layers);
+      await lease.add({
+        layers: layers.map((layer) => layer.diffId),
+        blobs: resolved.documents.map((document) => document.digest),
+      });
+      // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
+      (await this.#parts.lock.shared({ signal })).release();
+      for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
+      if (!isUnfinished(source)) await this.#fetch.fetchMissing(source, layers, shared);
+      const record = recordOf(name, platform, resolved, layers);
+      await this.#merge(record, backend, { signal, onEvent });
+      await this.#commit(record);
+      onEvent({ type: 'commit', reference: name, imageId: record.config });
+      // Before this pull's own lease goes: a prune in between would take what they are waiting for.
+      await extendLeases(waiting, record);
+      await this.#parts.layers.sweep();
+      return record;
+    } finally {
+      await lease.release();
+    }
+  }
+
+  #finish(image: UnfinishedImage, lease: Lease, shared: SharedWork): Promise<ImageFacts> {
+    const { lock, layers, metadata } = this.#parts;
+    return finishImage(image, lease, { lock, layers, metadata, fetch: this.#fetch }, shared);
+  }
+
+  /** The merge proves that the layers make a tree at all, so it comes before the commit, whatever the backend. */
+  async #merge(record: ImageRecord, backend: string, options: OperationOptions): Promise<void> {
+    const { merged, usesMergedImage } = this.#parts;
+    if (usesMergedImage(backend)) await merged.ensure(stackOf(record), options);
+    else await merged.validate(stackOf(record), options);
+  }
+
+  async #commit(record: ImageRecord): Promise<void> {
+    using _shared = await this.#parts.lock.shared();
+    await this.#parts.metadata.put(record);
+    await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
+  }
+}
+
+/**
+ * A layer list has no duplicates (I7). Of a layer that comes twice the last one counts: what it brings is on top in
+ * either case.
+ */
+function withoutRepeats(layers: readonly ImageLayer[]): ImageLayer[] {
+  const last = new Map(layers.map((layer, i) => [layer.diffId, i]));
+  return layers.filter((layer, i) => last.get(layer.diffId) === i);
+}
+
+function recordOf(
+  reference: string,
+  platform: string,
+  resolved: ImageFacts,
+  layers: readonly ImageLayer[],
+): ImageRecord {
+  const nowMs = Date.now();
+  const { digest, manifest, config, v1 } = resolved;
+  return {
+    type: 'docker',
+    reference,
+    platform,
+    digest,
+    manifest,
+    config,
+    ...(v1 === undefined ? {} : { extraBlobs: [v1] }),
+    layers,
+    createdAtMs: nowMs,
+    lastUsedAtMs: nowMs,
+  };
+}

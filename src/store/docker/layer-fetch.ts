@@ -1,0 +1,154 @@
+/**
+ * The layers of an image that are not here: fetched in parallel, each verified, staged and adopted by itself. A layer
+ * that was adopted stays, even if the pull fails: the next one needs not fetch it again.
+ */
+import { allOrNone, Semaphore, type SharedWork } from '../../concurrency.js';
+import type { ContentStore } from '../../content/content-store.js';
+import type { Ingest } from '../../content/ingest.js';
+import type { OnEvent } from '../../events.js';
+import type { LayerStore } from '../../layers/layer-store.js';
+import type { LayerJob, LayerProgress, LayerResult } from '../../layers/layer-task.js';
+import type { StoreLock } from '../../linux/store-lock.js';
+import type { Lease } from '../../metadata/leases.js';
+import type { ImageLayer } from '../../metadata/records.js';
+import type { BlobRequest } from '../../registry/blob.js';
+import type { DiffId, Digest } from '../../spec/digest.js';
+import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
+import type { LayerLimits } from '../../tar/entry.js';
+import type { WorkerPool } from '../../workers/pool.js';
+import type { LayerOrigins } from '../puller.js';
+
+export interface LayerFetchParts {
+  readonly lock: StoreLock;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  readonly pool: WorkerPool;
+  readonly limits: LayerLimits;
+  readonly maxParallelLayers: number;
+  /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
+  readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
+}
+
+/** A layer of which nobody has said what is in it. */
+interface UnknownLayer {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+export class LayerFetch {
+  readonly #parts: LayerFetchParts;
+  readonly #slots: Semaphore;
+
+  constructor(parts: LayerFetchParts) {
+    this.#parts = parts;
+    this.#slots = new Semaphore(parts.maxParallelLayers);
+  }
+
+  /** All of `layers` are in the store when it resolves; the caller holds a lease on them. */
+  async fetchMissing(origins: LayerOrigins, layers: readonly ImageLayer[], shared: SharedWork): Promise<void> {
+    const missing: ImageLayer[] = [];
+    for (const layer of layers) if (!(await this.#parts.layers.has(layer.diffId))) missing.push(layer);
+    const states = layers.map((layer) => ({
+      layer: layer.digest,
+      size: layer.size,
+      state: missing.includes(layer) ? ('fetch' as const) : ('present' as const),
+    }));
+    shared.onEvent({ type: 'plan', layers: states });
+    // Who was killed between a layer's adoption and the end of its download left the download.
+    for (const layer of layers) if (!missing.includes(layer)) await this.#parts.content.removeIngest(layer.digest);
+    await allOrNone(missing, shared, (layer, signal) =>
+      this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
+    );
+  }
+
+  /**
+   * Layers of which only the digest and the size are known; answers what they are, in the same order. All of them are in
+   * the store when it resolves, and `lease` has held each from before it was.
+   */
+  async fetchUnknown(
+    origins: LayerOrigins,
+    layers: readonly UnknownLayer[],
+    lease: Pick<Lease, 'add'>,
+    shared: SharedWork,
+  ): Promise<ImageLayer[]> {
+    const found = new Map<Digest, ImageLayer>();
+    await allOrNone(layers, shared, (layer, signal) =>
+      this.#slots.run(async () => {
+        const work = { ...shared, signal };
+        await using ingest = await this.#openIngest(layer, work);
+        const hold = (diffId: DiffId): Promise<void> => lease.add({ layers: [diffId] });
+        const { diffId } = await this.#write(origins, { ...layer, mediaType: SCHEMA_1_LAYER }, ingest, work, hold);
+        found.set(layer.digest, { ...layer, diffId, mediaType: SCHEMA_1_LAYER });
+      }, signal),
+    );
+    return layers.flatMap(({ digest }) => found.get(digest) ?? []);
+  }
+
+  /** One download for each layer over all processes: who waited for another's ingest finds the layer there. */
+  async #fetchLayer(origins: LayerOrigins, layer: ImageLayer, shared: SharedWork): Promise<void> {
+    await using ingest = await this.#openIngest(layer, shared);
+    if (await this.#parts.layers.has(layer.diffId)) {
+      const { digest, diffId } = layer;
+      shared.onEvent({ type: 'layer-done', layer: digest, diffId, received: 0, written: 0, entries: 0, ms: 0 });
+      await ingest.finish();
+      return;
+    }
+    await this.#write(origins, layer, ingest, shared);
+  }
+
+  #openIngest({ digest }: UnknownLayer, { signal, onEvent }: SharedWork): Promise<Ingest> {
+    const onWait = (): void => onEvent({ type: 'layer-wait', layer: digest, reason: 'another-process' });
+    return this.#parts.content.openIngest(digest, { signal, onWait });
+  }
+
+  /** `hold` is called with what it turned out to be, before it is a layer of the store. */
+  async #write(
+    origins: LayerOrigins,
+    layer: UnknownLayer & { readonly mediaType: string; readonly diffId?: DiffId },
+    ingest: Ingest,
+    shared: SharedWork,
+    hold: (diffId: DiffId) => Promise<void> = async () => {},
+  ): Promise<LayerResult> {
+    const { layers, lock } = this.#parts;
+    const { signal, onEvent } = shared;
+    const { digest, size, mediaType, diffId: expectedDiffId } = layer;
+    await using staging = await layers.stage();
+    const origin = origins.layerOrigin(layer, shared);
+    const job: LayerJob = {
+      digest,
+      size,
+      ...(mediaType === SCHEMA_1_LAYER ? {} : { mediaType }),
+      ...(expectedDiffId === undefined ? {} : { expectedDiffId }),
+      source: origin.kind === 'registry' ? { kind: 'registry' } : origin,
+      ...(origin.kind === 'registry' ? { ingestData: ingest.dataPath } : {}),
+      outDir: staging.outDir(digest),
+      limits: this.#parts.limits,
+    };
+    const result = await this.#parts.pool.run<LayerResult>('layer', job, {
+      signal,
+      onMessage: progressOf(layer, onEvent),
+      ...(origin.kind === 'registry' ? { onAsk: (request) => origin.ask(request as BlobRequest) } : {}),
+    });
+    await hold(result.diffId);
+    let replaced: readonly DiffId[];
+    {
+      using _shared = await lock.shared({ signal });
+      replaced = await layers.adopt([result]);
+    }
+    await this.#parts.onReplaced(replaced);
+    await ingest.finish();
+    const { diffId, received, tarSize, entries, ms } = result;
+    onEvent({ type: 'layer-done', layer: digest, diffId, received, written: tarSize, entries, ms });
+    return result;
+  }
+}
+
+function progressOf(layer: UnknownLayer, onEvent: OnEvent): (message: unknown) => void {
+  let started = false;
+  return (message) => {
+    const { received, written, resumedFrom } = message as LayerProgress;
+    if (!started) onEvent({ type: 'layer-start', layer: layer.digest, size: layer.size, resumedFrom });
+    started = true;
+    onEvent({ type: 'layer-progress', layer: layer.digest, received, written });
+  };
+}

@@ -1,0 +1,107 @@
+/** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
+import { Lazy } from '../../concurrency.js';
+import { isLarderError, LarderError } from '../../errors.js';
+import type { OnEvent } from '../../events.js';
+import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
+import { parsePlatform } from '../../spec/platform.js';
+import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
+import type { ImageCredentials, LayerOrigins, Puller, PullOptions, Resolution } from '../puller.js';
+import { resolveManifest } from './resolve-manifest.js';
+import { resolveSchema1 } from './resolve-schema1.js';
+
+export interface RegistryPullerOptions {
+  /** `host[:port]` that is asked for what has no registry in its name, instead of Docker Hub. */
+  readonly defaultRegistry?: string | undefined;
+}
+
+export class RegistryPuller implements Puller<Reference> {
+  readonly #listeners = new Set<OnEvent>();
+  readonly #client: Lazy<RegistryClient>;
+  readonly #makeClient: (credentials: ImageCredentials) => Promise<RegistryClient>;
+  readonly #defaultRegistry: string | undefined;
+
+  /** The client is made when it is first needed: an image that is in the store needs none. */
+  constructor(
+    makeClient: (onEvent: OnEvent, credentials?: ImageCredentials) => Promise<RegistryClient>,
+    options: RegistryPullerOptions = {},
+  ) {
+    const tellAll: OnEvent = (event) => {
+      for (const listener of this.#listeners) listener(event);
+    };
+    this.#client = new Lazy(() => makeClient(tellAll));
+    this.#makeClient = (credentials) => makeClient(tellAll, credentials);
+    this.#defaultRegistry = options.defaultRegistry;
+  }
+
+  listen(onEvent: OnEvent): Disposable {
+    // A listener of its own for each call, so that the same function can listen twice.
+    const listener: OnEvent = (event) => onEvent(event);
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
+    const places = this.#placesOf(reference);
+    for (const [i, place] of places.entries()) {
+      try {
+        return await this.#resolveAt(place, options);
+      } catch (error) {
+        if (i === places.length - 1 || !isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) throw error;
+      }
+    }
+    throw new LarderError('LARDER_INTERNAL', `resolve ${familiarReference(reference)}: nowhere to ask`);
+  }
+
+  async isCurrent(): Promise<boolean> {
+    return true;
+  }
+
+  async #resolveAt(place: Reference, options: PullOptions): Promise<Resolution> {
+    const doing = `resolve ${familiarReference(place)}`;
+    const request = requestOptions(options);
+    const client = await this.#clientFor(options.credentials);
+    const source = {
+      fetchManifest: (entry: Parameters<RegistryClient['fetchManifest']>[1]) =>
+        client.fetchManifest(place, entry, request),
+      fetchConfig: (descriptor: Parameters<RegistryClient['fetchSmallBlob']>[1]) =>
+        client.fetchSmallBlob(place, descriptor, request),
+    };
+    const { manifest, ...top } = await client.resolve(place, request);
+    const wanted = parsePlatform(options.platform);
+    const held: LayerOrigins & AsyncDisposable = {
+      layerOrigin: (_, layerOptions) => {
+        const broker = client.broker(place, requestOptions(layerOptions));
+        return { kind: 'registry', ask: (question) => broker.ask(question) };
+      },
+      [Symbol.asyncDispose]: async () => {},
+    };
+    if (manifest.kind === 'schema1') {
+      return {
+        ...resolveSchema1(manifest, top.digest, wanted, doing),
+        sizeOf: (blob, blobOptions) => client.blobSize(place, blob, requestOptions(blobOptions)),
+        ...held,
+      };
+    }
+    return { ...(await resolveManifest({ ...top, manifest }, source, wanted, doing)), ...held };
+  }
+
+  /** What logs in as somebody else shares nothing with the others: neither connections nor tokens. */
+  #clientFor(credentials: ImageCredentials | undefined): Promise<RegistryClient> {
+    return credentials === undefined ? this.#client.get() : this.#makeClient(credentials);
+  }
+
+  /**
+   * Where to ask, best first. A registry in the place of Docker Hub has its official images under `library/` when it
+   * mirrors Docker Hub, and where its users put them when it does not.
+   */
+  #placesOf(reference: Reference): Reference[] {
+    if (reference.domain !== DEFAULT_DOMAIN || this.#defaultRegistry === undefined) return [reference];
+    const here = { ...reference, domain: this.#defaultRegistry };
+    const short = /^library\/([^/]+)$/.exec(reference.path)?.[1];
+    return short === undefined ? [here] : [here, { ...here, path: short }];
+  }
+}
+
+function requestOptions({ signal }: { readonly signal?: AbortSignal }): RequestOptions {
+  return signal === undefined ? {} : { signal };
+}
