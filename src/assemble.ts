@@ -178,7 +178,7 @@ export class Assembly {
       // An Appc image is known by what it is, so that a pull of it cannot bring another one.
       await using _held = await (await this.storeOf(image.type)).acquire(imageOfKey(image), 'copy', told);
     };
-    const parts = { layout, lock, content, layers, merged, layerRecords, derived, claims, fetch, detach };
+    const parts = { layout, lock, leases, content, layers, merged, layerRecords, derived, claims, fetch, detach };
     return repairStore({ ...parts, images: [...this.records()] }, options);
   }
 

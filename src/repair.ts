@@ -22,6 +22,7 @@ import type { StoreLock } from './linux/store-lock.js';
 import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import type { Layers } from './metadata/layers.js';
+import type { Leases } from './metadata/leases.js';
 import { blobsOf, type DerivedRecord, type ImageRecord, stackOf } from './metadata/records.js';
 import type { DiffId, Digest } from './spec/digest.js';
 import type { StackLayer } from './spec/stack.js';
@@ -34,6 +35,7 @@ export interface RepairParts {
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly merged: MergedImages;
+  readonly leases: Pick<Leases, 'create'>;
   readonly layerRecords: Layers;
   readonly derived: Derived;
   readonly claims: Claims;
@@ -206,11 +208,15 @@ async function attempt(
   }
 }
 
+/** Under a lease: what a prune takes meanwhile would look damaged. */
 async function* deriveAgain(
   parts: RepairParts,
   diffIds: readonly DiffId[],
   options: RepairOptions,
 ): AsyncGenerator<Repair> {
+  await using _lease = await parts.leases.create({ layers: diffIds });
+  // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
+  (await parts.lock.shared(options.signal === undefined ? {} : { signal: options.signal })).release();
   for (const diffId of diffIds) {
     throwIfAborted(options.signal, 'repair');
     if ((await parts.layers.record(diffId)) === undefined || (await isDerivedSound(parts, diffId))) continue;
