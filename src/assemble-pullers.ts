@@ -19,12 +19,10 @@ export interface PullerParts {
 
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
 export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<Puller> {
-  const [{ AnyPuller }, { ArchivePuller }] = await Promise.all([
-    import('./store/docker/any-puller.js'),
-    import('./store/archives/archive-puller.js'),
-  ]);
+  const { AnyPuller } = await import('./store/docker/any-puller.js');
   const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
-  return new AnyPuller(new ArchivePuller(archives), await referencePuller(parts, archives));
+  const archivePuller = async () => new (await import('./store/archives/archive-puller.js')).ArchivePuller(archives);
+  return new AnyPuller(archivePuller, () => referencePuller(parts, archives));
 }
 
 async function referencePuller(parts: PullerParts, archives: OpenArchiveParts): Promise<Puller<Reference>> {

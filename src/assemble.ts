@@ -42,6 +42,7 @@ import type { ImageType, SecretResolver } from './spec/image.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import type { AppcStore } from './store/appc/appc-store.js';
 import type { DockerStore } from './store/docker/docker-store.js';
+import { LazyStore } from './store/lazy-store.js';
 import { type OpenMetadataOptions, openMetadata } from './store/metadata/open-metadata.js';
 import type { HeldImage, Store } from './store/store.js';
 import type { Retention } from './store/upkeep/retention.js';
@@ -254,7 +255,7 @@ export class Assembly {
 
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
     const { imageProviders } = this.config;
-    return new Map(await Promise.all(imageProviders.map(async (type) => [type, await this.storeOf(type)] as const)));
+    return new Map(imageProviders.map((type) => [type, new LazyStore(() => this.storeOf(type))] as const));
   }
 
   async appc(): Promise<AppcStore> {

@@ -1,4 +1,8 @@
-/** The puller in front: archives go to the one for archives, references to the registry or what stands in its place. */
+/**
+ * The puller in front: archives go to the one for archives, references to the registry or what stands in its place. Each
+ * is made when it is first needed: an image that is here needs neither.
+ */
+import { Lazy } from '../../concurrency.js';
 import type { OnEvent } from '../../events.js';
 import type { ImageRecord } from '../../metadata/records.js';
 import { type ArchiveName, type ImageName, isArchiveName } from '../../spec/image-name.js';
@@ -6,29 +10,36 @@ import type { Reference } from '../../spec/reference.js';
 import type { Puller, PullOptions, Resolution } from '../puller.js';
 
 export class AnyPuller implements Puller {
-  readonly #archives: Puller<ArchiveName>;
-  readonly #references: Puller<Reference>;
+  readonly #listeners = new Set<OnEvent>();
+  readonly #archives: Lazy<Puller<ArchiveName>>;
+  readonly #references: Lazy<Puller<Reference>>;
 
-  constructor(archives: Puller<ArchiveName>, references: Puller<Reference>) {
-    this.#archives = archives;
-    this.#references = references;
+  constructor(archives: () => Promise<Puller<ArchiveName>>, references: () => Promise<Puller<Reference>>) {
+    this.#archives = new Lazy(async () => this.#heard(await archives()));
+    this.#references = new Lazy(async () => this.#heard(await references()));
   }
 
   listen(onEvent: OnEvent): Disposable {
-    const listening = [this.#archives.listen(onEvent), this.#references.listen(onEvent)];
-    return {
-      [Symbol.dispose]: () => {
-        for (const one of listening) one[Symbol.dispose]();
-      },
-    };
+    // A listener of its own for each call, so that the same function can listen twice.
+    const listener: OnEvent = (event) => onEvent(event);
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  resolve(name: ImageName, options: PullOptions): Promise<Resolution> {
-    return isArchiveName(name) ? this.#archives.resolve(name, options) : this.#references.resolve(name, options);
+  async resolve(name: ImageName, options: PullOptions): Promise<Resolution> {
+    if (isArchiveName(name)) return (await this.#archives.get()).resolve(name, options);
+    return (await this.#references.get()).resolve(name, options);
   }
 
-  isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
-    if (isArchiveName(name)) return this.#archives.isCurrent(name, record, options);
-    return this.#references.isCurrent(name, record, options);
+  /** What a reference means is asked again only where the caller wants that. */
+  async isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
+    return !isArchiveName(name) || (await this.#archives.get()).isCurrent(name, record, options);
+  }
+
+  #heard<P extends Puller<never>>(puller: P): P {
+    puller.listen((event) => {
+      for (const listener of this.#listeners) listener(event);
+    });
+    return puller;
   }
 }
