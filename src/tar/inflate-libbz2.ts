@@ -2,6 +2,7 @@
 import { at } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
+import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly start: (stream: Uint8Array, verbosity: number, small: number) => number;
@@ -128,7 +129,7 @@ async function load(): Promise<Library | undefined> {
       end: lib.func('int BZ2_bzDecompressEnd(void*)'),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(bzip2) ? bzip2 : undefined;
+    return passesSelfTest(() => new Libbz2Inflater(bzip2, 'self-test'), SELF_TEST) ? bzip2 : undefined;
   } catch {
     // Not here, or not usable: the caller says which library is missing.
     return undefined;
@@ -152,32 +153,12 @@ const SAMPLE = Buffer.from('QlpoOTFBWSZTWZP8s1sAAAxRgAAQQAAmBBAAIAAxDACKBpEiUnJo
 /** Inside the checksum of the one block. */
 const CHECK_AT = 11;
 
-/** Two streams in odd pieces come out right; a wrong checksum and a cut stream do not. */
-function passesSelfTest(bzip2: Library): boolean {
-  const text = `${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`;
-  const wrong = Buffer.from(SAMPLE);
-  wrong[CHECK_AT] = at(wrong, CHECK_AT) ^ 1;
-  return (
-    inflateAll(bzip2, Buffer.concat([SAMPLE, SAMPLE])) === text + text &&
-    inflateAll(bzip2, wrong) === undefined &&
-    inflateAll(bzip2, SAMPLE.subarray(0, -2)) === undefined
-  );
-}
+const TEXT = Buffer.from(`${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`);
 
-function inflateAll(bzip2: Library, stream: Uint8Array): string | undefined {
-  const inflater = new Libbz2Inflater(bzip2, 'self-test');
-  let text = '';
-  const out: InflaterOut = (bytes) => {
-    text += Buffer.from(bytes).toString('latin1');
-  };
-  try {
-    for (let i = 0; i < stream.length; i += 11) inflater.write(stream.subarray(i, i + 11), out);
-    inflater.end();
-    return text;
-  } catch {
-    // The caller compares: a refusal is an answer here.
-    return undefined;
-  } finally {
-    inflater.close();
-  }
-}
+/** Two streams come out right; a wrong checksum and a cut stream do not. */
+const SELF_TEST: SelfTest = {
+  stream: Buffer.concat([SAMPLE, SAMPLE]),
+  expected: Buffer.concat([TEXT, TEXT]),
+  refused: [flipped(SAMPLE, CHECK_AT), SAMPLE.subarray(0, -2)],
+  pieceBytes: 11,
+};

@@ -1,7 +1,6 @@
-/** xz through the host's liblzma.so.5. */
-import { at } from '../bytes.js';
 import { LarderError } from '../errors.js';
 import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
+import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly start: (stream: Uint8Array, memoryLimit: bigint, flags: number) => number;
@@ -131,7 +130,7 @@ async function load(): Promise<Library | undefined> {
       end: lib.func('void lzma_end(void*)'),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(lzma) ? lzma : undefined;
+    return passesSelfTest(() => new LiblzmaInflater(lzma, 'self-test'), SELF_TEST) ? lzma : undefined;
   } catch {
     // Not here, or not usable: the caller says which library is missing.
     return undefined;
@@ -146,32 +145,12 @@ const SAMPLE = Buffer.from(
 /** Inside the check of the one block. */
 const CHECK_AT = 50;
 
-/** Two streams with padding in odd pieces come out right; a wrong check and a cut stream do not. */
-function passesSelfTest(lzma: Library): boolean {
-  const text = `${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`;
-  const wrong = Buffer.from(SAMPLE);
-  wrong[CHECK_AT] = at(wrong, CHECK_AT) ^ 1;
-  return (
-    inflateAll(lzma, Buffer.concat([SAMPLE, Buffer.alloc(4), SAMPLE])) === text + text &&
-    inflateAll(lzma, wrong) === undefined &&
-    inflateAll(lzma, SAMPLE.subarray(0, -2)) === undefined
-  );
-}
+const TEXT = Buffer.from(`${Array.from({ length: 5 }, () => 'larder').join(' ')}\n`);
 
-function inflateAll(lzma: Library, stream: Uint8Array): string | undefined {
-  const inflater = new LiblzmaInflater(lzma, 'self-test');
-  let text = '';
-  const out: InflaterOut = (bytes) => {
-    text += Buffer.from(bytes).toString('latin1');
-  };
-  try {
-    for (let i = 0; i < stream.length; i += 11) inflater.write(stream.subarray(i, i + 11), out);
-    inflater.end(out);
-    return text;
-  } catch {
-    // The caller compares: a refusal is an answer here.
-    return undefined;
-  } finally {
-    inflater.close();
-  }
-}
+/** Two streams with padding come out right; a wrong check and a cut stream do not. */
+const SELF_TEST: SelfTest = {
+  stream: Buffer.concat([SAMPLE, Buffer.alloc(4), SAMPLE]),
+  expected: Buffer.concat([TEXT, TEXT]),
+  refused: [flipped(SAMPLE, CHECK_AT), SAMPLE.subarray(0, -2)],
+  pieceBytes: 11,
+};
