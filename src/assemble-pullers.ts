@@ -8,7 +8,7 @@ import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
 import type { OpenArchiveParts } from './store/archives/open-archive.js';
-import type { ImageCredentials, Puller } from './store/puller.js';
+import type { ImageCredentials, ImagePuller, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
 export interface PullerParts {
@@ -18,14 +18,18 @@ export interface PullerParts {
 }
 
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
-export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<Puller> {
+export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<ImagePuller> {
   const { AnyPuller } = await import('./store/docker/any-puller.js');
   const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
   const archivePuller = async () => new (await import('./store/archives/archive-puller.js')).ArchivePuller(archives);
-  return new AnyPuller(archivePuller, () => referencePuller(parts, archives));
+  return new AnyPuller(archivePuller, (onEvent) => referencePuller(parts, archives, onEvent));
 }
 
-async function referencePuller(parts: PullerParts, archives: OpenArchiveParts): Promise<Puller<Reference>> {
+async function referencePuller(
+  parts: PullerParts,
+  archives: OpenArchiveParts,
+  onEvent: OnEvent,
+): Promise<Puller<Reference>> {
   const setting = parseDockerRegistry(parts.config.dockerRegistry);
   if (setting?.kind === 'directory') {
     const { ArchiveDirectory } = await import('./store/archives/archive-directory.js');
@@ -33,7 +37,7 @@ async function referencePuller(parts: PullerParts, archives: OpenArchiveParts): 
   }
   if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
   const { RegistryPuller } = await import('./store/docker/registry-puller.js');
-  return new RegistryPuller((onEvent, credentials) => makeClient(parts, onEvent, credentials), {
+  return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
   });
 }

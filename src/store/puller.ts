@@ -75,18 +75,21 @@ export interface PullOptions extends OperationOptions {
 }
 
 /** `N`: the names that it can resolve. */
-export interface Puller<N = ImageName> {
-  /** Until it is disposed, `onEvent` hears what happens to this puller's requests: retries and warnings. */
-  listen(onEvent: OnEvent): Disposable;
-
+export interface Puller<N> {
   /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_PLATFORM_NOT_FOUND, LARDER_MANIFEST_INVALID, LARDER_REGISTRY_*, … */
   resolve(name: N, options: PullOptions): Promise<Resolution>;
+}
+
+/** The puller of all names, which stands before the others. */
+export interface ImagePuller extends Puller<ImageName> {
+  /** Until it is disposed, `onEvent` hears what happens to its requests: retries and warnings. */
+  listen(onEvent: OnEvent): Disposable;
 
   /**
    * Whether the image that is in the store may be answered without a pull. Asks nobody but this machine: an archive that
    * is there is looked into, and where it is gone what was pulled from it still stands; of a registry's image it is so.
    */
-  isCurrent(name: N, record: ImageRecord, options: PullOptions): Promise<boolean>;
+  isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean>;
 }
 
 export type LayerOrigin =

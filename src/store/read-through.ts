@@ -13,6 +13,8 @@ import type { Lease, Leases } from '../metadata/leases.js';
 import type { MetadataManager } from '../metadata/metadata-manager.js';
 import { blobsOf, type ImageRecord } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
+import type { RuntimeConfig } from '../spec/runtime.js';
+import type { HeldImage, ImageInfo } from './store.js';
 
 export interface ReadThroughParts {
   readonly lock: StoreLock;
@@ -39,11 +41,6 @@ export interface Fetch {
   run(waiting: ReadonlySet<Lease>, shared: SharedWork): Promise<ImageRecord>;
 }
 
-export interface HeldRecord {
-  readonly record: ImageRecord;
-  readonly lease: Lease;
-}
-
 /** A record found but pruned before it could be leased is looked for again; more often than this is a bug. */
 const MAX_ATTEMPTS = 5;
 
@@ -57,11 +54,17 @@ export class ReadThrough {
     this.#parts = parts;
   }
 
-  /** The image's record under a lease of its own, which the caller releases. `fetch` is asked only when something must be pulled. */
-  async hold(sought: Sought, fetch: () => Promise<Fetch>, options: OperationOptions): Promise<HeldRecord> {
+  /** The image under a lease of its own. `fetch` is asked only when something must be pulled. */
+  async acquire(
+    sought: Sought,
+    fetch: () => Promise<Fetch>,
+    infoOf: (record: ImageRecord) => Promise<ImageInfo>,
+    options: OperationOptions,
+  ): Promise<HeldImage> {
     const lease = await this.#parts.leases.create();
     try {
-      return { lease, record: await this.#find(lease, sought, fetch, options) };
+      const record = await this.#find(lease, sought, fetch, options);
+      return { info: await infoOf(record), record, [Symbol.asyncDispose]: () => lease.release() };
     } catch (error) {
       await lease.release();
       throw error;
@@ -142,6 +145,20 @@ export async function extendLeases(waiting: ReadonlySet<Lease>, record: ImageRec
     } catch (error) {
       if (waiting.has(lease)) throw error;
     }
+  }
+}
+
+/** How the image asks to be run. One that cannot be run can still be looked at: then undefined, and a warning. */
+export function runtimeUnlessBroken(
+  read: () => RuntimeConfig | undefined,
+  { onEvent }: OperationOptions,
+): RuntimeConfig | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
+    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
+    return undefined;
   }
 }
 

@@ -5,7 +5,7 @@
  * makes its `rootfs/` the root; an image is the stack of an ACI and all that it depends on. `appc-pull.ts` has the way
  * in, `retention.ts` the way out.
  */
-import { isLarderError, LarderError } from '../../errors.js';
+import { LarderError } from '../../errors.js';
 import type { OperationOptions } from '../../events.js';
 import type { Layout } from '../../layout.js';
 import { type ImageRecord, stackOf } from '../../metadata/records.js';
@@ -21,7 +21,7 @@ import type { AppcImage, Image } from '../../spec/image.js';
 import { parseJson } from '../../spec/json.js';
 import { hostPlatform, parsePlatform } from '../../spec/platform.js';
 import { type RuntimeConfig, runtimeOfAppc } from '../../spec/runtime.js';
-import { ReadThrough } from '../read-through.js';
+import { ReadThrough, runtimeUnlessBroken } from '../read-through.js';
 import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
 import type { Retention } from '../upkeep/retention.js';
 import { parseAppcDocument } from './appc-document.js';
@@ -60,22 +60,16 @@ export class AppcStore implements Store {
     const request = this.requestOf(image);
     const cached = image.cached ?? true;
     const sought = { reference: formatAppcRequest(request), platform: platformOfRequest(request), cached };
-    const { record, lease } = await this.#images.hold(
+    return this.#images.acquire(
       sought,
       async () => {
         const chosen = typeof backend === 'string' ? backend : await backend();
         const wanted = { request, cached, backend: chosen };
         return { key: `${keyOf(request)} ${chosen} ${cached}`, run: (...how) => this.#pull.run(wanted, ...how) };
       },
+      (record) => this.#infoOf(record, request, options),
       options,
     );
-    try {
-      const info = await this.#infoOf(record, request, options);
-      return { info, record, [Symbol.asyncDispose]: () => lease.release() };
-    } catch (error) {
-      await lease.release();
-      throw error;
-    }
   }
 
   async prune(
@@ -105,24 +99,14 @@ export class AppcStore implements Store {
     const bytes = await content.read(record.manifest);
     const manifest = parseAppcManifest(bytes, record.reference);
     requireMatch(record, manifest, request);
-    const runtime = ignoreRuntime ? undefined : runtimeOf(manifest, record.reference, options);
+    const read = (): RuntimeConfig | undefined => runtimeOfAppc(manifest, record.reference);
+    const runtime = ignoreRuntime ? undefined : runtimeUnlessBroken(read, options);
     return {
       layers: stackOf(record).map((layer) => layout.layerPath(layer)),
       appcManifest: objectOf(bytes, record.reference),
       appcImages: parseAppcDocument(await content.read(record.config)),
       ...(runtime === undefined ? {} : { runtime }),
     };
-  }
-}
-
-/** An image that cannot be run can still be looked at. */
-function runtimeOf(manifest: AppcManifest, name: string, { onEvent }: OperationOptions): RuntimeConfig | undefined {
-  try {
-    return runtimeOfAppc(manifest, name);
-  } catch (error) {
-    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
-    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
-    return undefined;
   }
 }
 

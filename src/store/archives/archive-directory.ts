@@ -6,7 +6,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, isLarderError, LarderError, systemError } from '../../errors.js';
-import type { OnEvent } from '../../events.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { DEFAULT_DOMAIN, formatReference, type Reference } from '../../spec/reference.js';
 import type { Puller, PullOptions, ResolvedImage } from '../puller.js';
@@ -39,10 +38,6 @@ export class ArchiveDirectory implements Puller<Reference> {
     this.#parts = parts;
   }
 
-  listen(_onEvent: OnEvent): Disposable {
-    return { [Symbol.dispose]: () => {} };
-  }
-
   async resolve(reference: Reference, { signal, platform }: PullOptions): Promise<ResolvedImage> {
     const options = { parts: this.#parts, wanted: parsePlatform(platform), signal };
     const found = (await this.#byFileName(reference, options)) ?? (await this.#byContent(reference, options));
@@ -50,10 +45,6 @@ export class ArchiveDirectory implements Puller<Reference> {
     throw new LarderError('LARDER_IMAGE_NOT_FOUND', `find ${formatReference(reference)}: no archive has it`, {
       hint: `${this.#directory} has neither ${fileNamesOf(reference)[0]}.tar nor an archive that holds it`,
     });
-  }
-
-  async isCurrent(): Promise<boolean> {
-    return true;
   }
 
   async #byFileName(reference: Reference, options: OpenImageOptions): Promise<OpenedImage | undefined> {

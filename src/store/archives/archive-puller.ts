@@ -3,7 +3,6 @@
  * whole or not. Layers are not copied out first: their bytes are read where they lie, and proven on the way.
  */
 import { isLarderError } from '../../errors.js';
-import type { OnEvent } from '../../events.js';
 import type { ImageRecord } from '../../metadata/records.js';
 import { type ArchiveName, formatImageName } from '../../spec/image-name.js';
 import { parsePlatform } from '../../spec/platform.js';
@@ -24,11 +23,6 @@ export class ArchivePuller implements Puller<ArchiveName> {
 
   constructor(parts: OpenArchiveParts) {
     this.#parts = parts;
-  }
-
-  /** An archive has nothing to tell while it is read. */
-  listen(_onEvent: OnEvent): Disposable {
-    return { [Symbol.dispose]: () => {} };
   }
 
   async resolve(name: ArchiveName, options: PullOptions): Promise<ResolvedImage> {

@@ -4,7 +4,6 @@
  */
 import { join } from 'node:path';
 import { isLarderError, LarderError } from '../../errors.js';
-import type { OnEvent } from '../../events.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { formatReference, type Reference } from '../../spec/reference.js';
 import type { Puller, PullOptions, ResolvedImage } from '../puller.js';
@@ -28,10 +27,6 @@ export class HdfsArchives implements Puller<Reference> {
     this.#copy = copy;
   }
 
-  listen(_onEvent: OnEvent): Disposable {
-    return { [Symbol.dispose]: () => {} };
-  }
-
   async resolve(reference: Reference, { signal, platform }: PullOptions): Promise<ResolvedImage> {
     const options = { parts: this.#parts, wanted: parsePlatform(platform), signal };
     const stage = await this.#parts.stage();
@@ -50,10 +45,6 @@ export class HdfsArchives implements Puller<Reference> {
       await stage[Symbol.asyncDispose]();
       throw error;
     }
-  }
-
-  async isCurrent(): Promise<boolean> {
-    return true;
   }
 
   /** The first archive that there is, of those that may have the image's name. */

@@ -7,16 +7,25 @@ import type { OnEvent } from '../../events.js';
 import type { ImageRecord } from '../../metadata/records.js';
 import { type ArchiveName, type ImageName, isArchiveName } from '../../spec/image-name.js';
 import type { Reference } from '../../spec/reference.js';
-import type { Puller, PullOptions, Resolution } from '../puller.js';
+import type { ImagePuller, Puller, PullOptions, Resolution } from '../puller.js';
 
-export class AnyPuller implements Puller {
+/** Of archives: whether what is there is still what was pulled. */
+export type Archives = Puller<ArchiveName> & {
+  isCurrent(name: ArchiveName, record: ImageRecord, options: PullOptions): Promise<boolean>;
+};
+
+export class AnyPuller implements ImagePuller {
   readonly #listeners = new Set<OnEvent>();
-  readonly #archives: Lazy<Puller<ArchiveName>>;
+  readonly #archives: Lazy<Archives>;
   readonly #references: Lazy<Puller<Reference>>;
 
-  constructor(archives: () => Promise<Puller<ArchiveName>>, references: () => Promise<Puller<Reference>>) {
-    this.#archives = new Lazy(async () => this.#heard(await archives()));
-    this.#references = new Lazy(async () => this.#heard(await references()));
+  /** `references` is given who hears of its requests. */
+  constructor(archives: () => Promise<Archives>, references: (onEvent: OnEvent) => Promise<Puller<Reference>>) {
+    const tellAll: OnEvent = (event) => {
+      for (const listener of this.#listeners) listener(event);
+    };
+    this.#archives = new Lazy(archives);
+    this.#references = new Lazy(() => references(tellAll));
   }
 
   listen(onEvent: OnEvent): Disposable {
@@ -34,12 +43,5 @@ export class AnyPuller implements Puller {
   /** What a reference means is asked again only where the caller wants that. */
   async isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
     return !isArchiveName(name) || (await this.#archives.get()).isCurrent(name, record, options);
-  }
-
-  #heard<P extends Puller<never>>(puller: P): P {
-    puller.listen((event) => {
-      for (const listener of this.#listeners) listener(event);
-    });
-    return puller;
   }
 }

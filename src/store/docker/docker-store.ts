@@ -5,7 +5,7 @@
  * merged images and the metadata. `image-pull.ts` has the way in, `retention.ts` the way out, `read-through.ts` what is
  * between; here is what a name means, whether what it meant still holds, and what is told of an image.
  */
-import { isLarderError, LarderError } from '../../errors.js';
+import { LarderError } from '../../errors.js';
 import type { OperationOptions } from '../../events.js';
 import type { Layout } from '../../layout.js';
 import type { ImageRecord } from '../../metadata/records.js';
@@ -17,7 +17,7 @@ import { formatImageName, type ImageName, parseImageName } from '../../spec/imag
 import { formatPlatform, hostPlatform, parsePlatform } from '../../spec/platform.js';
 import { type RuntimeConfig, runtimeConfigOf } from '../../spec/runtime.js';
 import type { ImageCredentials } from '../puller.js';
-import { type Fetch, ReadThrough } from '../read-through.js';
+import { type Fetch, ReadThrough, runtimeUnlessBroken } from '../read-through.js';
 import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
 import type { Retention } from '../upkeep/retention.js';
 import { ImagePull, type ImagePullParts, type Wanted } from './image-pull.js';
@@ -64,17 +64,12 @@ export class DockerStore implements Store {
       ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
     });
     const name = formatImageName(reference);
-    const { record, lease } = await this.#images.hold(
+    return this.#images.acquire(
       { reference: name, platform, cached: image.cached ?? true, isCurrent: this.#isCurrent(reference, options) },
       async () => this.#fetchOf(name, await wanted()),
+      (record) => this.#infoOf(record, options),
       options,
     );
-    try {
-      return { info: await this.#infoOf(record, options), record, [Symbol.asyncDispose]: () => lease.release() };
-    } catch (error) {
-      await lease.release();
-      throw error;
-    }
   }
 
   async prune(
@@ -126,24 +121,15 @@ export class DockerStore implements Store {
   async #infoOf(record: ImageRecord, options: OperationOptions): Promise<ImageInfo> {
     const { layout, content, ignoreRuntime } = this.#parts;
     const document = await content.read(record.config);
-    const runtime = ignoreRuntime ? undefined : runtimeOf(document, record.reference, options);
+    const name = record.reference;
+    const read = (): RuntimeConfig => runtimeConfigOf(parseImageConfig(document, name), name);
+    const runtime = ignoreRuntime ? undefined : runtimeUnlessBroken(read, options);
     return {
       layers: record.layers.map((layer) => layout.layer(layer.diffId)),
       dockerManifest: await this.#dockerManifest(record, document),
       config: layout.blob(record.config),
       ...(runtime === undefined ? {} : { runtime }),
     };
-  }
-}
-
-/** An image that cannot be run can still be looked at. */
-function runtimeOf(document: Uint8Array, name: string, { onEvent }: OperationOptions): RuntimeConfig | undefined {
-  try {
-    return runtimeConfigOf(parseImageConfig(document, name), name);
-  } catch (error) {
-    if (!isLarderError(error, 'LARDER_CONFIG_INVALID')) throw error;
-    onEvent?.({ type: 'warning', message: `${error.message}: it can be mounted but not run` });
-    return undefined;
   }
 }
 

@@ -15,13 +15,19 @@ import type { Lease, Leases } from '../../metadata/leases.js';
 import type { MetadataManager } from '../../metadata/metadata-manager.js';
 import { type ImageLayer, type ImageRecord, stackOf } from '../../metadata/records.js';
 import { formatImageName, type ImageName } from '../../spec/image-name.js';
-import { type ImageCredentials, type ImageFacts, isUnfinished, type Puller, type UnfinishedImage } from '../puller.js';
+import {
+  type ImageCredentials,
+  type ImageFacts,
+  type ImagePuller,
+  isUnfinished,
+  type UnfinishedImage,
+} from '../puller.js';
 import { extendLeases } from '../read-through.js';
 import { finishImage } from './finish-image.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
 
 export interface ImagePullParts extends LayerFetchParts {
-  readonly puller: Puller;
+  readonly puller: ImagePuller;
   readonly metadata: MetadataManager;
   readonly leases: Leases;
   readonly history: History;

@@ -1,7 +1,6 @@
 /** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
 import { Lazy } from '../../concurrency.js';
 import { isLarderError, LarderError } from '../../errors.js';
-import type { OnEvent } from '../../events.js';
 import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
@@ -15,29 +14,18 @@ export interface RegistryPullerOptions {
 }
 
 export class RegistryPuller implements Puller<Reference> {
-  readonly #listeners = new Set<OnEvent>();
   readonly #client: Lazy<RegistryClient>;
   readonly #makeClient: (credentials: ImageCredentials) => Promise<RegistryClient>;
   readonly #defaultRegistry: string | undefined;
 
   /** The client is made when it is first needed: an image that is in the store needs none. */
   constructor(
-    makeClient: (onEvent: OnEvent, credentials?: ImageCredentials) => Promise<RegistryClient>,
+    makeClient: (credentials?: ImageCredentials) => Promise<RegistryClient>,
     options: RegistryPullerOptions = {},
   ) {
-    const tellAll: OnEvent = (event) => {
-      for (const listener of this.#listeners) listener(event);
-    };
-    this.#client = new Lazy(() => makeClient(tellAll));
-    this.#makeClient = (credentials) => makeClient(tellAll, credentials);
+    this.#client = new Lazy(() => makeClient());
+    this.#makeClient = makeClient;
     this.#defaultRegistry = options.defaultRegistry;
-  }
-
-  listen(onEvent: OnEvent): Disposable {
-    // A listener of its own for each call, so that the same function can listen twice.
-    const listener: OnEvent = (event) => onEvent(event);
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
@@ -50,10 +38,6 @@ export class RegistryPuller implements Puller<Reference> {
       }
     }
     throw new LarderError('LARDER_INTERNAL', `resolve ${familiarReference(reference)}: nowhere to ask`);
-  }
-
-  async isCurrent(): Promise<boolean> {
-    return true;
   }
 
   async #resolveAt(place: Reference, options: PullOptions): Promise<Resolution> {

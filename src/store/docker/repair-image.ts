@@ -10,12 +10,12 @@ import type { ImageRecord } from '../../metadata/records.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
 import { type ImageName, isArchiveName, parseImageName } from '../../spec/image-name.js';
 import { withDigest } from '../../spec/reference.js';
-import { type FetchedDocument, isUnfinished, type Puller, type Resolution } from '../puller.js';
+import { type FetchedDocument, type ImagePuller, isUnfinished, type Resolution } from '../puller.js';
 import { namesOf } from '../read-through.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
 
 export interface ImageRepairParts extends LayerFetchParts {
-  readonly puller: Puller;
+  readonly puller: ImagePuller;
   readonly leases: Leases;
 }
 
