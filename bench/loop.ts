@@ -1,0 +1,24 @@
+/** A file system of its own for a run: ext4 with its journal in a file, mounted over the work directory. Linux, root. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+
+/** Answers what takes it away again; so does the end of the process. `size` as truncate(1) has it: `30G`. */
+export function mountLoopExt4(directory: string, size: string): () => void {
+  const file = `${directory}.ext4`;
+  rmSync(file, { force: true });
+  mkdirSync(directory, { recursive: true });
+  execFileSync('truncate', ['-s', size, file]);
+  // All of its tables at once: nothing is left for the kernel to write during the measurements.
+  execFileSync('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0,nodiscard', file]);
+  execFileSync('mount', ['-o', 'loop', file, directory]);
+  let there = true;
+  const away = () => {
+    if (!there) return;
+    there = false;
+    execFileSync('umount', ['-l', directory]);
+    rmSync(file, { force: true });
+  };
+  process.once('exit', away);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+  return away;
+}
