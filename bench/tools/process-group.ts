@@ -28,18 +28,25 @@ export class ProcessGroup {
 
   create(): void {
     mkdirSync(this.#path, { recursive: true });
+    process.once('exit', () => this.#tryRemove());
   }
 
   /** The group goes when its last process has; answers whether it did. */
   async remove(): Promise<boolean> {
     for (let tries = 0; tries < 100 && existsSync(this.#path); tries++) {
-      try {
-        rmdirSync(this.#path);
-      } catch {
-        await sleep(50);
-      }
+      if (!this.#tryRemove()) await sleep(50);
     }
     return !existsSync(this.#path);
+  }
+
+  /** As long as a process is in it the kernel refuses. */
+  #tryRemove(): boolean {
+    try {
+      rmdirSync(this.#path);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   spawn(program: string, args: readonly string[], stdio: StdioOptions, env: Readonly<Record<string, string>> = {}) {
@@ -95,10 +102,11 @@ export class ProcessGroup {
 /** No proxies, no settings of the caller's. */
 const ENVIRONMENT = { PATH, HOME: process.env['HOME'] ?? '/root', LANG: 'C.UTF-8' };
 
+/** To be called before the process can have ended. */
 export function ended(child: ChildProcess): Promise<number | string> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown'));
+    child.once('exit', (code, signal) => resolve(code ?? signal ?? 'unknown'));
   });
 }
 
