@@ -80,7 +80,8 @@ export function valuesOf(result: Measured, step: Step, quantity: Quantity, image
   return result.measurements
     .filter((m) => m.step === step && m.image === image && m.tool === tool)
     .sort((a, b) => a.run - b.run)
-    .map(QUANTITIES[quantity].of);
+    .map(QUANTITIES[quantity].of)
+    .filter(Number.isFinite);
 }
 
 /** `cold/node-like:latest/larder`, `cold-cpu/node-like:latest/larder`, …; larder's are set against each peer's. */

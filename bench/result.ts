@@ -89,6 +89,48 @@ export function readResult(path: string): BenchResult {
   return result;
 }
 
+export interface Comparison {
+  readonly name: string;
+  readonly reference: string;
+  /** The figure as a multiple of its reference, in either result. */
+  readonly now: number;
+  readonly was: number;
+  /** By more than {@link TOLERANCE}. */
+  readonly worse: boolean;
+}
+
+/** How much worse a ratio may be than the recorded one. */
+export const TOLERANCE = 0.1;
+
+/** Every ratio that both results have, in the order of the new one. */
+export function compareResults(fresh: BenchResult, base: BenchResult): Comparison[] {
+  const [ours, theirs] = [ratiosOf(fresh), ratiosOf(base)];
+  return [...ours].flatMap(([key, { name, reference, ratio: now, moreIsBetter }]) => {
+    const was = theirs.get(key)?.ratio;
+    if (was === undefined) return [];
+    const loss = moreIsBetter ? was / now : now / was;
+    return [{ name, reference, now, was, worse: loss > 1 + TOLERANCE }];
+  });
+}
+
+interface Ratio {
+  readonly name: string;
+  readonly reference: string;
+  readonly ratio: number;
+  readonly moreIsBetter: boolean;
+}
+
+function ratiosOf({ figures }: BenchResult): Map<string, Ratio> {
+  const medians = new Map(figures.map(({ name, median }) => [name, median]));
+  const ratios = figures.flatMap(({ name, median, references = [], moreIsBetter = false }) =>
+    references.flatMap((reference) => {
+      const ratio = median / (medians.get(reference) ?? Number.NaN);
+      return Number.isFinite(ratio) && ratio > 0 ? [{ name, reference, ratio, moreIsBetter }] : [];
+    }),
+  );
+  return new Map(ratios.map((ratio) => [`${ratio.name} : ${ratio.reference}`, ratio]));
+}
+
 function isResult(value: unknown): value is BenchResult {
   return (
     isObject(value) &&
