@@ -44,7 +44,8 @@ if [ -n "$root" ]; then
     command -v debootstrap >/dev/null || { say 'debootstrap is missing: run this without --root first'; exit 1; }
     say "$suite into $root"
     from=$(mirror)
-    debootstrap --variant=minbase "$suite" "$root" ${from:+"$from"} >&2
+    # debootstrap may leave /proc mounted; here that ends with it.
+    unshare --mount --propagation private debootstrap --variant=minbase "$suite" "$root" ${from:+"$from"} >&2
   fi
   cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 fi
