@@ -35,6 +35,15 @@ export interface DatabaseOptions {
   readonly isLost?: () => Promise<boolean>;
 }
 
+export interface TransactionOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * False for what counts only while this process lives, as a lease does: it is seen by all at once, and a power cut may
+   * undo it, but nothing that was made durable before or after it. Default true.
+   */
+  readonly durable?: boolean;
+}
+
 /** What a transaction may do beside reading. */
 export interface Writer {
   /** Rows changed. */
@@ -50,6 +59,8 @@ export class Database {
   readonly #statements = new Map<string, SqliteStatement>();
   readonly #turn = new KeyedMutex<'writer'>();
   #depth = 0;
+  /** Whether SQLite waits for the disk at the end of each transaction now. */
+  #syncs = true;
   readonly #file: FileIdentity | undefined;
   #failed: LarderError | undefined;
   #closed = false;
@@ -89,14 +100,14 @@ export class Database {
   }
 
   /**
-   * One durable change: all of `work` or nothing. `work` is synchronous, sees its own writes and must not touch
+   * One change, durable unless asked otherwise: all of `work` or nothing. `work` is synchronous, sees its own writes and must not touch
    * anything but the database. Rejects with what `work` throws, or LARDER_NO_SPACE, LARDER_PERMISSION,
    * LARDER_METADATA_CORRUPT, LARDER_ABORTED; then nothing has changed. After an I/O error of the disk this handle
    * refuses to write again, since nothing is known of what reached it.
    */
-  async transaction<T>(work: (writer: Writer) => T, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+  async transaction<T>(work: (writer: Writer) => T, options: TransactionOptions = {}): Promise<T> {
     if (this.#readOnly) throw readOnlyError(this.path);
-    return this.#turn.run('writer', () => this.#write(work, options.signal), options.signal);
+    return this.#turn.run('writer', () => this.#write(work, options), options.signal);
   }
 
   /** What SQLite finds wrong with the file; empty when it is sound. Reads all of it. */
@@ -124,7 +135,7 @@ export class Database {
     this.close();
   }
 
-  async #write<T>(work: (writer: Writer) => T, signal: AbortSignal | undefined): Promise<T> {
+  async #write<T>(work: (writer: Writer) => T, { signal, durable = true }: TransactionOptions): Promise<T> {
     const lock = await lockFile(writerLockOf(this.path), 'exclusive', signal === undefined ? {} : { signal });
     try {
       if (this.#failed !== undefined) throw this.#failed;
@@ -132,12 +143,20 @@ export class Database {
         run: (sql, ...values) => Number(this.#statement(sql).run(...values).changes),
         insert: (sql, ...values) => Number(this.#statement(sql).run(...values).lastInsertRowid),
       };
+      this.#waitForDisk(durable);
       return this.#bracket('BEGIN IMMEDIATE', () => work(writer));
     } finally {
       lock.release();
       // All of the above may have run without a pause: who writes in a loop still leaves room for everybody else.
       await nextTurn();
     }
+  }
+
+  /** With WAL, NORMAL leaves out the sync at the end of a transaction, never those of a checkpoint. */
+  #waitForDisk(wait: boolean): void {
+    if (wait === this.#syncs) return;
+    this.#guard('write metadata', () => this.#sqlite.exec(`PRAGMA synchronous = ${wait ? 'FULL' : 'NORMAL'}`));
+    this.#syncs = wait;
   }
 
   #bracket<T>(begin: string, work: () => T): T {
