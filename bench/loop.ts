@@ -26,6 +26,5 @@ export function mountLoopExt4(directory: string, size: string): () => void {
     rmSync(file, { force: true });
   };
   process.once('exit', away);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   return away;
 }

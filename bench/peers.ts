@@ -10,6 +10,7 @@
  *     --work DIR             stores go here and are deleted; on the disk to measure (/var/tmp/larder-bench)
  *     --loop-ext4 SIZE       an ext4 with its journal in a file of this size, mounted at DIR for the run
  *     --out DIR              JSON and Markdown (bench/out), written anew after each round
+ *     --quiet SECONDS        how long a round may wait until others leave the machine alone (15)
  *     --append JSON          goes on with the runs of an earlier result, in its file
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -43,6 +44,7 @@ const { values } = parseArgs({
     work: { type: 'string', default: '/var/tmp/larder-bench' },
     'loop-ext4': { type: 'string' },
     out: { type: 'string', default: join(CHECKOUT, 'bench', 'out') },
+    quiet: { type: 'string', default: '15' },
     append: { type: 'string' },
   },
 });
@@ -54,12 +56,15 @@ interface Contestant {
 }
 
 /** What is written after each round; what has been measured and said grows. */
-type Growing = Omit<PeersResult, 'figures' | 'measurements' | 'failures'> & {
+type Growing = Omit<PeersResult, 'figures' | 'images' | 'measurements' | 'failures'> & {
+  readonly images: BenchedImage[];
   readonly measurements: Measurement[];
   readonly failures: string[];
 };
 
 if (process.getuid?.() !== 0) throw new Error('bench: needs root: it mounts, and drops caches');
+// The processes and mounts of the run go when this process ends.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 await main();
 
 async function main(): Promise<void> {
@@ -67,8 +72,8 @@ async function main(): Promise<void> {
   mkdirSync(values.work, { recursive: true });
   const unmount = values['loop-ext4'] === undefined ? () => {} : mountLoopExt4(values.work, values['loop-ext4']);
   const contestants = values.tools.split(',').flatMap(contestantOf);
-  const images = await Promise.all(values.images.split(',').map((name) => readImage(values.registry, name)));
-  const result = await beginResult(contestants, images, earlier);
+  const result = await beginResult(contestants, earlier);
+  const images = await readImages(result);
   const path = values.append ?? join(values.out, `peers-${result.when.replace(/[:.]/g, '-')}.json`);
   const first = Math.max(-1, ...(earlier?.measurements ?? []).map(({ run }) => run)) + 1;
   for (let run = first; run < first + Number(values.runs); run++) {
@@ -132,7 +137,7 @@ async function measureRound(
   dropCaches();
   await warmRegistry(image);
   await tool.touch();
-  const load = await waitUntilQuiet();
+  const load = await waitUntilQuiet(Number(values.quiet) * 1e3);
   const found: Measurement[] = [];
   const measure = async (step: Step, work: () => Promise<void>) => {
     const written = bytesWrittenTo(values.work);
@@ -164,25 +169,32 @@ async function mustBeRootfs(tool: Tool, id: string): Promise<void> {
   if (!(await tool.entries(id)).includes('etc')) throw new Error(`${tool.name}: ${id} is no root filesystem`);
 }
 
-async function beginResult(
-  contestants: readonly Contestant[],
-  remote: readonly RemoteImage[],
-  earlier: PeersResult | undefined,
-): Promise<Growing> {
+/** Those that the registry has; the result knows them then. */
+async function readImages(result: Growing): Promise<RemoteImage[]> {
+  const found: RemoteImage[] = [];
+  for (const wanted of values.images.split(',')) {
+    try {
+      const image = await readImage(values.registry, wanted);
+      const { name, size, layers } = image;
+      if (!result.images.some((known) => known.name === name && known.size === size))
+        result.images.push({ name, size, uncompressed: await uncompressedSize(image), layers: layers.length });
+      found.push(image);
+    } catch (error) {
+      note(result, `${wanted}: ${String(error)}`);
+    }
+  }
+  return found;
+}
+
+async function beginResult(contestants: readonly Contestant[], earlier: PeersResult | undefined): Promise<Growing> {
   const versions: Record<string, string> = { ...earlier?.versions };
   for (const { tool } of contestants) versions[tool.name] = await tool.version();
-  const images: BenchedImage[] = [...(earlier?.images ?? [])];
-  for (const image of remote) {
-    if (images.some(({ name, size }) => name === image.name && size === image.size)) continue;
-    const { name, size, layers } = image;
-    images.push({ name, size, uncompressed: await uncompressedSize(image), layers: layers.length });
-  }
   return {
     bench: 'peers',
     when: earlier?.when ?? new Date().toISOString(),
     machine: describeMachine(values.work),
     versions,
-    images,
+    images: [...(earlier?.images ?? [])],
     tools: [...new Set([...(earlier?.tools ?? []), ...contestants.map(({ tool }) => tool.name)])],
     measurements: [...(earlier?.measurements ?? [])],
     failures: [...(earlier?.failures ?? [])],

@@ -28,7 +28,7 @@ export class ProcessGroup {
 
   create(): void {
     mkdirSync(this.#path, { recursive: true });
-    process.once('exit', () => this.#tryRemove());
+    process.once('exit', () => this.#end());
   }
 
   /** The group goes when its last process has; answers whether it did. */
@@ -37,6 +37,12 @@ export class ProcessGroup {
       if (!this.#tryRemove()) await sleep(50);
     }
     return !existsSync(this.#path);
+  }
+
+  /** Nothing of it outlives the benchmark, however that ends. */
+  #end(): void {
+    if (existsSync(this.#path)) for (const pid of this.#pids()) process.kill(Number(pid), 'SIGKILL');
+    this.#tryRemove();
   }
 
   /** As long as a process is in it the kernel refuses. */
