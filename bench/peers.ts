@@ -109,14 +109,19 @@ async function round(contestant: Contestant, image: RemoteImage, run: number, re
   try {
     result.measurements.push(...(await measureRound(contestant, image, run)));
   } catch (error) {
-    note(result, `${tool.name}, ${image.name}, run ${run}: ${String(error).slice(0, 500)}`);
+    note(result, `${tool.name}, ${image.name}, run ${run}: ${textOf(error)}`);
   }
   try {
     await tool.stop();
     wipe(directory);
   } catch (error) {
-    note(result, `${tool.name}: cleaning up: ${String(error).slice(0, 500)}`);
+    note(result, `${tool.name}: cleaning up: ${textOf(error)}`);
   }
+}
+
+/** In one line. */
+function textOf(error: unknown): string {
+  return String(error).replace(/\s+/g, ' ').slice(0, 500);
 }
 
 function note({ failures }: Growing, text: string): void {
@@ -180,7 +185,7 @@ async function readImages(result: Growing): Promise<RemoteImage[]> {
         result.images.push({ name, size, uncompressed: await uncompressedSize(image), layers: layers.length });
       found.push(image);
     } catch (error) {
-      note(result, `${wanted}: ${String(error)}`);
+      note(result, `${wanted}: ${textOf(error)}`);
     }
   }
   return found;
