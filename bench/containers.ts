@@ -37,6 +37,8 @@ const { values } = parseArgs({
 
 interface Series {
   readonly totalMs: number;
+  /** Of the processor, by this process. */
+  readonly cpuMs: number;
   /** Of each, in the order in which they began. */
   readonly each: readonly number[];
 }
@@ -77,6 +79,7 @@ async function series(ids: readonly string[], work: (id: string) => Promise<void
   const each: number[] = [];
   const waiting = ids.entries();
   const start = performance.now();
+  const cpu = process.cpuUsage();
   const lane = async (): Promise<void> => {
     for (const [i, id] of waiting) {
       const from = performance.now();
@@ -85,7 +88,8 @@ async function series(ids: readonly string[], work: (id: string) => Promise<void
     }
   };
   await Promise.all(Array.from({ length: Number(values.parallel) }, lane));
-  return { totalMs: performance.now() - start, each };
+  const { user, system } = process.cpuUsage(cpu);
+  return { totalMs: performance.now() - start, cpuMs: (user + system) / 1000, each };
 }
 
 interface Mounts {
@@ -155,13 +159,13 @@ function report({ provision, destroy, mounts, cache, findings, left, reference }
   writeFileSync(path, `${JSON.stringify({ ...result, findings, left })}\n`);
 }
 
-function describeSeries(name: string, { totalMs, each }: Series): string {
+function describeSeries(name: string, { totalMs, cpuMs, each }: Series): string {
   const { median, max } = summarize(each);
   const p99 = [...each].sort((a, b) => a - b)[Math.floor(each.length * 0.99)] ?? Number.NaN;
   const [first, last] = [each.slice(1, EDGE + 1), each.slice(-EDGE)].map((part) => summarize(part).median);
   const edges = `first ${EDGE} ${formatMs(first ?? Number.NaN)}, last ${EDGE} ${formatMs(last ?? Number.NaN)}`;
   const shown = `median ${formatMs(median)}, p99 ${formatMs(p99)}, longest ${formatMs(max)}`;
-  return `${name}: ${formatMs(totalMs)} in all; ${shown}; the very first ${formatMs(each[0] ?? Number.NaN)}; ${edges}`;
+  return `${name}: ${formatMs(totalMs)} in all, ${formatMs(cpuMs)} of the processor; ${shown}; the very first ${formatMs(each[0] ?? Number.NaN)}; ${edges}`;
 }
 
 function mib(kib: number): string {
