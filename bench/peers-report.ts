@@ -63,12 +63,9 @@ function against(result: PeersResult): string[] {
 function targetRow(result: PeersResult, image: BenchedImage, tool: string): string[] {
   const own = valuesOf(result, 'cold', 'ms', image.name, tool);
   const peer = bestPeer(result, image, 'ms');
-  const thrifty = bestPeer(result, image, 'cpu');
-  if (own.length === 0 || peer === undefined || thrifty === undefined) return [];
-  const cpu = valuesOf(result, 'cold', 'cpu', image.name, tool);
-  const [ratio, share] = [summarizeRatio(peer.values, own), summarizeRatio(cpu, thrifty.values)];
+  if (own.length === 0 || peer === undefined) return [];
+  const ratio = summarizeRatio(peer.values, own);
   const target = TARGETS[image.name.split(':', 1)[0] ?? ''] ?? SMALL;
-  const perGB = (values: readonly number[]) => (summarize(values).median / 1e3 / (image.uncompressed / 1e9)).toFixed(2);
   return [
     `| ${[
       image.name,
@@ -77,11 +74,22 @@ function targetRow(result: PeersResult, image: BenchedImage, tool: string): stri
       `${peer.tool} ${formatMs(summarize(peer.values).median)}`,
       `**${spread(ratio)}**`,
       verdict(ratio.median >= target, `${target}×`),
-      perGB(cpu),
-      `${thrifty.tool} ${perGB(thrifty.values)}`,
-      `**${spread(share)}**`,
-      verdict(share.median <= CPU_TARGET, `${CPU_TARGET}×`),
+      ...processorCells(result, image, tool),
     ].join(' | ')} |`,
+  ];
+}
+
+function processorCells(result: PeersResult, image: BenchedImage, tool: string): string[] {
+  const own = valuesOf(result, 'cold', 'cpu', image.name, tool);
+  const peer = bestPeer(result, image, 'cpu');
+  if (own.length === 0 || peer === undefined) return ['–', '–', '–', '–'];
+  const share = summarizeRatio(own, peer.values);
+  const perGB = (values: readonly number[]) => (summarize(values).median / 1e3 / (image.uncompressed / 1e9)).toFixed(2);
+  return [
+    perGB(own),
+    `${peer.tool} ${perGB(peer.values)}`,
+    `**${spread(share)}**`,
+    verdict(share.median <= CPU_TARGET, `${CPU_TARGET}×`),
   ];
 }
 
@@ -108,6 +116,9 @@ function times(ratio: number): string {
 type Format = (value: number) => string;
 
 function table(result: PeersResult, title: string, step: Step, quantity: Quantity, format: Format): string[] {
+  const measured = ({ name }: BenchedImage) =>
+    result.tools.some((tool) => valuesOf(result, step, quantity, name, tool).length > 0);
+  if (!result.images.some(measured)) return [];
   return [
     '',
     `### ${title}`,

@@ -32,6 +32,7 @@ import { type RemoteImage, readImage, uncompressedSize, warmRegistry } from './r
 import { writeJson } from './result.js';
 import { formatBytes, formatMs } from './statistics.js';
 import { ProcessGroup } from './tools/process-group.js';
+import { keepInMemory } from './tools/programs.js';
 import type { Tool } from './tools/tool.js';
 import { makeTool, TOOLS } from './tools/tools.js';
 
@@ -141,6 +142,7 @@ async function measureRound(
   await tool.start();
   dropCaches();
   await warmRegistry(image);
+  keepInMemory(tool.paths());
   await tool.touch();
   const load = await waitUntilQuiet(Number(values.quiet) * 1e3);
   const found: Measurement[] = [];

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Daemon } from './daemon.js';
 import type { ProcessGroup } from './process-group.js';
+import { pathsOf } from './programs.js';
 import { type Tool, untilUp } from './tool.js';
 
 const UNUSED = [
@@ -22,6 +23,10 @@ export class Containerd implements Tool {
     this.#directory = directory;
     this.#socket = join(directory, 'c.sock');
     this.#daemon = new Daemon(group, join(directory, 'log'));
+  }
+
+  paths(): readonly string[] {
+    return pathsOf('containerd', 'ctr');
   }
 
   async version(): Promise<string> {

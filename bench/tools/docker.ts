@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Daemon } from './daemon.js';
 import type { ProcessGroup } from './process-group.js';
+import { pathsOf } from './programs.js';
 import { type Tool, untilUp } from './tool.js';
 
 const NO_NETWORK = ['--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false'];
@@ -23,6 +24,10 @@ export class Docker implements Tool {
     this.#directory = directory;
     this.#socket = `unix://${join(directory, 'd.sock')}`;
     this.#daemon = new Daemon(group, join(directory, 'log'));
+  }
+
+  paths(): readonly string[] {
+    return pathsOf('dockerd', 'docker', 'containerd');
   }
 
   async version(): Promise<string> {

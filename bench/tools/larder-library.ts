@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Answer, Question } from './larder-library-host.js';
 import { ended, type ProcessGroup } from './process-group.js';
+import { larderPaths } from './programs.js';
 import type { Tool } from './tool.js';
 
 const HOST = fileURLToPath(new URL('./larder-library-host.js', import.meta.url));
@@ -15,13 +16,19 @@ const HOST = fileURLToPath(new URL('./larder-library-host.js', import.meta.url))
 export class LarderLibrary implements Tool {
   readonly name = 'larder-library';
   readonly #group: ProcessGroup;
+  readonly #checkout: string;
   readonly #root: string;
   readonly #mounts = new Map<string, string>();
   #host: ChildProcess | undefined;
 
-  constructor(group: ProcessGroup, directory: string) {
+  constructor(group: ProcessGroup, checkout: string, directory: string) {
     this.#group = group;
+    this.#checkout = checkout;
     this.#root = join(directory, 'store');
+  }
+
+  paths(): readonly string[] {
+    return larderPaths(this.#checkout);
   }
 
   async version(): Promise<string> {

@@ -1,20 +1,25 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessGroup } from './process-group.js';
+import { larderPaths } from './programs.js';
 import type { Tool } from './tool.js';
 
 /** The command of this checkout. */
 export class Larder implements Tool {
   readonly name = 'larder';
   readonly #group: ProcessGroup;
-  readonly #command: string;
+  readonly #checkout: string;
   readonly #root: string;
   readonly #mounts = new Map<string, string>();
 
   constructor(group: ProcessGroup, checkout: string, directory: string) {
     this.#group = group;
-    this.#command = join(checkout, 'bin', 'larder.js');
+    this.#checkout = checkout;
     this.#root = join(directory, 'store');
+  }
+
+  paths(): readonly string[] {
+    return larderPaths(this.#checkout);
   }
 
   version(): Promise<string> {
@@ -56,6 +61,11 @@ export class Larder implements Tool {
   }
 
   #run(...args: readonly string[]): Promise<string> {
-    return this.#group.call(process.execPath, [this.#command, '--root', this.#root, ...args]);
+    return this.#group.call(process.execPath, [
+      join(this.#checkout, 'bin', 'larder.js'),
+      '--root',
+      this.#root,
+      ...args,
+    ]);
   }
 }

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessGroup } from './process-group.js';
+import { pathsOf } from './programs.js';
 import type { Tool } from './tool.js';
 
 /** podman with its overlay driver, root and run directory of its own. */
@@ -13,6 +14,10 @@ export class Podman implements Tool {
   constructor(group: ProcessGroup, directory: string) {
     this.#group = group;
     this.#directory = directory;
+  }
+
+  paths(): readonly string[] {
+    return pathsOf('podman');
   }
 
   version(): Promise<string> {

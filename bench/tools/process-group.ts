@@ -12,7 +12,7 @@ export interface Usage {
 }
 
 /** Debian's programs before anything that was installed beside them. */
-const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(':');
+export const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(':');
 const ENTER = 'echo $$ > "$0" && exec "$@"';
 
 /**

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessGroup } from './process-group.js';
+import { pathsOf } from './programs.js';
 import type { Tool } from './tool.js';
 
 /** skopeo copies the image into an OCI layout, umoci unpacks it from there: each root filesystem is a full copy. */
@@ -14,6 +15,10 @@ export class SkopeoUmoci implements Tool {
     this.#group = group;
     this.#directory = directory;
     this.#layout = join(directory, 'layout');
+  }
+
+  paths(): readonly string[] {
+    return pathsOf('skopeo', 'umoci');
   }
 
   async version(): Promise<string> {

@@ -4,13 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Tool {
   readonly name: string;
+  /** Files and directories that it loads; they are read before the clock runs. */
+  paths(): readonly string[];
   /** What it says of its version, in one line. */
   version(): Promise<string>;
   /** Starts what must run, over an empty store. */
   start(): Promise<void>;
   /** Stops it; the store may be deleted then. */
   stop(): Promise<void>;
-  /** Something cheap, so that its programs are in memory before the clock runs. */
+  /** Something cheap: its first start is over before the clock runs. */
   touch(): Promise<void>;
   /** The image into the store, or a look whether it has changed. */
   pull(reference: string): Promise<void>;

@@ -14,7 +14,10 @@ interface Known {
 
 const KNOWN: Readonly<Record<string, Known>> = {
   larder: { programs: [], make: (group, directory, checkout) => new Larder(group, checkout, directory) },
-  'larder-library': { programs: [], make: (group, directory) => new LarderLibrary(group, directory) },
+  'larder-library': {
+    programs: [],
+    make: (group, directory, checkout) => new LarderLibrary(group, checkout, directory),
+  },
   ctr: { programs: ['containerd', 'ctr'], make: (group, directory) => new Containerd(group, directory) },
   podman: { programs: ['podman'], make: (group, directory) => new Podman(group, directory) },
   docker: { programs: ['dockerd', 'docker'], make: (group, directory) => new Docker(group, directory) },
