@@ -66,17 +66,21 @@ export class TarOutput {
     return this.#file.size;
   }
 
-  /** Takes the next bytes; they may change afterwards. LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_NO_SPACE, …. */
-  write(bytes: Uint8Array): void {
+  /**
+   * Takes the next bytes, which stay as they are until the promise settles. Throws LARDER_LAYER_INVALID,
+   * LARDER_LAYER_LIMIT, …; rejects with LARDER_NO_SPACE, ….
+   */
+  write(bytes: Uint8Array): Promise<void> {
     // The reader first: what is beyond the limits does not reach the disk.
     this.#reader.write(bytes);
+    // Hashed while they are written.
+    const written = this.#file.appendAside(bytes).then(() => this.#writeBack.advance());
     this.#sha256?.update(bytes);
     this.#sha512?.update(bytes);
-    this.#file.append(bytes);
-    this.#writeBack.advance();
+    return written;
   }
 
-  /** No more bytes: refuses an archive that is cut off. Call once. */
+  /** No more bytes: refuses an archive that is cut off. Call once, when every write has settled. */
   end(): TarDigests {
     this.#reader.end();
     return { sha256: this.#sha256?.digest('hex'), sha512: this.#sha512?.digest('hex') };
@@ -91,8 +95,9 @@ export class TarOutput {
     return { ...derived, entries: built.index.count };
   }
 
-  /** Removes the tar. Idempotent. */
-  abandon(): void {
+  /** Removes the tar, when nothing writes to it any more. Idempotent. */
+  async abandon(): Promise<void> {
+    await this.#file.settled();
     this.#file.abandon();
   }
 }
