@@ -3,11 +3,10 @@
  * with status 1 when one got worse by more than 10 %. Without BASE: the newest result of the same benchmark in
  * bench/results/, of the same file system where there is one.
  */
-import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CHECKOUT } from '../test/checkout.js';
-import { type BenchResult, type Comparison, compareResults, readResult } from './result.js';
+import { type BenchResult, type Comparison, compareResults, listResults, readResult } from './result.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,12 +27,9 @@ if (comparisons.length === 0) process.stderr.write('compare: the results have no
 process.exitCode = worse.length > 0 || comparisons.length === 0 ? 1 : 0;
 
 function newestOf({ bench, machine }: BenchResult, except: string): BenchResult {
-  const found = readdirSync(values.results)
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => join(values.results, name))
-    .filter((path) => path !== except)
-    .map(readResult)
-    .filter((result) => result.bench === bench)
+  const found = listResults(values.results)
+    .filter(({ path, result }) => resolve(path) !== except && result.bench === bench)
+    .map(({ result }) => result)
     .sort((a, b) => a.when.localeCompare(b.when));
   const newest = found.findLast((result) => result.machine.fileSystem === machine.fileSystem) ?? found.at(-1);
   if (newest === undefined) throw new Error(`compare: ${values.results} has no result of ${bench}`);

@@ -2,13 +2,13 @@
  * `npm run bench -- document`: writes the tables of docs/performance.md anew from bench/results/: the newest result of
  * each benchmark, and of the comparison with the peers the newest of each file system.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CHECKOUT } from '../test/checkout.js';
 import { toMarkdown } from './peers-report.js';
 import { readPeers } from './peers-result.js';
-import { type BenchResult, type Figure, readResult } from './result.js';
+import { type Figure, listResults, type Recorded } from './result.js';
 import { formatBytes, formatMs, formatRatio } from './statistics.js';
 
 const { values } = parseArgs({
@@ -17,11 +17,6 @@ const { values } = parseArgs({
     page: { type: 'string', default: join(CHECKOUT, 'docs', 'performance.md') },
   },
 });
-
-interface Recorded {
-  readonly name: string;
-  readonly result: BenchResult;
-}
 
 const newest = newestOfEach();
 let page = readFileSync(values.page, 'utf8');
@@ -35,21 +30,22 @@ function isPeers({ result }: Recorded): boolean {
 
 function newestOfEach(): Recorded[] {
   const kinds = new Map<string, Recorded>();
-  for (const name of readdirSync(values.results).sort()) {
-    if (!name.endsWith('.json')) continue;
-    const result = readResult(join(values.results, name));
+  for (const recorded of listResults(values.results)) {
+    const { result } = recorded;
     const kind = result.bench === 'peers' ? `peers ${result.machine.fileSystem}` : result.bench;
-    if ((kinds.get(kind)?.result.when ?? '') < result.when) kinds.set(kind, { name, result });
+    if ((kinds.get(kind)?.result.when ?? '') < result.when) kinds.set(kind, recorded);
   }
   return [...kinds].sort(([a], [b]) => a.localeCompare(b)).map(([, recorded]) => recorded);
 }
 
-function peersSection({ name, result }: Recorded): string {
-  const markdown = toMarkdown(readPeers(join(values.results, name))).replace(/^###/gm, '####');
+function peersSection({ path, result }: Recorded): string {
+  const name = basename(path);
+  const markdown = toMarkdown(readPeers(path)).replace(/^###/gm, '####');
   return `### On ${result.machine.fileSystem}\n\n[${name}](../bench/results/${name}): ${markdown.trim()}`;
 }
 
-function figuresSection({ name, result }: Recorded): string {
+function figuresSection({ path, result }: Recorded): string {
+  const name = basename(path);
   const { bench, when, machine, figures } = result;
   const place = `${when.slice(0, 10)}, ${machine.cores} cores (${machine.cpu}), Linux ${machine.kernel}, ${machine.fileSystem}, Node ${machine.node}`;
   return [

@@ -9,7 +9,7 @@
  * A figure that names a reference, a figure of the same run, is compared between runs by its ratio to it: machines and
  * their moods differ, ratios of one run hardly do. What a benchmark knows besides goes into fields of its own.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CHECKOUT } from '../test/checkout.js';
 import { describeMachine, type Machine } from './machine.js';
@@ -87,6 +87,25 @@ export function readResult(path: string): BenchResult {
   if (!isResult(result))
     throw new Error(`${path}: no result of a benchmark: bench, when, machine or figures is missing`);
   return result;
+}
+
+export interface Recorded {
+  readonly path: string;
+  readonly result: BenchResult;
+}
+
+/** Every result in a folder, by name; says of other JSON files that it leaves them out. */
+export function listResults(folder: string): Recorded[] {
+  const paths = readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map((name) => join(folder, name));
+  return paths.flatMap((path) => {
+    const result: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (isResult(result)) return [{ path, result }];
+    process.stderr.write(`${path}: no result of a benchmark, left out\n`);
+    return [];
+  });
 }
 
 export interface Comparison {

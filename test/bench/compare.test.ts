@@ -95,6 +95,7 @@ describe('npm run bench -- compare', () => {
     put('results/a.json', resultOf(10, '2026-01-01T00:00:00Z'));
     put('results/b.json', resultOf(20, '2026-01-02T00:00:00Z'));
     put('results/c.json', resultOf(10, '2026-01-03T00:00:00Z', 1, 'xfs'));
+    writeFileSync(join(directory, 'results', 'other.json'), '{}');
     put('results/d.json', { ...resultOf(10, '2026-01-04T00:00:00Z'), bench: 'floor' });
     const { status, stdout } = compare(put('new.json', resultOf(20)), '--results', join(directory, 'results'));
     assert.equal(status, 0, stdout);
