@@ -9,6 +9,7 @@ import type { BackendReport, Backends } from './assemble-backends.js';
 import { Logins } from './assemble-credentials.js';
 import { makePuller } from './assemble-pullers.js';
 import { makeAppc, makeDocker, type StoreParts } from './assemble-stores.js';
+import { workerEntry } from './assemble-worker-entry.js';
 import { startWorking, type Working, type WorkingParts } from './assemble-working.js';
 import type { BackendName } from './backends/backend.js';
 import type { CheckOptions, CheckParts, Finding } from './check.js';
@@ -32,7 +33,7 @@ import { Layers } from './metadata/layers.js';
 import { leaseHandles } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
 import { type ImageRecord, stackOf } from './metadata/records.js';
-import { Usage } from './metadata/usage.js';
+import { type ImageLine, Usage } from './metadata/usage.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Repair, RepairOptions, RepairParts } from './repair.js';
@@ -114,7 +115,7 @@ export class Assembly {
     const content = await ContentStore.create(layout);
     const logins = new Logins({ config, secretResolver });
     const pool = new WorkerPool({
-      entry: new URL('./assemble-worker.js', import.meta.url),
+      entry: workerEntry(),
       size: config.maxParallelLayers,
     });
     try {
@@ -225,6 +226,11 @@ export class Assembly {
   *records(): IterableIterator<ImageRecord> {
     yield* this.metadata.list();
     yield* this.appcMetadata.list();
+  }
+
+  /** Of all image types. */
+  imageLines(): ImageLine[] {
+    return new Usage(this.#database, this.holds).lines();
   }
 
   /** Rejects with LARDER_IMAGE_TYPE_UNSUPPORTED when `image_providers` leaves Docker images out. */
@@ -345,6 +351,8 @@ export class Assembly {
     await this.#pool.close();
     // What could not start has been reported to who asked for it, and holds nothing.
     const working = await this.#working.made?.catch(() => undefined);
+    // What a removal left to be deleted is free when this resolves.
+    await working?.sweeper.settled();
     working?.handle.close();
     this.#database.close();
   }

@@ -15,6 +15,7 @@ import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
 import { LarderError } from './errors.js';
 import type { OperationOptions } from './events.js';
 import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
+import type { ImageLine } from './metadata/usage.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Repair } from './repair.js';
@@ -39,6 +40,11 @@ export interface PullRequest extends OperationOptions {
 export interface ImageSummary extends ImageRecord {
   /** Bytes of its layers' tars; layers that it shares with other images count here, too. */
   readonly bytes: number;
+  readonly containers: readonly string[];
+}
+
+/** The same in short. */
+export interface ImageOverview extends ImageLine {
   readonly containers: readonly string[];
 }
 
@@ -145,6 +151,15 @@ export class Larder implements AsyncDisposable {
     }));
   }
 
+  /** What people want to see of {@link images}, many times faster where there are thousands of them. */
+  overview(): ImageOverview[] {
+    const claims = this.#assembly.claims.list();
+    return this.#assembly.imageLines().map((image) => ({
+      ...image,
+      containers: claims.filter((claim) => claimNames(claim, image)).map((claim) => claim.container),
+    }));
+  }
+
   /** The image as the root filesystem of a new container, fetched when it is not here. */
   async provision(
     reference: string | Image,
@@ -170,14 +185,18 @@ export class Larder implements AsyncDisposable {
     await (await this.#assembly.provisioner()).recover(known, options);
   }
 
-  /** Forgets one image. Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_IMAGE_IN_USE. */
+  /**
+   * Forgets one image, and takes what only it needed out of the store. The space is free a moment later: {@link close}
+   * waits for that, and `onEvent` hears by then of what could not be deleted. Rejects with LARDER_IMAGE_NOT_FOUND,
+   * LARDER_IMAGE_IN_USE.
+   */
   async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
     const key = imageKeyOf(reference, process.cwd(), request.platform);
     const retention = await this.#assembly.retention(key.type);
     const platform = request.platform === undefined ? undefined : key.platform;
     return collect(request, async (options) => {
       await retention.remove(key.reference, platform, options);
-      await retention.sweep(options);
+      await retention.retire(options);
     });
   }
 

@@ -5,6 +5,7 @@ import { configOf, type Flags } from '../config.js';
 import { isLarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type {
+  ImageOverview,
   ImageSummary,
   PruneImagesRequest,
   PruneReport,
@@ -68,6 +69,16 @@ export class RemoteLarder implements LarderApi {
 
   images(): Promise<readonly ImageSummary[]> {
     return this.#client.images();
+  }
+
+  async overview(): Promise<readonly ImageOverview[]> {
+    const { imageIdOf } = await import('../metadata/records.js');
+    return (await this.images()).map((image) => ({
+      ...image,
+      imageId: imageIdOf(image),
+      pinned: image.pinned === true,
+      layers: image.layers.length,
+    }));
   }
 
   async provision(

@@ -79,10 +79,13 @@ export class Database {
    * LARDER_PATH_NOT_FOUND (read-only and missing).
    */
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
-    if (options.readOnly === true) requireFile(path);
+    const readOnly = options.readOnly ?? false;
+    if (readOnly) requireFile(path);
     else if (!existsSync(path)) await createDatabase(path, options);
-    else await upgradeDatabase(path, options.signal);
-    return openExisting(path, options.readOnly ?? false);
+    const current = openExisting(path, { readOnly, mayBeOld: !readOnly });
+    if (current !== undefined) return current;
+    await upgradeDatabase(path, options.signal);
+    return openExisting(path, { readOnly, mayBeOld: false });
   }
 
   all(sql: string, ...values: readonly SqlValue[]): Row[] {
@@ -305,14 +308,13 @@ async function buildDatabase(path: string): Promise<void> {
   await closing(handle, () => handle.sync());
 }
 
-/** Step by step to the version that this larder knows; quiet when it is that one, or none of ours. */
+/** Step by step to the version that this larder knows. */
 async function upgradeDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
-  if (migrationOf(path) === undefined) return;
   const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
   const sqlite = openSqlite(path, false);
   try {
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA synchronous = FULL`);
-    for (let step = migrationOf(path); step !== undefined; step = migrationOf(path)) {
+    for (let step = migrationFrom(sqlite); step !== undefined; step = migrationFrom(sqlite)) {
       sqlite.exec(`BEGIN IMMEDIATE; ${step.sql}; PRAGMA user_version = ${step.to}; COMMIT`);
     }
   } catch (error) {
@@ -323,37 +325,38 @@ async function upgradeDatabase(path: string, signal: AbortSignal | undefined): P
   }
 }
 
-/** What is to be done next to a database of an older version. */
-function migrationOf(path: string): { readonly sql: string; readonly to: number } | undefined {
-  // Empty and foreign files are refused where they are opened for use.
-  if (statSync(path).size === 0) return undefined;
-  let sqlite: SqliteDatabase | undefined;
-  try {
-    sqlite = openSqlite(path, true);
-    sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-    const version = Number(pragma(sqlite, 'user_version'));
-    const sql = pragma(sqlite, 'application_id') === APPLICATION_ID ? MIGRATIONS[version] : undefined;
-    return sql === undefined ? undefined : { sql, to: version + 1 };
-  } catch (error) {
-    throw sqliteError('open metadata', path, error);
-  } finally {
-    sqlite?.close();
-  }
+/** What is to be done next to a database of an older version; undefined for this one's, and for none of ours. */
+function migrationFrom(sqlite: SqliteDatabase): { readonly sql: string; readonly to: number } | undefined {
+  const version = Number(pragma(sqlite, 'user_version'));
+  const sql = pragma(sqlite, 'application_id') === APPLICATION_ID ? MIGRATIONS[version] : undefined;
+  return sql === undefined ? undefined : { sql, to: version + 1 };
 }
 
-function openExisting(path: string, readOnly: boolean): Database {
+/** Undefined for one of an older version, where that `mayBeOld`. */
+function openExisting(path: string, options: { readonly readOnly: boolean; readonly mayBeOld: false }): Database;
+function openExisting(path: string, options: OpenExisting): Database | undefined;
+function openExisting(path: string, { readOnly, mayBeOld }: OpenExisting): Database | undefined {
   let sqlite: SqliteDatabase | undefined;
   try {
     const file = identityOf(path);
     if (statSync(path).size === 0) throw metadataCorrupt(path, 'the file is empty');
     sqlite = openSqlite(path, readOnly);
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL`);
+    if (mayBeOld && migrationFrom(sqlite) !== undefined) {
+      sqlite.close();
+      return undefined;
+    }
     checkHeader(path, sqlite);
     return new Database(path, sqlite, readOnly, file);
   } catch (error) {
     sqlite?.close();
     throw sqliteError('open metadata', path, error);
   }
+}
+
+interface OpenExisting {
+  readonly readOnly: boolean;
+  readonly mayBeOld: boolean;
 }
 
 function checkHeader(path: string, sqlite: SqliteDatabase): void {
