@@ -351,6 +351,8 @@ export class Assembly {
     await this.#pool.close();
     // What could not start has been reported to who asked for it, and holds nothing.
     const working = await this.#working.made?.catch(() => undefined);
+    // What a removal left to be deleted is free when this resolves.
+    await working?.sweeper.settled();
     working?.handle.close();
     this.#database.close();
   }

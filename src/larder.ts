@@ -185,14 +185,18 @@ export class Larder implements AsyncDisposable {
     await (await this.#assembly.provisioner()).recover(known, options);
   }
 
-  /** Forgets one image. Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_IMAGE_IN_USE. */
+  /**
+   * Forgets one image, and takes what only it needed out of the store. The space is free a moment later: {@link close}
+   * waits for that, and `onEvent` hears by then of what could not be deleted. Rejects with LARDER_IMAGE_NOT_FOUND,
+   * LARDER_IMAGE_IN_USE.
+   */
   async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
     const key = imageKeyOf(reference, process.cwd(), request.platform);
     const retention = await this.#assembly.retention(key.type);
     const platform = request.platform === undefined ? undefined : key.platform;
     return collect(request, async (options) => {
       await retention.remove(key.reference, platform, options);
-      await retention.sweep(options);
+      await retention.retire(options);
     });
   }
 
