@@ -55,7 +55,7 @@ async function main(): Promise<void> {
   wipe(directory);
   mkdirSync(directory, { recursive: true });
   const registry = await publishMadeImage(1000, 4096);
-  const reference = registry.reference('made');
+  const reference = `${registry.reference('made')}:latest`;
   const group = new ProcessGroup('start');
   group.create();
   const stops: (() => Promise<void>)[] = [];

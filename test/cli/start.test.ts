@@ -17,7 +17,9 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Script } from 'node:vm';
+import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { CHECKOUT } from '../checkout.js';
+import { CommandHome } from '../helpers/command.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
 
 const BUNDLE = join(CHECKOUT, 'dist', 'bundle');
@@ -189,4 +191,25 @@ describe('the start of the command', { skip }, () => {
       removeDirectory(home);
     }
   });
+});
+
+test('a pull that finds nothing new starts no thread', async () => {
+  const home = new CommandHome();
+  const source = await ImageSource.start();
+  try {
+    source.publish('app', [{ tar: sampleLayer('app') }]);
+    home.write('tell.cjs', "process.on('worker', () => process.stderr.write('THREAD'));");
+    const env = { NODE_OPTIONS: `--require=${join(home.directory, 'tell.cjs')}` };
+    const pull = async (...options: string[]): Promise<boolean> => {
+      const { status, stderr } = await home.run(['pull', ...options, source.reference('app')], { env });
+      assert.equal(status, 0, stderr);
+      return stderr.includes('THREAD');
+    };
+    assert.deepEqual([await pull(), await pull(), await pull('--refresh')], [true, false, false]);
+    source.publish('app', [{ tar: sampleLayer('another app') }]);
+    assert.ok(await pull('--refresh'));
+  } finally {
+    await source.registry.close();
+    home.dispose();
+  }
 });
