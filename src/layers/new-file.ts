@@ -61,7 +61,7 @@ export class NewFile {
     this.#size += bytes.length;
   }
 
-  /** The same on libuv's pool: takes `bytes` until the promise settles. In the order of the calls; after a failure all fail. */
+  /** The same on libuv's pool: takes `bytes` until the promise settles, and is not finished or abandoned before. In the order of the calls. */
   async appendAside(bytes: Uint8Array): Promise<void> {
     this.#writes ??= new OrderedWrites(this.#fd, this.#size);
     this.#size += bytes.length;
@@ -70,11 +70,6 @@ export class NewFile {
     } catch (error) {
       throw systemError(`${this.#doing}: ${this.path}`, error);
     }
-  }
-
-  /** No {@link appendAside} is under way any more; before that, the file must not be finished or abandoned. Never rejects. */
-  async settled(): Promise<void> {
-    await this.#writes?.settled();
   }
 
   /** Leaves a hole, which reads as zeros. */

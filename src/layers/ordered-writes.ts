@@ -7,7 +7,7 @@ import { write } from 'node:fs';
 export class OrderedWrites {
   readonly #fd: number;
   #position: number;
-  /** Ends when all that was appended is written, or the first write has failed. Never rejects. */
+  /** Ends with what was appended last. Never rejects. */
   #last: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
 
@@ -25,11 +25,6 @@ export class OrderedWrites {
       this.#failure ??= { error };
     });
     return written;
-  }
-
-  /** Nothing is under way any more. Never rejects. */
-  settled(): Promise<void> {
-    return this.#last;
   }
 
   async #write(bytes: Uint8Array, position: number): Promise<void> {

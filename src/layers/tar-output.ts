@@ -36,6 +36,7 @@ export class TarOutput {
   readonly #sha256: Hash | undefined;
   readonly #sha512: Hash | undefined;
   readonly #writeBack: WriteBack;
+  #lastWrite: Promise<void> | undefined;
 
   constructor(options: TarOutputOptions, file: NewFile, builder: IndexBuilder) {
     this.#options = options;
@@ -74,7 +75,8 @@ export class TarOutput {
     // The reader first: what is beyond the limits does not reach the disk.
     this.#reader.write(bytes);
     // Hashed while they are written.
-    const written = this.#file.appendAside(bytes).then(() => this.#writeBack.advance());
+    const written = this.#append(bytes);
+    this.#lastWrite = written;
     this.#sha256?.update(bytes);
     this.#sha512?.update(bytes);
     return written;
@@ -88,6 +90,9 @@ export class TarOutput {
 
   /** Makes the tar and what is derived from it durable. Only after every digest was found right. */
   async finish(signal: AbortSignal): Promise<DerivedFiles & { readonly entries: number }> {
+    // Every write has been waited for; one that failed must not get any further than here.
+    await this.#lastWrite;
+    await this.#writeBack.settled();
     const built: BuiltIndex = this.#builder.finish(this.#file.size);
     const derived = await writeDerivedFiles(built, this.#file.fd, this.#options.outDir, signal);
     this.#file.finish(0o400);
@@ -95,9 +100,21 @@ export class TarOutput {
     return { ...derived, entries: built.index.count };
   }
 
+  async #append(bytes: Uint8Array): Promise<void> {
+    const end = this.#file.size + bytes.length;
+    await this.#file.appendAside(bytes);
+    this.#writeBack.advance(end);
+  }
+
+  /** Nothing uses the file any more. Never rejects. */
+  async #settled(): Promise<void> {
+    await Promise.allSettled([this.#lastWrite]);
+    await this.#writeBack.settled();
+  }
+
   /** Removes the tar, when nothing writes to it any more. Idempotent. */
   async abandon(): Promise<void> {
-    await this.#file.settled();
+    await this.#settled();
     this.#file.abandon();
   }
 }
