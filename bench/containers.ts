@@ -9,14 +9,14 @@
  *     --work DIR (/var/tmp/larder-bench)   --out DIR (bench/out)
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { type Larder, openLarder } from '../src/index.js';
-import { CHECKOUT } from '../test/checkout.js';
-import { describeMachine, dropCaches, wipe } from './machine.js';
+import { dropCaches, wipe } from './machine.js';
 import { publishMadeImage } from './made-image.js';
+import { figure, writeResult } from './result.js';
 import { formatMs, summarize } from './statistics.js';
 
 const EDGE = 100;
@@ -31,7 +31,7 @@ const { values } = parseArgs({
     files: { type: 'string', default: '4000' },
     read: { type: 'string', default: '20' },
     work: { type: 'string', default: '/var/tmp/larder-bench' },
-    out: { type: 'string', default: join(CHECKOUT, 'bench', 'out') },
+    out: { type: 'string' },
   },
 });
 
@@ -144,7 +144,6 @@ interface Result {
 }
 
 function report({ provision, destroy, mounts, cache, findings, left, reference }: Result): void {
-  const when = new Date().toISOString();
   const lines = [
     `${values.count} containers of ${reference}, ${values.parallel} in flight`,
     ...[describeSeries('provision', provision), describeSeries('destroy', destroy)],
@@ -153,10 +152,27 @@ function report({ provision, destroy, mounts, cache, findings, left, reference }
     `check: ${findings} findings`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
-  mkdirSync(values.out, { recursive: true });
-  const path = join(values.out, `containers-${when.replace(/[:.]/g, '-')}.json`);
-  const result = { when, machine: describeMachine(values.work), options: values, provision, destroy, mounts, cache };
-  writeFileSync(path, `${JSON.stringify({ ...result, findings, left })}\n`);
+  const ref = reference.split('/').at(-1) ?? reference;
+  const edge = (part: readonly number[], name: string) => figure(`provision-${name}-${EDGE}/${ref}`, 'ms', part);
+  const path = writeResult({
+    bench: 'containers',
+    work: values.work,
+    ...(values.out === undefined ? {} : { out: values.out }),
+    figures: [
+      figure(`provision/${ref}`, 'ms', provision.each),
+      edge(provision.each.slice(1, EDGE + 1), 'first'),
+      edge(provision.each.slice(-EDGE), 'last'),
+      figure(`destroy/${ref}`, 'ms', destroy.each),
+      ...[provision, destroy].flatMap(({ totalMs, cpuMs }, i) => {
+        const name = i === 0 ? 'provision' : 'destroy';
+        return [figure(`all-${name}/${ref}`, 'ms', totalMs), figure(`processor-of-all-${name}/${ref}`, 'ms', cpuMs)];
+      }),
+      figure(`page-cache-first/${ref}`, 'KiB', cache.firstKiB),
+      figure(`page-cache-others/${ref}`, 'KiB', cache.othersKiB),
+    ],
+    ...{ options: values, mounts, left, findings },
+  });
+  process.stdout.write(`${path}\n`);
 }
 
 function describeSeries(name: string, { totalMs, cpuMs, each }: Series): string {

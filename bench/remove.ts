@@ -7,15 +7,15 @@
  *     --registry HOST:PORT --image NAME   this image instead of one made here
  *     --tools larder,ctr   --work DIR (/var/tmp/larder-bench)   --out DIR (bench/out)
  */
-import { mkdirSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type Larder, openLarder } from '../src/index.js';
-import { CHECKOUT } from '../test/checkout.js';
-import { describeMachine, timeSync, wipe } from './machine.js';
+import { timeSync, wipe } from './machine.js';
 import { publishMadeImage } from './made-image.js';
+import { figure, writeResult } from './result.js';
 import { formatMs, summarize } from './statistics.js';
 import { Containerd } from './tools/containerd.js';
 import { ProcessGroup } from './tools/process-group.js';
@@ -31,7 +31,7 @@ const { values } = parseArgs({
     image: { type: 'string', default: 'node-like' },
     tools: { type: 'string', default: 'larder,ctr' },
     work: { type: 'string', default: '/var/tmp/larder-bench' },
-    out: { type: 'string', default: join(CHECKOUT, 'bench', 'out') },
+    out: { type: 'string' },
   },
 });
 
@@ -163,11 +163,30 @@ function report(reference: string, removals: readonly Removal[]): void {
     const free = shown(own.map(({ freeMs }) => freeMs ?? GIVE_UP_MS));
     process.stdout.write(`${name}: answers after ${answered}, ${mib} MiB are free after ${free}\n`);
   }
-  mkdirSync(values.out, { recursive: true });
-  const when = new Date().toISOString();
-  const path = join(values.out, `remove-${when.replace(/[:.]/g, '-')}.json`);
-  writeFileSync(
-    path,
-    `${JSON.stringify({ when, machine: describeMachine(values.work), options: values, removals })}\n`,
-  );
+  const of = (name: string) => removals.filter(({ tool }) => tool === name);
+  const path = writeResult({
+    bench: 'remove',
+    work: values.work,
+    ...(values.out === undefined ? {} : { out: values.out }),
+    figures: [...new Set(removals.map(({ tool }) => tool))].flatMap((name) => {
+      const against = (figureOf: string) =>
+        name === 'larder' && of('ctr').length > 0 ? { reference: `${figureOf}/ctr` } : {};
+      return [
+        figure(
+          `answered/${name}`,
+          'ms',
+          of(name).map(({ answeredMs }) => answeredMs),
+          against('answered'),
+        ),
+        figure(
+          `free/${name}`,
+          'ms',
+          of(name).map(({ freeMs }) => freeMs ?? GIVE_UP_MS),
+          against('free'),
+        ),
+      ];
+    }),
+    ...{ options: values, removals },
+  });
+  process.stdout.write(`${path}\n`);
 }
