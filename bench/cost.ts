@@ -1,6 +1,5 @@
-/** What a piece of work cost, and where a benchmark's figures go. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** What a piece of work cost. */
+import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 
 export interface Cost {
@@ -15,15 +14,6 @@ export async function costOf(work: () => void | Promise<void>): Promise<Cost> {
   await work();
   const ms = performance.now() - start;
   return { ms, cpuMs: cpuMs() - cpu };
-}
-
-/** Writes `<directory>/<bench>-<time>.json` and answers its path. */
-export function saveJson(directory: string, bench: string, result: object): string {
-  mkdirSync(directory, { recursive: true });
-  const when = new Date().toISOString();
-  const path = join(directory, `${bench}-${when.replace(/[:.]/g, '-')}.json`);
-  writeFileSync(path, `${JSON.stringify({ when, ...result }, null, 1)}\n`);
-  return path;
 }
 
 /** proc_pid_stat(5): fields 14 to 17 are utime, stime, cutime, cstime in ticks of 10 ms. */

@@ -16,8 +16,7 @@ import { IndexBuilder } from '../src/tree/index-builder.js';
 import { mergeLayers } from '../src/tree/merge.js';
 import type { LayerIndex } from '../src/tree/types.js';
 import { CHECKOUT } from '../test/checkout.js';
-import { saveJson } from './cost.js';
-import { describeMachine } from './machine.js';
+import { figure, writeResult } from './result.js';
 import { summarize } from './statistics.js';
 import { call } from './tools/tool.js';
 
@@ -57,7 +56,18 @@ function main(): void {
     report(found);
     return found;
   });
-  process.stdout.write(`${saveJson(values.out, 'entries', { machine: describeMachine(CHECKOUT), sizes })}\n`);
+  const figures = sizes.flatMap(({ entries, rounds, bytesPerEntry }) => [
+    ...(['readUs', 'mergeUs', 'erofsUs'] as const).map((step) =>
+      figure(
+        `${step.slice(0, -2)}/${entries}`,
+        'us/entry',
+        rounds.map((round) => round[step]),
+      ),
+    ),
+    figure(`memory/${entries}`, 'B/entry', bytesPerEntry),
+  ]);
+  const result = { bench: 'entries', work: CHECKOUT, out: values.out, figures, sizes };
+  process.stdout.write(`${writeResult(result)}\n`);
 }
 
 function measure(entries: number): Size {

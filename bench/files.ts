@@ -12,8 +12,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Larder, openLarder } from '../src/index.js';
 import { CHECKOUT } from '../test/checkout.js';
-import { type Cost, costOf, saveJson } from './cost.js';
-import { describeMachine, dropCaches, timeSync, waitUntilQuiet } from './machine.js';
+import { type Cost, costOf } from './cost.js';
+import { dropCaches, timeSync, waitUntilQuiet } from './machine.js';
+import { figure, writeResult } from './result.js';
 import { formatMs, formatRatio, summarize } from './statistics.js';
 import { call } from './tools/tool.js';
 
@@ -56,8 +57,15 @@ async function main(): Promise<void> {
     }
   }
   for (const image of images) report(image, ways, measurements);
-  const machine = describeMachine(values.work);
-  const path = saveJson(values.out, 'files', { machine, cold: values.cold, measurements });
+  const figures = images.flatMap((image) =>
+    ways.map((way) => {
+      const times = measurements.filter((one) => one.way === way && one.image === image).map(({ ms }) => ms);
+      const against = way === 'tar' || !ways.includes('tar') ? {} : { reference: `tar/${image}` };
+      return figure(`${way}/${image}`, 'ms', times, against);
+    }),
+  );
+  const result = { bench: 'files', work: values.work, out: values.out, figures, cold: values.cold, measurements };
+  const path = writeResult(result);
   process.stdout.write(`${path}\n`);
 }
 

@@ -16,8 +16,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Larder, openLarder } from '../src/index.js';
 import { CHECKOUT } from '../test/checkout.js';
-import { type Cost, costOf, saveJson } from './cost.js';
-import { describeMachine, dropCaches, wipe } from './machine.js';
+import { type Cost, costOf } from './cost.js';
+import { dropCaches, wipe } from './machine.js';
+import { figure, writeResult } from './result.js';
 import { formatMs, formatRatio, summarize } from './statistics.js';
 import { Containerd } from './tools/containerd.js';
 import { ProcessGroup } from './tools/process-group.js';
@@ -72,12 +73,24 @@ async function main(): Promise<void> {
     await group.remove();
     wipe(work);
   }
-  const path = saveJson(values.out, 'read', { machine: describeMachine(values.work), measurements });
+  const figures = values.images.split(',').flatMap((image) =>
+    values.ways.split(',').flatMap((way) => {
+      const of = (tool: string) =>
+        measurements.filter((one) => one.image === image && one.way === way && one.tool === tool).map(({ ms }) => ms);
+      const name = `${way}/${image}`;
+      return [
+        figure(`${name}/larder`, 'ms', of('larder'), { reference: `${name}/ctr` }),
+        figure(`${name}/ctr`, 'ms', of('ctr')),
+      ];
+    }),
+  );
+  const result = { bench: 'read', work: values.work, out: values.out, figures, measurements };
+  const path = writeResult(result);
   process.stdout.write(`${path}\n`);
 }
 
 async function measureImage(larder: Larder, containerd: Containerd, image: string): Promise<Measurement[]> {
-  const reference = `${values.registry}/${image}`;
+  const reference = `${values.registry}/${image}${image.includes(':') ? '' : ':latest'}`;
   const id = `read-${image}`;
   const { rootfs } = await larder.provision(reference, { id });
   await containerd.pullAndProvision(reference, id);

@@ -144,3 +144,37 @@ function giveAway(directory: string): void {
     else chownSync(path, 65534, 65534);
   }
 }
+
+describe('copies made by root', { skip: needsRoot }, () => {
+  it('have the owners and modes of the image, whatever a new file gets there without being told', async () => {
+    const store = makeStore();
+    const umask = process.umask(0o077);
+    try {
+      chownSync(store.directory, 0, 1234);
+      chmodSync(store.directory, 0o2700);
+      const image = tar([
+        dir('d', { mode: 0o755, uid: 3, gid: 4 }),
+        file('d/plain', 'x', { mode: 0o644 }),
+        file('d/same-group', 'x', { mode: 0o600, gid: 1234 }),
+        file('d/special', 'x', { mode: 0o6755, uid: 7, gid: 8 }),
+      ]);
+      const rootfs = join(store.directory, 'rootfs');
+      const backend = makeBackend('copy', store.layers.layout, store.layers);
+      await backend.provision([store.layers.add(image)], rootfs, store.directory);
+      const found = ['d', 'd/plain', 'd/same-group', 'd/special'].map((name) => {
+        const { uid, gid, mode } = lstatSync(join(rootfs, name));
+        return [name, uid, gid, (mode & 0o7777).toString(8)];
+      });
+      assert.deepEqual(found, [
+        ['d', 3, 4, '755'],
+        ['d/plain', 0, 0, '644'],
+        ['d/same-group', 0, 1234, '600'],
+        ['d/special', 7, 8, '6755'],
+      ]);
+      assert.deepEqual(readdirSync(rootfs), ['d']);
+    } finally {
+      process.umask(umask);
+      store.dispose();
+    }
+  });
+});
