@@ -196,8 +196,7 @@ class ColumnTree implements MergedTree {
     this.#nameStart = columns.nameStart;
     this.#nameLength = columns.nameLength;
     // Names are numbered in the order of their directories, the root before all.
-    this.children = new Uint32Array(nameCount - 1);
-    for (let name = 1; name < nameCount; name++) this.children[name - 1] = name;
+    this.children = new Uint32Array(nameCount - 1).map((_, k) => k + 1);
   }
 
   name(name: number): Uint8Array {
