@@ -1,8 +1,8 @@
 /**
  * Copies small files out of large ones. Files that follow each other in a tar are read together, some hundred kilobytes
- * at a time, and written one by one: a read for each costs more than its bytes, and copy_file_range(2), without shared
- * blocks, twice as much as both. What is read ahead grows while it is used, so that files in no order cost one small
- * read each.
+ * at a time, and written one by one: where no blocks can be shared, a read and a write of its own cost a small file as
+ * much as copy_file_range(2), so what is saved is the read. What is read ahead grows while it is used: files in no order
+ * cost one small read each.
  */
 import { readSync, writeSync } from 'node:fs';
 import { copyRange } from '../linux/copy-range.js';
