@@ -64,7 +64,11 @@ async function makeClient(
   onEvent: OnEvent,
   own?: ImageCredentials,
 ): Promise<RegistryClient> {
-  const { RegistryClient } = await import('./registry/registry-client.js');
+  const [{ RegistryClient }, { HostFiles }, { proxiesOf }] = await Promise.all([
+    import('./registry/registry-client.js'),
+    import('./registry/hosts/host-files.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
   const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = config;
   const setting = parseDockerRegistry(dockerRegistry);
   const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
@@ -72,6 +76,8 @@ async function makeClient(
     credentials: own ?? (await logins.default()),
     insecureRegistries: [...insecureRegistries, ...plainHosts],
     caFiles: registryCaFiles,
+    hosts: new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir }),
+    proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: stallTimeoutMs },
     onEvent,
   });

@@ -84,6 +84,16 @@ export const SETTINGS = {
     value: 'FILE,…',
     help: "PEM files of certificate authorities trusted beside the system's",
   },
+  registries_conf: {
+    kind: 'text',
+    value: 'PATH|none',
+    help: "mirrors and rules: a registries.conf, or a directory of hosts.toml files (default: podman's, else containerd's)",
+  },
+  registry_certs_dir: {
+    kind: 'text',
+    value: 'DIR|none',
+    help: "certificates by registry, as HOST[:PORT]/{*.crt,*.cert,*.key} (default: podman's and Docker's certs.d)",
+  },
   fetcher_stall_timeout: {
     kind: 'duration',
     value: 'DURATION',

@@ -40,6 +40,8 @@ export interface Config {
   readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
+  readonly registriesConf: string | undefined;
+  readonly registryCertsDir: string | undefined;
   readonly stallTimeoutMs: number;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
@@ -86,6 +88,8 @@ export function configOf(flags: Flags): Config {
     dockerIgnoreRuntime: flags.docker_ignore_runtime ?? false,
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
+    registriesConf: flags.registries_conf,
+    registryCertsDir: flags.registry_certs_dir,
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },

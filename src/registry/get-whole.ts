@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortedError, type ErrorCode, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
-import type { RequestPlan } from './request-plan.js';
+import type { Plan } from './request-plan.js';
 import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface GetWholeOptions {
@@ -19,7 +19,7 @@ export interface WholeAnswer {
 }
 
 /** Follows a plan to its end for something small. Rejects with what the plan rejects with, or with `tooLong`. */
-export async function getWhole(plan: RequestPlan, options: GetWholeOptions): Promise<WholeAnswer> {
+export async function getWhole(plan: Plan, options: GetWholeOptions): Promise<WholeAnswer> {
   let previous: BlobOutcome | undefined;
   for (;;) {
     const { afterMs, ...grant } = await plan.next(previous, options.signal);

@@ -7,9 +7,9 @@ import { createHash } from 'node:crypto';
 import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
 import { setMaxListeners } from 'node:events';
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
-import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
+import { type AgentOptions, Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import type { LookupFunction } from 'node:net';
-import { rootCertificates } from 'node:tls';
+import { createSecureContext, rootCertificates } from 'node:tls';
 import { abortedError, isLarderError, LarderError, throwIfAborted } from '../errors.js';
 import { rangeOf } from './addresses.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
@@ -28,9 +28,10 @@ const MAX_ERROR_BODY = 4096;
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
   throwIfAborted(request.signal, `${request.method ?? 'GET'} ${withoutQuery(request.url)}`);
+  const agents = request.proxy === undefined ? agentsFor(request) : await tunnelsFor(request, request.proxy);
   for (let stale = 0; ; stale++) {
     try {
-      return await sendOnce(request);
+      return await sendOnce(request, agents);
     } catch (error) {
       // The server closed an idle connection just as it was used again; that is no answer and no failure.
       if (!(error instanceof StaleConnection) || stale >= 3)
@@ -162,7 +163,7 @@ export function withoutQuery(url: string): string {
 
 class StaleConnection extends Error {}
 
-function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
+function sendOnce(request: HttpRequest, { http, https }: Agents): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const url = new URL(request.url);
     const secure = url.protocol === 'https:';
@@ -171,7 +172,6 @@ function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
       headers: { ...request.headers, 'accept-encoding': 'identity' },
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     };
-    const { http, https } = agentsFor(request);
     refuseLiteral(url, request);
     const message = secure
       ? requestHttps(url, { ...options, agent: https })
@@ -219,26 +219,58 @@ interface Agents {
   readonly https: HttpsAgent;
 }
 
-/** Connections are shared only between requests with the same trust: the same certificates and the same forbidden addresses. */
+/** Connections are shared only between requests with the same trust: certificates of both sides, forbidden addresses, way. */
 const agents = new Map<string, Agents>();
 
-function agentsFor({ ca, insecureTls, refuseAddresses }: HttpRequest): Agents {
-  const caKey = ca === undefined ? '' : createHash('sha256').update(ca).digest('hex');
-  const key = `${caKey}|${insecureTls === true}|${(refuseAddresses ?? []).join()}`;
+function agentsFor(request: HttpRequest): Agents {
+  const key = keyOf(request);
   const known = agents.get(key);
   if (known !== undefined) return known;
-  const common = { keepAlive: true, lookup: lookupFor(refuseAddresses ?? []) };
+  const options = { keepAlive: true, lookup: lookupFor(request.refuseAddresses ?? []) };
   const made: Agents = {
-    http: new HttpAgent(common),
-    https: new HttpsAgent({
-      ...common,
-      minVersion: 'TLSv1.2',
-      rejectUnauthorized: insecureTls !== true,
-      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-    }),
+    http: new HttpAgent(options),
+    https: new HttpsAgent({ ...options, ...trustOf(request) }),
   };
   agents.set(key, made);
   return made;
+}
+
+async function tunnelsFor(request: HttpRequest, proxy: string): Promise<Agents> {
+  const { TunnelHttpAgent, TunnelHttpsAgent } = await import('./hosts/tunnel.js');
+  const key = keyOf(request);
+  const known = agents.get(key);
+  if (known !== undefined) return known;
+  const tunnel = { proxy, timeoutMs: request.connectTimeoutMs };
+  const options = { keepAlive: true };
+  const made: Agents = {
+    http: new TunnelHttpAgent(tunnel, options),
+    https: new TunnelHttpsAgent(tunnel, { ...options, ...trustOf(request) }),
+  };
+  agents.set(key, made);
+  return made;
+}
+
+function keyOf({ ca, clients, insecureTls, refuseAddresses, proxy }: HttpRequest): string {
+  const secrets = [ca ?? '', JSON.stringify(clients ?? []), proxy ?? ''];
+  const hashes = secrets.map((text) => (text === '' ? '' : createHash('sha256').update(text).digest('hex')));
+  return `${hashes.join('|')}|${insecureTls === true}|${(refuseAddresses ?? []).join()}`;
+}
+
+/** The certificates are read once for all connections of an agent. */
+function trustOf({ url, ca, clients, insecureTls }: HttpRequest): AgentOptions {
+  const common = { minVersion: 'TLSv1.2', rejectUnauthorized: insecureTls !== true } as const;
+  if (ca === undefined && clients === undefined) return common;
+  try {
+    const secureContext = createSecureContext({
+      minVersion: 'TLSv1.2',
+      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
+      ...(clients === undefined ? {} : { cert: clients.map(({ cert }) => cert), key: clients.map(({ key }) => key) }),
+    });
+    return { ...common, secureContext };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new LarderError('LARDER_CONFIG_INVALID', `read certificates: for ${new URL(url).host}: not usable: ${why}`);
+  }
 }
 
 /** A host that is an address is never looked up. */

@@ -94,6 +94,11 @@ export interface ImagePuller extends Puller<ImageName> {
 
 export type LayerOrigin =
   /** A worker thread fetches them and asks for leave to make each request. */
-  | { readonly kind: 'registry'; readonly ask: AskGrant }
+  | {
+      readonly kind: 'registry';
+      readonly ask: AskGrant;
+      /** What came was wrong: true when another host can be asked for it, by fetching it again. */
+      readonly passOver?: (error: unknown) => boolean;
+    }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

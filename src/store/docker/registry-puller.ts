@@ -53,9 +53,13 @@ export class RegistryPuller implements Puller<Reference> {
     const { manifest, ...top } = await client.resolve(place, request);
     const wanted = parsePlatform(options.platform);
     const held: LayerOrigins & AsyncDisposable = {
-      layerOrigin: (_, layerOptions) => {
+      layerOrigin: ({ digest }, layerOptions) => {
         const broker = client.broker(place, requestOptions(layerOptions));
-        return { kind: 'registry', ask: (question) => broker.ask(question) };
+        return {
+          kind: 'registry',
+          ask: (question) => broker.ask(question),
+          passOver: (error) => broker.passOver(digest, error),
+        };
       },
       [Symbol.asyncDispose]: async () => {},
     };
