@@ -84,8 +84,8 @@ function directoriesOf(root: string, domain: string): string[] {
 }
 
 function parseServer(text: string, path: string): URL {
-  const whole = /^https?:\/\//i.test(text) ? text : `https://${text}`;
-  const url = URL.canParse(whole) ? new URL(whole) : undefined;
+  const whole = text.includes('://') ? text : `https://${text}`;
+  const url = /^https?:/i.test(whole) && URL.canParse(whole) ? new URL(whole) : undefined;
   const bare = url !== undefined && url.username === '' && url.password === '' && url.search === '' && url.hash === '';
   if (url !== undefined && bare) return url;
   throw new LarderError(
