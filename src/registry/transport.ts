@@ -240,7 +240,7 @@ async function tunnelsFor(request: HttpRequest, proxy: string): Promise<Agents> 
   const key = keyOf(request);
   const known = agents.get(key);
   if (known !== undefined) return known;
-  const tunnel = { proxy, timeoutMs: request.connectTimeoutMs };
+  const tunnel = { proxy, timeoutMs: request.connectTimeoutMs, ca: request.ca };
   const options = { keepAlive: true };
   const made: Agents = {
     http: new TunnelHttpAgent(tunnel, options),

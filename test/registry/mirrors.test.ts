@@ -4,8 +4,8 @@ import type { LarderEvent } from '../../src/events.js';
 import { type Credentials, NO_CREDENTIALS } from '../../src/registry/credentials.js';
 import { DIRECT, type Endpoint, originOf, plainServer, type Server } from '../../src/registry/hosts/endpoint.js';
 import type { RegistryOptions } from '../../src/registry/registry-client.js';
-import { OCI_CONFIG } from '../../src/spec/media-types.js';
 import { digestOf } from '../../src/spec/digest.js';
+import { OCI_CONFIG } from '../../src/spec/media-types.js';
 import { type FakeRegistry, startRegistry } from '../../src/testing/fake-registry.js';
 import {
   CONFIG,
@@ -70,10 +70,7 @@ describe('a mirror', () => {
       assert.equal((await client.resolve(reference)).digest, MANIFEST_DIGEST);
       assert.deepEqual(await download(client, reference), LAYER);
       const switched = mirrorEvents(events).find((event) => event.type === 'mirror' && event.insteadOf !== undefined);
-      assert.deepEqual(
-        switched?.type === 'mirror' && [switched.host, switched.insteadOf],
-        [origin.host, mirror.host],
-      );
+      assert.deepEqual(switched?.type === 'mirror' && [switched.host, switched.insteadOf], [origin.host, mirror.host]);
     });
   }
 
@@ -107,9 +104,7 @@ describe('a mirror', () => {
   it('that breaks in the middle of a layer is left where it stopped: no byte comes twice', async () => {
     await using origin = await startRegistry({ images: [IMAGE] });
     await using mirror = await startRegistry({ images: [IMAGE] });
-    mirror.setFault(({ nth }) =>
-      nth === 0 ? { kind: 'reset', after: 200_000 } : { kind: 'status', status: 502 },
-    );
+    mirror.setFault(({ nth }) => (nth === 0 ? { kind: 'reset', after: 200_000 } : { kind: 'status', status: 502 }));
     const { client, events } = mirrored([{ at: mirror }]);
     const retries: number[] = [];
     const layer = await download(client, referenceTo(origin), undefined, {
@@ -185,7 +180,9 @@ describe('a mirror', () => {
     const basic = (name: string) => `Basic ${Buffer.from(`${name}:${name}-password`).toString('base64')}`;
     assert.deepEqual([...sent(mirror)], [basic('mirror')]);
     assert.deepEqual([...sent(origin)], [basic('origin')]);
-    assert.ok(mirror.requests.filter(({ url }) => url !== '/v2/').every(({ headers }) => headers['x-tenant'] === 'blue'));
+    assert.ok(
+      mirror.requests.filter(({ url }) => url !== '/v2/').every(({ headers }) => headers['x-tenant'] === 'blue'),
+    );
     assert.ok(origin.requests.every(({ headers, url }) => headers['x-tenant'] === undefined && !url.includes('ns=')));
   });
 

@@ -12,12 +12,14 @@ import {
 import { Agent as HttpsAgent, type AgentOptions as HttpsOptions, request as requestHttps } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, rootCertificates } from 'node:tls';
 import { proxyName } from './proxy.js';
 
 export interface Tunnel {
   readonly proxy: string;
   readonly timeoutMs: number;
+  /** PEM, beside the system's: who vouches for a proxy that speaks TLS. */
+  readonly ca: string | undefined;
 }
 
 type Created = (error: Error | null, stream: Duplex) => void;
@@ -68,14 +70,14 @@ function tlsOptionsOf(options: ClientRequestArgs): object {
   return rest;
 }
 
-async function openTunnel({ proxy, timeoutMs }: Tunnel, options: ClientRequestArgs): Promise<Socket> {
+async function openTunnel({ proxy, timeoutMs, ca }: Tunnel, options: ClientRequestArgs): Promise<Socket> {
   const host = (options.host ?? 'localhost').replace(/^\[|\]$/g, '');
   const port = Number(options.port);
   const url = new URL(proxy);
   try {
     return await (url.protocol.startsWith('socks')
       ? openBySocks(url, host, port, timeoutMs)
-      : openByConnect(url, host, port, timeoutMs));
+      : openByConnect(url, host, port, timeoutMs, ca));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw Object.assign(new Error(`the proxy ${proxyName(proxy)}: ${why}`), { code: PROXY_ERROR });
@@ -83,7 +85,13 @@ async function openTunnel({ proxy, timeoutMs }: Tunnel, options: ClientRequestAr
 }
 
 /** RFC 9110, 9.3.6. */
-function openByConnect(proxy: URL, host: string, port: number, timeoutMs: number): Promise<Socket> {
+function openByConnect(
+  proxy: URL,
+  host: string,
+  port: number,
+  timeoutMs: number,
+  ca: string | undefined,
+): Promise<Socket> {
   const target = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
   const login = loginOf(proxy);
   return new Promise((resolve, reject) => {
@@ -94,6 +102,7 @@ function openByConnect(proxy: URL, host: string, port: number, timeoutMs: number
       port: proxy.port || (proxy.protocol === 'https:' ? 443 : 80),
       path: target,
       agent: false,
+      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
       headers: {
         host: target,
         ...(login === undefined

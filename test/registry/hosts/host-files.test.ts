@@ -110,6 +110,9 @@ describe('the files of this host', () => {
 
   it('must have a key beside each client certificate', async () => {
     put('etc/docker/certs.d/quay.io/client.cert', 'cert');
-    await assert.rejects(hosts(), { code: 'LARDER_CONFIG_INVALID', message: /client\.cert is there without client\.key/ });
+    await assert.rejects(hosts(), {
+      code: 'LARDER_CONFIG_INVALID',
+      message: /client\.cert is there without client\.key/,
+    });
   });
 });

@@ -78,7 +78,10 @@ describe('a tree of hosts.toml', () => {
   });
 
   it('has capabilities: all by default, else those named', async () => {
-    put('quay.io', '[host."https://a.example"]\ncapabilities = ["pull"]\n[host."https://b.example"]\ncapabilities = ["resolve"]');
+    put(
+      'quay.io',
+      '[host."https://a.example"]\ncapabilities = ["pull"]\n[host."https://b.example"]\ncapabilities = ["resolve"]',
+    );
     const found = await endpoints('quay.io/a');
     assert.deepEqual(
       found?.map(({ resolves, serves }) => [resolves, serves]),

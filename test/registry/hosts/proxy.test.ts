@@ -52,13 +52,21 @@ for (const [list, exempt, proxied] of [
   });
 }
 
-for (const value of ['ftp://user:SECRET@p:1', 'http://user:SECRET@', 'http://u:%E0SECRET@p:1', 'http://p:99999SECRET']) {
+for (const value of [
+  'ftp://user:SECRET@p:1',
+  'http://user:SECRET@',
+  'http://u:%E0SECRET@p:1',
+  'http://p:99999SECRET',
+]) {
   test(`a variable that names no proxy is refused without what is in it: ${value}`, () => {
-    assert.throws(() => proxiesOf({ HTTPS_PROXY: value }), (error: Error & { code?: string }) => {
-      assert.equal(error.code, 'LARDER_FLAGS_INVALID');
-      assert.match(error.message, /HTTPS_PROXY/);
-      assert.doesNotMatch(String(error.stack), /SECRET/);
-      return true;
-    });
+    assert.throws(
+      () => proxiesOf({ HTTPS_PROXY: value }),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'LARDER_FLAGS_INVALID');
+        assert.match(error.message, /HTTPS_PROXY/);
+        assert.doesNotMatch(String(error.stack), /SECRET/);
+        return true;
+      },
+    );
   });
 }

@@ -111,7 +111,8 @@ test('a mirror for digests or for tags is asked only for an image that was named
     pull-from-mirror = "tag-only"`;
   assert.deepEqual(places(text, 'quay.io/a/b:1'), ['tags.example/a/b', 'quay.io/a/b']);
   assert.deepEqual(places(text, `quay.io/a/b@${DIGEST}`), ['digests.example/a/b', 'quay.io/a/b']);
-  const old = '[[registry]]\nlocation = "quay.io"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.example"';
+  const old =
+    '[[registry]]\nlocation = "quay.io"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.example"';
   assert.deepEqual(places(old, 'quay.io/a/b:1'), ['quay.io/a/b']);
   assert.deepEqual(places(old, `quay.io/a/b@${DIGEST}`), ['m.example/a/b', 'quay.io/a/b']);
 });
@@ -146,9 +147,21 @@ for (const [what, text, message] of [
   ['a URL for a location', '[[registry]]\nlocation = "https://quay.io"', /"https:\/\/quay.io" is not host/],
   ['a registry without a name', '[[registry]]\ninsecure = true', /neither a prefix nor a location/],
   ['a wildcard with a path', '[[registry]]\nprefix = "*.example.com/a"', /is not \*\.domain/],
-  ['a mirror without a location', '[[registry]]\nlocation = "a.io"\n[[registry.mirror]]\ninsecure = true', /no location/],
-  ['an unknown pull-from-mirror', '[[registry]]\nlocation = "a.io"\n[[registry.mirror]]\nlocation = "b.io"\npull-from-mirror = "never"', /pull-from-mirror/],
-  ['both ways of saying by digest', '[[registry]]\nlocation = "a.io"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "b.io"\npull-from-mirror = "all"', /has both/],
+  [
+    'a mirror without a location',
+    '[[registry]]\nlocation = "a.io"\n[[registry.mirror]]\ninsecure = true',
+    /no location/,
+  ],
+  [
+    'an unknown pull-from-mirror',
+    '[[registry]]\nlocation = "a.io"\n[[registry.mirror]]\nlocation = "b.io"\npull-from-mirror = "never"',
+    /pull-from-mirror/,
+  ],
+  [
+    'both ways of saying by digest',
+    '[[registry]]\nlocation = "a.io"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "b.io"\npull-from-mirror = "all"',
+    /has both/,
+  ],
   ['a text where a flag belongs', '[[registry]]\nlocation = "a.io"\nblocked = "no"', /registry\.0\.blocked/],
 ] as const) {
   test(`${what} is refused`, () => {
