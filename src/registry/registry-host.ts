@@ -70,7 +70,7 @@ export class RegistryHost {
       url: url.href,
       headers: { 'user-agent': settings.userAgent, ...headers },
       afterMs,
-      connectTimeoutMs: settings.connectTimeoutMs,
+      connectTimeoutMs: (own ? server.connectTimeoutMs : undefined) ?? settings.connectTimeoutMs,
       stallTimeoutMs: settings.stallTimeoutMs,
       ...(authorities === '' ? {} : { ca: authorities }),
       ...(clients === undefined ? {} : { clients }),

@@ -8,13 +8,15 @@ export interface Patience {
   readonly tries: number;
   /** Where nothing listens, or no such name exists, waiting seldom helps. */
   readonly triesRefused: number;
+  /** Where nothing came for as long as a request may take. */
+  readonly triesSilent: number;
   /** A registry that asks for more is left alone, and the caller told. */
   readonly maxWaitMs: number;
 }
 
-export const PATIENCE: Patience = { tries: 4, triesRefused: 2, maxWaitMs: 60_000 };
+export const PATIENCE: Patience = { tries: 4, triesRefused: 2, triesSilent: 4, maxWaitMs: 60_000 };
 /** Where another host can be asked. */
-export const MIRROR_PATIENCE: Patience = { tries: 2, triesRefused: 1, maxWaitMs: 5_000 };
+export const MIRROR_PATIENCE: Patience = { tries: 2, triesRefused: 1, triesSilent: 1, maxWaitMs: 5_000 };
 /** A try that brought this much is progress, and the count starts again. A server that drips bytes gets no credit. */
 const PROGRESS_BYTES = 64 * 1024;
 /** However much progress each brings. */
@@ -68,11 +70,12 @@ export function reasonOf(outcome: BlobOutcome): string {
   return outcome.kind === 'status' ? `the answer was ${outcome.status}` : outcome.message;
 }
 
-function maxTries(outcome: BlobOutcome, { tries, triesRefused }: Patience): number {
+function maxTries(outcome: BlobOutcome, { tries, triesRefused, triesSilent }: Patience): number {
   if (outcome.kind === 'status')
     return outcome.status === 429 || outcome.status === 408 || outcome.status >= 500 ? tries : 1;
   const { errno = '' } = outcome;
   if (QUICKLY_GIVEN_UP.has(errno)) return triesRefused;
+  if (errno === 'ETIMEDOUT' && outcome.received < PROGRESS_BYTES) return triesSilent;
   return isTlsError(errno) || errno.startsWith('HPE_') ? 1 : tries;
 }
 

@@ -13,6 +13,7 @@ import { createSecureContext, rootCertificates } from 'node:tls';
 import { abortedError, isLarderError, LarderError, throwIfAborted } from '../errors.js';
 import { rangeOf } from './addresses.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
+import { isUnknownIssuer, systemAuthorities } from './hosts/system-authorities.js';
 
 /** Everything of a grant but the wait. */
 export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
@@ -28,6 +29,27 @@ const MAX_ERROR_BODY = 4096;
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
   throwIfAborted(request.signal, `${request.method ?? 'GET'} ${withoutQuery(request.url)}`);
+  const { host } = new URL(request.url);
+  if (trustedBySystem.has(host)) return sendTrusting(request);
+  try {
+    return await sendFresh(request);
+  } catch (error) {
+    if (!isUnknownIssuer(error) || systemAuthorities() === '') throw error;
+    const answer = await sendTrusting(request);
+    trustedBySystem.add(host);
+    return answer;
+  }
+}
+
+/** Hosts whose authority this machine knows and Node does not. */
+const trustedBySystem = new Set<string>();
+
+function sendTrusting(request: HttpRequest): Promise<HttpAnswer> {
+  const pem = systemAuthorities();
+  return sendFresh({ ...request, ca: request.ca === undefined ? pem : `${request.ca}\n${pem}` });
+}
+
+async function sendFresh(request: HttpRequest): Promise<HttpAnswer> {
   const agents = request.proxy === undefined ? agentsFor(request) : await tunnelsFor(request, request.proxy);
   for (let stale = 0; ; stale++) {
     try {

@@ -89,6 +89,18 @@ describe('a mirror', () => {
     assert.deepEqual(mirrorEvents(other.events), []);
   });
 
+  it('that does not take the connection, or does not answer, costs its time once', async () => {
+    await using origin = await startRegistry({ images: [IMAGE] });
+    await using mirror = await startRegistry({ fault: () => ({ kind: 'hang' }) });
+    const server = { scheme: 'http' } as const;
+    const timeouts = { connectMs: 1000, stallMs: 300, backoffMs: 1 };
+    const { client } = mirrored([{ at: mirror, server }], { timeouts });
+    const startedMs = performance.now();
+    for (let i = 0; i < 3; i++) await client.resolve(referenceTo(origin));
+    assert.ok(performance.now() - startedMs < 600);
+    assert.equal(mirror.requests.length, 1);
+  });
+
   it('that rests is asked after all when the registry does not answer', async () => {
     await using mirror = await startRegistry({ images: [IMAGE] });
     const origin = await startRegistry({ images: [IMAGE] });

@@ -22,6 +22,8 @@ export interface Server {
   /** `?ns=`: the registry that a proxy for many stands for. */
   readonly namespace?: string;
   readonly trust: HostTrust;
+  /** Until a connection stands; left out: as for all. */
+  readonly connectTimeoutMs?: number;
 }
 
 /** One place for one reference. */

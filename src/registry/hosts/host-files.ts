@@ -18,7 +18,7 @@ import {
   parseRegistriesConf,
   type RegistriesConf,
 } from './registries-conf.js';
-import { readToml } from './toml-file.js';
+import { parseToml, readText } from './toml-file.js';
 
 export interface HostFilesSettings {
   /** A `registries.conf`, a directory of containerd's, or `none`. Left out: what this host has. */
@@ -32,6 +32,7 @@ export interface HostFilesSettings {
   readonly isRoot?: boolean;
 }
 
+const DOING = 'registries configuration';
 /** Who edits a file under a running daemon waits this long. */
 const READ_AGAIN_MS = 10_000;
 
@@ -112,9 +113,19 @@ async function readConf(files: readonly string[], directories: readonly string[]
   );
   let conf = EMPTY_CONF;
   for (const path of [...files.filter(isFile), ...dropIns]) {
-    conf = mergeRegistriesConf(conf, parseRegistriesConf(await readToml(path, 'registries configuration'), path));
+    const text = readText(path, DOING);
+    if (!mayNameRegistries(text)) continue;
+    conf = mergeRegistriesConf(conf, parseRegistriesConf(await parseToml(text, path, DOING), path));
   }
   return conf;
+}
+
+/**
+ * Nearly every host has a file that only says where short names are looked for, which we do not: to find that out needs no
+ * parser. A key begins a line, or is spelled with an escape.
+ */
+function mayNameRegistries(text: string): boolean {
+  return /^[ \t[]*["']?registr/m.test(text) || text.includes('\\');
 }
 
 function certificateRoots({

@@ -20,6 +20,7 @@ const HOST = v.object({
   skip_verify: v.nullish(v.boolean(), false),
   header: mapOf(texts),
   override_path: v.nullish(v.boolean(), false),
+  dial_timeout: v.nullish(v.string(), ''),
 });
 const DOCUMENT = v.object({ ...HOST.entries, server: v.nullish(v.string(), ''), host: mapOf(HOST) });
 
@@ -71,6 +72,7 @@ function endpointAt(text: string, table: Table, at: Place, isMirror: boolean, is
     insecure: table.skip_verify,
     headers: headersOf(table, path),
     trust: trustOf(table, at),
+    ...connectTimeoutOf(table, path),
     ...(isRegistry ? {} : { namespace: reference.domain }),
   };
   return { server, repository: reference.path, isMirror, resolves: may('resolve'), serves: may('pull') };
@@ -101,6 +103,20 @@ function apiRootOf(url: URL, override: boolean): string {
   const path = url.pathname.replace(/\/+$/, '').replace(/\/{2,}/g, '/');
   if (override) return path;
   return path.endsWith(API_ROOT) ? path : `${path}${API_ROOT}`;
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+
+/** Go's notation, one part of it: `200ms`, `1.5s`, `1m`. */
+function connectTimeoutOf({ dial_timeout: text }: Table, path: string): Pick<Server, 'connectTimeoutMs'> {
+  if (text === '') return {};
+  const [, count, unit = ''] = /^(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)$/.exec(text) ?? [];
+  const ms = Math.ceil(Number(count) * (UNIT_MS[unit] ?? 0));
+  if (ms > 0 && ms <= 3_600_000) return { connectTimeoutMs: ms };
+  throw new LarderError(
+    'LARDER_CONFIG_INVALID',
+    `registry hosts: ${path}: dial_timeout is no duration, as 200ms or 3s`,
+  );
 }
 
 const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}$/;

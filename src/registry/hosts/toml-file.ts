@@ -8,7 +8,11 @@ const MAX_BYTES = 4 * 1024 * 1024;
  * text, which may have credentials in it. Rejects with LARDER_CONFIG_INVALID, or as `systemError`.
  */
 export async function readToml(path: string, doing: string): Promise<unknown> {
-  const text = readText(path, doing);
+  return parseToml(readText(path, doing), path, doing);
+}
+
+/** As {@link readToml}, of a text that was read; `path` is for messages. */
+export async function parseToml(text: string, path: string, doing: string): Promise<unknown> {
   const { parse, TomlError } = await import('smol-toml');
   try {
     return parse(text);

@@ -122,6 +122,20 @@ describe('a tree of hosts.toml', () => {
     assert.deepEqual([origin?.server.trust, origin?.server.headers], [{}, {}]);
   });
 
+  it('has a time for connecting', async () => {
+    put(
+      'quay.io',
+      '[host."https://a.example"]\ndial_timeout = "1.5s"\n[host."https://b.example"]\ndial_timeout = "200ms"',
+    );
+    const found = await endpoints('quay.io/a');
+    assert.deepEqual(
+      found?.map(({ server }) => server.connectTimeoutMs),
+      [1500, 200, undefined],
+    );
+    put('quay.io', '[host."https://a.example"]\ndial_timeout = "soon"');
+    await assert.rejects(endpoints('quay.io/a'), { code: 'LARDER_CONFIG_INVALID', message: /dial_timeout/ });
+  });
+
   it('may be a directory of certificates alone', async () => {
     put('quay.io', 'an authority', 'ca.crt');
     const [origin] = (await endpoints('quay.io/a')) ?? [];
