@@ -75,7 +75,7 @@ export interface PruneImagesRequest extends OperationOptions {
 
 /**
  * Opens the store, which is made when it is missing. Settings are those of `config.ts`; the library reads no
- * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
+ * configuration file and no variable of larder's. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
  * LARDER_PERMISSION, LARDER_NO_SPACE. A database that is damaged is moved aside and made again, of which `onEvent` hears.
  */
 export async function openLarder(

@@ -48,14 +48,15 @@ const PASSABLE: readonly ErrorCode[] = [
  */
 export class MirrorPlan implements Plan {
   readonly #settings: MirrorPlanSettings;
-  readonly #endpoints: readonly Endpoint[];
-  /** Why each before the current one was passed over. */
+  /** The current one and those that can still be asked. */
+  readonly #left: Endpoint[];
+  /** Who was passed over, and why. */
   readonly #passed: string[] = [];
   #plan: RequestPlan | undefined;
 
   constructor(settings: MirrorPlanSettings) {
     this.#settings = settings;
-    this.#endpoints = inOrder(settings.endpoints);
+    this.#left = [...settings.endpoints];
   }
 
   async next(previous: BlobOutcome | undefined, signal?: AbortSignal): Promise<BlobGrant> {
@@ -75,13 +76,13 @@ export class MirrorPlan implements Plan {
 
   /** What came from the current host was wrong, or did not come: true when another can be asked, which is the next. */
   passOver(error: unknown): boolean {
-    const current = this.#current();
-    const next = this.#endpoints[this.#passed.length + 1];
-    if (next === undefined || !isLarderError(error) || !mayPass(error, current)) return false;
+    const [current, next] = this.#left;
+    if (current === undefined || next === undefined || !isLarderError(error) || !mayPass(error, current)) return false;
     const { host } = current.server;
     if (isLarderError(error, 'LARDER_REGISTRY_UNAVAILABLE', 'LARDER_TIMEOUT')) HOST_HEALTH.failed(host);
     const reason = withoutPrefix(error.message, this.#settings.doing);
     this.#passed.push(`${host}: ${reason}`);
+    this.#left.shift();
     this.#plan = undefined;
     this.#settings.onEvent?.({
       type: 'mirror',
@@ -94,16 +95,20 @@ export class MirrorPlan implements Plan {
   }
 
   async #begin(signal: AbortSignal | undefined): Promise<RequestPlan> {
-    const endpoint = this.#current();
+    const endpoint = this.#choose();
     const { open, targetAt, doing, onEvent } = this.#settings;
-    const isLast = this.#passed.length === this.#endpoints.length - 1;
     if (endpoint.isMirror && this.#passed.length === 0)
       onEvent?.({ type: 'mirror', what: doing, host: endpoint.server.host });
-    return new RequestPlan(await open(endpoint, signal), targetAt(endpoint), isLast ? PATIENCE : MIRROR_PATIENCE);
+    const patience = this.#left.length === 1 ? PATIENCE : MIRROR_PATIENCE;
+    return new RequestPlan(await open(endpoint, signal), targetAt(endpoint), patience);
   }
 
-  #current(): Endpoint {
-    const endpoint = this.#endpoints[this.#passed.length];
+  /** The next that does not rest, if there is one; those that do keep their order. */
+  #choose(): Endpoint {
+    const left = this.#left;
+    const resting = left.filter(rests);
+    if (resting.length < left.length) left.splice(0, left.length, ...left.filter((each) => !rests(each)), ...resting);
+    const [endpoint] = left;
     if (endpoint !== undefined) return endpoint;
     throw new LarderError('LARDER_REGISTRY_UNAVAILABLE', `${this.#settings.doing}: no host may be asked for it`, {
       hint: 'see the capabilities in hosts.toml',
@@ -122,10 +127,9 @@ export class MirrorPlan implements Plan {
   }
 }
 
-/** A host that rests comes after the others, but keeps its place among its like. */
-function inOrder(endpoints: readonly Endpoint[]): readonly Endpoint[] {
-  const rests = ({ server, isMirror }: Endpoint): boolean => isMirror && HOST_HEALTH.isResting(server.host);
-  return [...endpoints.filter((each) => !rests(each)), ...endpoints.filter(rests)];
+/** Registries are asked whatever they did before: what a mirror has, they may have changed. */
+function rests({ server, isMirror }: Endpoint): boolean {
+  return isMirror && HOST_HEALTH.isResting(server.host);
 }
 
 /** A mirror's word ends nothing; the registry's own does, when there is one. */

@@ -122,10 +122,12 @@ async function readConf(files: readonly string[], directories: readonly string[]
 
 /**
  * Nearly every host has a file that only says where short names are looked for, which we do not: to find that out needs no
- * parser. A key begins a line, or is spelled with an escape.
+ * parser. A key begins a line, or is spelled with an escape; an alias of that name has a text for a value.
  */
 function mayNameRegistries(text: string): boolean {
-  return /^[ \t[]*["']?registr/m.test(text) || text.includes('\\');
+  return (
+    /^[ \t]*(?:\[+[ \t]*["']?registr|["']?registr\w*["']?[ \t]*(?:=[ \t]*[[{]|\.))/m.test(text) || text.includes('\\')
+  );
 }
 
 function certificateRoots({

@@ -83,6 +83,18 @@ describe('the files of this host', () => {
     });
   });
 
+  for (const [how, text] of [
+    ['inline', 'registry = [{ location = "quay.io", mirror = [{ location = "m.example" }] }]'],
+    ['with spaces and quotes', ' [[ "registry" ]]\nlocation = "quay.io"\nmirror = [{ location = "m.example" }]'],
+    ['with an escape', '[["\\u0072egistry"]]\nlocation = "quay.io"\nmirror = [{ location = "m.example" }]'],
+    ['after an alias of that name', `[aliases]\n  "registry" = "x"\n${mirror('m.example')}`],
+  ] as const) {
+    it(`are understood ${how}`, async () => {
+      put('etc/containers/registries.conf', text);
+      assert.deepEqual(await hosts(), ['m.example', 'quay.io']);
+    });
+  }
+
   it('may have a syntax error, which is told with its place', async () => {
     put('etc/containers/registries.conf', 'x = 1\n[[registry]\n');
     await assert.rejects(hosts(), { code: 'LARDER_CONFIG_INVALID', message: /registries\.conf: not TOML \(line 2/ });

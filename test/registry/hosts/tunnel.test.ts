@@ -47,6 +47,8 @@ describe('through a proxy', { skip: needs('openssl') }, () => {
       assert.deepEqual(await download(client, reference), LAYER);
       assert.deepEqual([...new Set(proxy.asked)], [`registry.test${portOf(registry)}`]);
       assert.ok(proxy.asked.length < registry.requests.length, 'connections are used again');
+      const other = parseReference(`other.test${portOf(registry)}/team/app`);
+      await assert.rejects(client.resolve(other), { message: /no secure connection to other\.test/ });
       const stranger = through(`${scheme}://${proxy.host}`, registry, { caFiles: [] });
       await assert.rejects(stranger.client.resolve(reference), { message: /no secure connection to registry\.test/ });
     });
