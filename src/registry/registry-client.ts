@@ -59,6 +59,20 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface HeadOptions extends RequestOptions {
+  /** No mirror is asked: whether a login reaches the image is for the registry alone to say. */
+  readonly atRegistry?: boolean;
+}
+
+interface ManifestRequest extends HeadOptions {
+  /** What the image was asked for with, which decides where. */
+  readonly reference: Reference;
+  /** The manifest's own name. */
+  readonly wanted: Reference;
+  readonly doing: string;
+  readonly method: 'GET' | 'HEAD';
+}
+
 /** What a reference resolved to. */
 export interface ResolvedManifest<M = Manifest> {
   readonly digest: Digest;
@@ -89,15 +103,18 @@ export class RegistryClient {
     options: RequestOptions = {},
   ): Promise<ResolvedManifest<Manifest | Schema1Manifest>> {
     const doing = `fetch the manifest: ${formatReference(reference)}`;
-    return this.#manifest(reference, reference, doing, 'GET', options.signal, ({ answer, bytes: received }) => {
-      const contentType = answer.header('content-type');
-      // The digest of schema 1 is that of a part of it, so that part is looked for first.
-      const old = isSchema1(received, contentType) ? parseSchema1(received, doing) : undefined;
-      const bytes = old?.payload ?? received;
-      if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
-      const manifest = old ?? parseManifest(bytes, contentType, doing);
-      return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
-    });
+    return this.#manifest(
+      { reference, wanted: reference, doing, method: 'GET', ...options },
+      ({ answer, bytes: received }) => {
+        const contentType = answer.header('content-type');
+        // The digest of schema 1 is that of a part of it, so that part is looked for first.
+        const old = isSchema1(received, contentType) ? parseSchema1(received, doing) : undefined;
+        const bytes = old?.payload ?? received;
+        if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
+        const manifest = old ?? parseManifest(bytes, contentType, doing);
+        return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
+      },
+    );
   }
 
   /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
@@ -113,9 +130,9 @@ export class RegistryClient {
   }
 
   /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */
-  async head(reference: Reference, options: RequestOptions = {}): Promise<Digest | undefined> {
+  async head(reference: Reference, options: HeadOptions = {}): Promise<Digest | undefined> {
     const doing = `ask for the digest: ${formatReference(reference)}`;
-    return this.#manifest(reference, reference, doing, 'HEAD', options.signal, ({ answer }) => {
+    return this.#manifest({ reference, wanted: reference, doing, method: 'HEAD', ...options }, ({ answer }) => {
       const digest = answer.header('docker-content-digest') ?? '';
       return isDigest(digest) ? digest : undefined;
     });
@@ -129,7 +146,7 @@ export class RegistryClient {
   ): Promise<ResolvedManifest> {
     const wanted = withDigest(reference, descriptor.digest);
     const doing = `fetch the manifest: ${formatReference(wanted)}`;
-    return this.#manifest(reference, wanted, doing, 'GET', options.signal, ({ bytes }) => {
+    return this.#manifest({ reference, wanted, doing, method: 'GET', ...options }, ({ bytes }) => {
       verifyBytes(descriptor, bytes, doing);
       // The descriptor is under the index's digest; what the registry calls the bytes now is not.
       const manifest = parseManifest(bytes, descriptor.mediaType, doing);
@@ -170,16 +187,12 @@ export class RegistryClient {
     return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, signal);
   }
 
-  /** `reference` is what the image was asked for with, which decides where; `wanted` names the manifest. */
   async #manifest<T>(
-    reference: Reference,
-    wanted: Reference,
-    doing: string,
-    method: 'GET' | 'HEAD',
-    signal: AbortSignal | undefined,
+    { reference, wanted, doing, method, signal, atRegistry }: ManifestRequest,
     read: (answer: WholeAnswer) => T,
   ): Promise<T> {
-    const may = ({ resolves, serves }: Endpoint): boolean => (wanted.digest === undefined ? resolves : serves);
+    const may = ({ resolves, serves, isMirror }: Endpoint): boolean =>
+      (wanted.digest === undefined ? resolves : serves) && !(isMirror && atRegistry === true);
     const targetAt = (at: Endpoint): RegistryTarget => ({
       kind: 'registry',
       doing,

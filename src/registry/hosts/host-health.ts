@@ -6,8 +6,8 @@
 /** How long a host that failed is not asked where others can be; doubles with each failure in a row. */
 const FIRST_REST_MS = 30_000;
 const LONGEST_REST_MS = 5 * 60_000;
-/** A host that asks for longer is asked once more after this. */
-const LONGEST_PAUSE_MS = 5 * 60_000;
+/** Nobody waits longer. Who is asked to is told so by an error, and may ask again when he thinks that it is time. */
+const LONGEST_PAUSE_MS = 60_000;
 /** Names come from images and settings; nobody fills the memory with them. */
 const MAX_HOSTS = 10_000;
 
@@ -40,10 +40,11 @@ export class HostHealth {
     return (this.#hosts.get(host)?.restsUntilMs ?? 0) > this.#now();
   }
 
-  /** It asked not to be asked for so long. */
+  /** It asked not to be asked for so long; a minute at most counts. */
   pause(host: string, ms: number): void {
+    if (ms > LONGEST_PAUSE_MS) return;
     const health = this.#of(host);
-    health.pausedUntilMs = Math.max(health.pausedUntilMs, this.#now() + Math.min(ms, LONGEST_PAUSE_MS));
+    health.pausedUntilMs = Math.max(health.pausedUntilMs, this.#now() + ms);
   }
 
   /** How long still. */
