@@ -10,7 +10,9 @@ import { type LarderEvent, openLarder } from '../../src/index.js';
 import { type BuiltImage, buildImage } from '../../src/testing/image-builder.js';
 import { Authority, type Pair } from '../helpers/certificates.js';
 import { noiseLayer } from '../helpers/noise.js';
+import { startSocksProxy } from '../helpers/proxies.js';
 import { DockerRegistry, freePort } from './docker-registry.js';
+import { TestStore } from './larder.js';
 import { needs } from './tools.js';
 import { Wire } from './wire.js';
 
@@ -117,6 +119,34 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
       code: 'LARDER_POLICY_DENIED',
     });
     assert.equal(toOrigin.bytes, 0);
+  });
+
+  test('the command pulls through a SOCKS proxy from a registry and a mirror that only the proxy can find', async () => {
+    const mirror = await startMirror();
+    await using proxy = await startSocksProxy({ login: { username: 'me', password: 'SECRET' } });
+    const port = (host: string): string => host.slice(host.lastIndexOf(':'));
+    const [name, other] = [`registry.test${port(origin.host)}`, `mirror.test${port(mirror.host)}`];
+    const conf = put(
+      'proxied.conf',
+      `[[registry]]\nlocation = "${name}"\ninsecure = true\n[[registry.mirror]]\nlocation = "${other}"\ninsecure = true`,
+    );
+    const store = new TestStore();
+    try {
+      const env = { ALL_PROXY: `socks5://me:SECRET@${proxy.host}`, LARDER_REGISTRIES_CONF: conf };
+      const pulled = await store.run(['pull', `${name}/team/app:1`], { env });
+      assert.equal(pulled.status, 0, pulled.stderr);
+      assert.ok(proxy.asked.includes(other) && !proxy.asked.includes(name), proxy.asked.join());
+      await mirror.close();
+      await store.ok('remove', `${name}/team/app:1`);
+      await store.ok('prune');
+      const again = await store.run(['pull', `${name}/team/app:1`], { env });
+      assert.equal(again.status, 0, again.stderr);
+      assert.ok(again.stderr.includes(`${name} is asked instead of ${other}`), again.stderr);
+      assert.ok(proxy.asked.includes(name));
+      assert.doesNotMatch(`${pulled.stdout}${pulled.stderr}${again.stdout}${again.stderr}`, /SECRET/);
+    } finally {
+      store.dispose();
+    }
   });
 
   describe('behind nginx with TLS, a private authority and client certificates', () => {
