@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { LarderError } from '../../errors.js';
 import type { HostTrust } from './endpoint.js';
-import { isDirectory, isFile, namesIn } from './files.js';
+import { isFile, namesIn } from './files.js';
 import { readText } from './toml-file.js';
 
 /**
@@ -28,8 +28,8 @@ export function readCertificateDirectory(directory: string): HostTrust {
   };
 }
 
-/** The trust for a host by the first of the directories that has one for it. */
-export function findTrust(roots: readonly string[], host: string): HostTrust {
-  const directory = roots.map((root) => join(root, host)).find(isDirectory);
+/** The trust for a host by the first of the directories that `has` finds there. */
+export function findTrust(roots: readonly string[], host: string, has: (path: string) => boolean): HostTrust {
+  const directory = roots.map((root) => join(root, host)).find(has);
   return directory === undefined ? {} : readCertificateDirectory(directory);
 }

@@ -6,6 +6,17 @@ export function isDirectory(path: string): boolean {
   return look(path)?.isDirectory() === true;
 }
 
+/** The same for a place that nobody named: what is shut to us is not there for us. */
+export function isOpenDirectory(path: string): boolean {
+  try {
+    readdirSync(path);
+    return true;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(errnoOf(error) ?? '')) return false;
+    throw systemError(`registry hosts: ${path}`, error);
+  }
+}
+
 /** Whether something other than a directory is there. Throws as `systemError` where that cannot be told. */
 export function isFile(path: string): boolean {
   return look(path)?.isDirectory() === false;

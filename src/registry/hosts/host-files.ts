@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { LarderError } from '../../errors.js';
 import type { Reference } from '../../spec/reference.js';
 import { findTrust } from './certificate-directory.js';
-import { type Endpoint, originOf, type RegistryHosts } from './endpoint.js';
-import { isDirectory, isFile, namesIn } from './files.js';
+import { type Endpoint, type HostTrust, originOf, type RegistryHosts } from './endpoint.js';
+import { isDirectory, isFile, isOpenDirectory, namesIn } from './files.js';
 import { endpointsByHostsToml } from './hosts-toml.js';
 import {
   EMPTY_CONF,
@@ -43,17 +43,19 @@ type Rules =
 
 export class HostFiles implements RegistryHosts {
   readonly #settings: HostFilesSettings;
+  readonly #hasDirectory: (path: string) => boolean;
   #rules: { readonly found: Promise<Rules>; readonly readAtMs: number } | undefined;
 
   constructor(settings: HostFilesSettings) {
     this.#settings = settings;
+    this.#hasDirectory = settings.certsDir === undefined ? isOpenDirectory : isDirectory;
   }
 
   async endpointsOf(reference: Reference): Promise<readonly Endpoint[]> {
     const rules = await this.#currentRules();
-    const roots = certificateRoots(this.#settings);
+    const trustOf = (host: string): HostTrust => findTrust(certificateRoots(this.#settings), host, this.#hasDirectory);
     const endpoints = await endpointsBy(rules, reference);
-    return endpoints.map((endpoint) => withTrust(endpoint, roots));
+    return endpoints.map((endpoint) => withTrust(endpoint, trustOf));
   }
 
   #currentRules(): Promise<Rules> {
@@ -91,7 +93,7 @@ async function findRules(settings: HostFilesSettings): Promise<Rules> {
   const conf = await readConf(...confPlaces(settings));
   if (conf.registries.length > 0) return { kind: 'conf', conf };
   const tree = join(etc, 'containerd', 'certs.d');
-  return isDirectory(tree) ? { kind: 'tree', root: tree } : { kind: 'none' };
+  return isOpenDirectory(tree) ? { kind: 'tree', root: tree } : { kind: 'none' };
 }
 
 /** The main file and the directories of drop-ins, as podman looks for them. */
@@ -144,8 +146,8 @@ function certificateRoots({
 }
 
 /** What a `hosts.toml` says of certificates is all there is for its server. */
-function withTrust(endpoint: Endpoint, roots: readonly string[]): Endpoint {
+function withTrust(endpoint: Endpoint, trustOf: (host: string) => HostTrust): Endpoint {
   const { server } = endpoint;
   if (server.trust.ca !== undefined || server.trust.clients !== undefined) return endpoint;
-  return { ...endpoint, server: { ...server, trust: findTrust(roots, server.host) } };
+  return { ...endpoint, server: { ...server, trust: trustOf(server.host) } };
 }

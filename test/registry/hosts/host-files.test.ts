@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { HostFiles, type HostFilesSettings } from '../../../src/registry/hosts/host-files.js';
@@ -118,6 +118,24 @@ describe('the files of this host', () => {
     const own = put('own/quay.io/x.crt', 'own ca');
     const [, origin] = await endpoints({ certsDir: dirname(dirname(own)) });
     assert.deepEqual(origin?.server.trust, { ca: 'own ca' });
+  });
+
+  it('that are shut to the user are not there for him, unless the setting names them', {
+    skip: process.getuid?.() === 0 ? false : 'needs root, to become somebody else',
+  }, async () => {
+    put('etc/docker/certs.d/quay.io/ca.crt', 'docker ca');
+    put('etc/containerd/certs.d/quay.io/hosts.toml', '[host."https://containerd.example"]');
+    for (const shut of ['etc/docker', 'etc/containerd']) chmodSync(join(directory, shut), 0o700);
+    chmodSync(directory, 0o755);
+    process.seteuid?.(65_534);
+    try {
+      const [only, ...others] = await endpoints({ isRoot: false });
+      assert.deepEqual([only?.server.host, only?.server.trust, others], ['quay.io', {}, []]);
+      const certsDir = join(directory, 'etc/docker/certs.d');
+      await assert.rejects(endpoints({ certsDir }), { code: 'LARDER_PERMISSION' });
+    } finally {
+      process.seteuid?.(0);
+    }
   });
 
   it('must have a key beside each client certificate', async () => {
