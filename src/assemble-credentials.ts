@@ -39,12 +39,28 @@ export class Logins {
    * LARDER_CONFIG_INVALID when the secret is no Docker configuration.
    */
   async of(secret: Secret): Promise<ImageCredentials> {
+    const [own, base] = await Promise.all([this.#ownOf(secret), this.default()]);
+    const { overlayCredentials } = await import('./registry/credentials.js');
+    return { ...overlayCredentials(own, base), id: own.id };
+  }
+
+  /** Those of one image alone: none without a secret. They share no pull with those that have the default ones, too. */
+  async alone(secret: Secret | undefined): Promise<ImageCredentials> {
+    const { NO_CREDENTIALS } = await import('./registry/credentials.js');
+    const own = secret === undefined ? { ...NO_CREDENTIALS, id: '' } : await this.#ownOf(secret);
+    return { ...own, id: `alone ${own.id}` };
+  }
+
+  /**
+   * A configuration that came with an image may be anybody's: the helpers that it names are not run, since they would
+   * log in as the user that larder runs as.
+   */
+  async #ownOf(secret: Secret): Promise<ImageCredentials> {
     const resolver = await this.#resolver.get();
     const text = await resolver.resolve(secret);
-    const { overlayCredentials, parseDockerConfig } = await import('./registry/credentials.js');
-    const own = parseDockerConfig(text, "the image's own config");
+    const { parseDockerConfig } = await import('./registry/credentials.js');
     // Two pulls with equal credentials may share; nobody can tell from the id what these are.
     const id = createHmac('sha256', this.#salt).update(text).digest('hex');
-    return { ...overlayCredentials(own, await this.default()), id };
+    return { ...parseDockerConfig(text, "the image's own config"), id };
   }
 }

@@ -74,7 +74,11 @@ export class RequestPlan {
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
     const { kind } = this.#target;
     if (previous.kind === 'status' && kind !== 'token') {
-      if (REDIRECTS.has(previous.status)) return this.#follow(previous.headers['location']);
+      if (REDIRECTS.has(previous.status)) {
+        // Only who was let in is sent on: what is refused after this is a login that has grown old.
+        this.#unproven = false;
+        return this.#follow(previous.headers['location']);
+      }
       if (previous.status === 401 && kind === 'plain') throw this.#needsLogin();
       if (previous.status === 401 && !this.#foreign)
         return this.#logIn(previous.headers['www-authenticate'] ?? '', signal);

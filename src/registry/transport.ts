@@ -16,7 +16,9 @@ import type { BlobGrant, BlobOutcome } from './blob.js';
 
 /** Everything of a grant but the wait. */
 export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Of a POST. */
+  readonly body?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -207,7 +209,7 @@ function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
         reject(new StaleConnection(error.message, { cause: error }));
       else reject(error);
     });
-    message.end();
+    message.end(request.body);
   });
 }
 

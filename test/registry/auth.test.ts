@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { LarderError } from '../../src/errors.js';
 import type { LarderEvent } from '../../src/events.js';
 import { Authenticator, type AuthSettings } from '../../src/registry/auth.js';
 import { parseChallenges } from '../../src/registry/challenge.js';
@@ -9,7 +10,8 @@ import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, download, IMAGE, LAYER, referenceTo } from './fixtures.js';
 
 const user = { username: 'user', password: 'pass' };
-const credentials: Credentials = { ...NO_CREDENTIALS, find: () => user };
+const login = { kind: 'password', ...user, source: 'test' } as const;
+const credentials: Credentials = { ...NO_CREDENTIALS, find: async () => login };
 const BASIC = `Basic ${Buffer.from('user:pass').toString('base64')}`;
 
 describe('a challenge', () => {
@@ -61,7 +63,7 @@ describe('the token server that a registry names', () => {
   const ask = async (registry: string, realm: string, tokenHosts: readonly string[] = []) => {
     const events: LarderEvent[] = [];
     const sent: { readonly url: string; readonly authorization: string | undefined }[] = [];
-    const get: AuthSettings['get'] = async (url, headers) => {
+    const send: AuthSettings['send'] = async ({ url, headers }) => {
       sent.push({ url: url.href, authorization: headers['authorization'] });
       return Buffer.from('{"token":"t"}');
     };
@@ -69,11 +71,10 @@ describe('the token server that a registry names', () => {
     const settings = {
       name: 'r',
       url: new URL(registry),
-      credential: user,
-      helper: undefined,
+      credentials,
       tokenHosts,
       onEvent,
-      get,
+      send,
     };
     await new Authenticator(settings).answer(
       `Bearer realm="${realm}",service="s",scope="repository:secret/other:pull,push"`,
@@ -152,11 +153,21 @@ describe('logging in', () => {
     });
   });
 
-  it('tells of a credential helper that is not run yet', async () => {
+  it('without a login tells of a credential helper that failed, or that nobody runs', async () => {
     await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'basic', ...user } });
-    const { client, events } = clientWith({ credentials: { ...NO_CREDENTIALS, helperFor: () => 'desktop' } });
-    await assert.rejects(client.resolve(referenceTo(registry)), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
-    assert.match(JSON.stringify(events), /docker-credential-desktop is not supported yet/);
+    const failing = async () => {
+      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', 'ask docker-credential-x: it broke');
+    };
+    for (const [credentials, why] of [
+      [{ ...NO_CREDENTIALS, unusedHelper: () => 'desktop' }, /docker-credential-desktop/],
+      [{ ...NO_CREDENTIALS, find: failing }, /it broke/],
+    ] as const) {
+      const { client, events } = clientWith({ credentials });
+      await assert.rejects(client.resolve(referenceTo(registry)), { code: 'LARDER_REGISTRY_UNAUTHENTICATED', hint: why });
+      const warnings = events.filter(({ type }) => type === 'warning');
+      assert.equal(warnings.length, 1);
+      assert.match(JSON.stringify(warnings), why);
+    }
   });
 
   for (const field of ['token', 'access_token'] as const) {
