@@ -47,7 +47,9 @@ export class AuthFiles {
     if (directory) return new AuthFiles([join(directory, 'config.json')], false);
     const home = env['HOME'] || homedir();
     const runtime = absolute(env['XDG_RUNTIME_DIR']) ?? join('/run/containers', String(process.getuid?.() ?? 0));
-    const runtimeFile = absolute(env['XDG_RUNTIME_DIR']) ? join(runtime, 'containers/auth.json') : join(runtime, 'auth.json');
+    const runtimeFile = absolute(env['XDG_RUNTIME_DIR'])
+      ? join(runtime, 'containers/auth.json')
+      : join(runtime, 'auth.json');
     return new AuthFiles(
       [
         runtimeFile,

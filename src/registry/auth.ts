@@ -65,6 +65,8 @@ export class Authenticator {
   readonly #warnings = new Set<string>();
   /** Why a login that should be there is not, for hints. */
   #problem: string | undefined;
+  /** Why the login that is there was not sent. */
+  #withheld: string | undefined;
 
   constructor(settings: AuthSettings) {
     this.#settings = settings;
@@ -99,8 +101,14 @@ export class Authenticator {
     // What a helper said some minutes ago may have run out.
     if (next !== undefined && next === sent) next = await this.#headerFor(challenge, scope, { signal, fresh: true });
     if (next === undefined) throw this.#unauthenticated(doing, 'wants a login');
-    if (next === sent) throw this.#unauthenticated(doing, 'refused the login', await this.#login(scope, { signal }));
+    if (next === sent) throw await this.refusal(scope, doing, signal);
     return next;
+  }
+
+  /** The error for a registry that still says 401 to what {@link answer} gave. */
+  async refusal(scope: string, doing: string, signal?: AbortSignal): Promise<LarderError> {
+    const login = this.#withheld === undefined ? await this.#login(scope, { signal }) : undefined;
+    return this.#unauthenticated(doing, login === undefined ? 'wants a login' : 'refused the login', login);
   }
 
   async #headerFor(challenge: Challenge, scope: string, how: LookUp): Promise<string | undefined> {
@@ -215,8 +223,7 @@ export class Authenticator {
     const url = new URL(wish.realm);
     if (wish.service !== '') url.searchParams.set('service', wish.service);
     for (const one of wish.scopes) url.searchParams.append('scope', one);
-    const headers: Record<string, string> =
-      login?.kind === 'password' ? { authorization: basicHeader(login) } : {};
+    const headers: Record<string, string> = login?.kind === 'password' ? { authorization: basicHeader(login) } : {};
     try {
       return await this.#send({ url, headers, maxBytes: MAX_TOKEN_BYTES }, signal);
     } catch (error) {
@@ -248,7 +255,7 @@ export class Authenticator {
     const bothLoopback =
       isLoopbackHost(url.hostname) && isLoopbackHost(realm.hostname) && url.hostname === realm.hostname;
     if (sameName || bothLoopback || tokenHosts.includes(realm.host)) return login;
-    this.#problem = `its token server ${realm.host} is of another domain, and token_hosts does not have ${name}=${realm.host}`;
+    this.#withheld = `its token server ${realm.host} is of another domain; allow it with token_hosts: ${name}=${realm.host}`;
     this.#warn(`the credentials were not sent to its token server ${realm.host}, which is another domain`);
     return undefined;
   }
@@ -265,7 +272,8 @@ export class Authenticator {
     const { name } = this.#settings;
     const hint =
       login === undefined
-        ? (this.#problem ??
+        ? (this.#withheld ??
+          this.#problem ??
           `log in with \`docker login ${name}\`, or check the name: registries answer so for images that do not exist, too`)
         : `check what ${login.source} has for ${name}, or log in again with \`docker login ${name}\``;
     return new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${doing}: ${who ?? name} ${what}`, {

@@ -82,7 +82,11 @@ async function askHelper(
   const path = await findProgram(program, env['PATH']);
   if (path === undefined) throw failed(doing, 'there is no such program on $PATH');
   const limits = { doing, timeoutMs, maxOutputBytes: MAX_ANSWER_BYTES + 1, env: passedOn(env), input: server, signal };
-  const { status, signal: killer, stdout } = await runProgram(path, ['get'], limits).catch((error: unknown) => {
+  const {
+    status,
+    signal: killer,
+    stdout,
+  } = await runProgram(path, ['get'], limits).catch((error: unknown) => {
     // Its message may quote what the program said.
     if (isLarderError(error, 'LARDER_TIMEOUT')) throw failed(doing, `it did not end within ${timeoutMs / 1000} s`);
     if (isLarderError(error, 'LARDER_ABORTED')) throw error;

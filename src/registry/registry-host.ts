@@ -62,10 +62,7 @@ export class RegistryHost {
     };
   }
 
-  async #sendToTokenServer(
-    { url, headers, body, maxBytes }: TokenRequest,
-    signal: AbortSignal,
-  ): Promise<Uint8Array> {
+  async #sendToTokenServer({ url, headers, body, maxBytes }: TokenRequest, signal: AbortSignal): Promise<Uint8Array> {
     const doing = `log in: ${this.name}`;
     const code = 'LARDER_REGISTRY_UNAUTHENTICATED';
     const plan = new RequestPlan(this, { kind: 'token', url, headers, doing, notFound: code });

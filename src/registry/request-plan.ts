@@ -101,13 +101,8 @@ export class RequestPlan {
 
   async #logIn(challenge: string, signal: AbortSignal | undefined): Promise<number> {
     const { doing } = this.#target;
-    const { auth, name } = this.#host;
-    if (this.#unproven) {
-      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${doing}: ${name} refused the login`, {
-        hint: 'check the name, and what this login may read',
-        details: { host: name },
-      });
-    }
+    const { auth } = this.#host;
+    if (this.#unproven) throw await auth.refusal(this.#scope(), doing, signal);
     await auth.answer(challenge, this.#scope(), this.#sent, doing, signal);
     this.#unproven = true;
     return 0;

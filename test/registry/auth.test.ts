@@ -163,7 +163,10 @@ describe('logging in', () => {
       [{ ...NO_CREDENTIALS, find: failing }, /it broke/],
     ] as const) {
       const { client, events } = clientWith({ credentials });
-      await assert.rejects(client.resolve(referenceTo(registry)), { code: 'LARDER_REGISTRY_UNAUTHENTICATED', hint: why });
+      await assert.rejects(client.resolve(referenceTo(registry)), {
+        code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+        hint: why,
+      });
       const warnings = events.filter(({ type }) => type === 'warning');
       assert.equal(warnings.length, 1);
       assert.match(JSON.stringify(warnings), why);

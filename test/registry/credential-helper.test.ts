@@ -107,7 +107,8 @@ describe('a credential helper', () => {
         credsStore: 'has',
       });
       const credentials = await load();
-      const names = async (host: string, repository?: string) => JSON.stringify(await credentials.find(host, repository));
+      const names = async (host: string, repository?: string) =>
+        JSON.stringify(await credentials.find(host, repository));
       assert.match(await names('a.example'), /helped/);
       assert.match(await names('b.example'), /written/);
       assert.match(await names('c.example', 'other'), /helped/);
@@ -132,7 +133,10 @@ describe('a credential helper', () => {
 
     it('is asked again when what it gave has run out', async () => {
       // Each password is good until the registry changes it to the next one.
-      install('x', 'echo >>"$OUT/calls"; n=$(wc -l <"$OUT/calls"); echo "{\\"Username\\":\\"user\\",\\"Secret\\":\\"pass$((n))\\"}"');
+      install(
+        'x',
+        'echo >>"$OUT/calls"; n=$(wc -l <"$OUT/calls"); echo "{\\"Username\\":\\"user\\",\\"Secret\\":\\"pass$((n))\\"}"',
+      );
       configure({ credsStore: 'x' });
       for (const type of ['basic', 'bearer'] as const) {
         writeFileSync(join(directory, 'calls'), '');
