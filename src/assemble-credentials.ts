@@ -3,7 +3,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { Lazy } from './concurrency.js';
 import type { Config } from './config.js';
 import type { Credentials } from './registry/credentials.js';
-import type { Secret, SecretResolver } from './spec/image.js';
+import type { DockerImage, Secret, SecretResolver } from './spec/image.js';
 import type { ImageCredentials } from './store/puller.js';
 
 export interface LoginOptions {
@@ -35,20 +35,19 @@ export class Logins {
   }
 
   /**
-   * Those of one image, registry by registry before the default ones. Rejects as `SecretResolver.resolve`, and with
-   * LARDER_CONFIG_INVALID when the secret is no Docker configuration.
+   * Those of one image, key by key before the default ones, or alone; undefined where it has the default ones only.
+   * Who has different ones shares no pull. Rejects as `SecretResolver.resolve`, and with LARDER_CONFIG_INVALID when the
+   * secret is no Docker configuration.
    */
-  async of(secret: Secret): Promise<ImageCredentials> {
-    const [own, base] = await Promise.all([this.#ownOf(secret), this.default()]);
-    const { overlayCredentials } = await import('./registry/credentials.js');
-    return { ...overlayCredentials(own, base), id: own.id };
-  }
-
-  /** Those of one image alone: none without a secret. They share no pull with those that have the default ones, too. */
-  async alone(secret: Secret | undefined): Promise<ImageCredentials> {
-    const { NO_CREDENTIALS } = await import('./registry/credentials.js');
-    const own = secret === undefined ? { ...NO_CREDENTIALS, id: '' } : await this.#ownOf(secret);
-    return { ...own, id: `alone ${own.id}` };
+  async of({
+    config,
+    defaultLogin = true,
+  }: Pick<DockerImage, 'config' | 'defaultLogin'>): Promise<ImageCredentials | undefined> {
+    if (config === undefined && defaultLogin) return undefined;
+    const { NO_CREDENTIALS, overlayCredentials } = await import('./registry/credentials.js');
+    const own = config === undefined ? { ...NO_CREDENTIALS, id: '' } : await this.#ownOf(config);
+    if (!defaultLogin) return { ...own, id: `alone ${own.id}` };
+    return { ...overlayCredentials(own, await this.default()), id: own.id };
   }
 
   /**

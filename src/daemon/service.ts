@@ -5,6 +5,7 @@ import type { OperationOptions } from '../events.js';
 import type { Larder } from '../larder.js';
 import type { Provisioner, ProvisionRequest, VolumeRequest } from '../provisioner.js';
 import type { Image } from '../spec/image.js';
+import type { Guests } from './guests.js';
 import {
   anyText,
   flag,
@@ -25,6 +26,7 @@ export interface Service {
   readonly larder: Larder;
   readonly provisioner: Provisioner;
   readonly facts: DaemonFacts;
+  readonly guests: Guests;
   /** Images that no garbage collection and no operator's call removes. */
   readonly alwaysExcluded: readonly Image[];
 }
@@ -45,7 +47,7 @@ const volumeMembers = object({
   backend: optional(oneOf(...BACKEND_NAMES)),
 });
 
-const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMembers(value, what));
+export const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMembers(value, what));
 
 /** POST: path -> what it does. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
