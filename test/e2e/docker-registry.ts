@@ -37,7 +37,10 @@ export class DockerRegistry {
     writeFileSync(htpasswd, HTPASSWD);
     const port = await freePort();
     const config = join(directory, `config-${port}.json`);
-    writeFileSync(config, JSON.stringify({ ...configuration(join(directory, 'storage'), port), ...(login ? wantsLogin(htpasswd) : {}) }));
+    writeFileSync(
+      config,
+      JSON.stringify({ ...configuration(join(directory, 'storage'), port), ...(login ? wantsLogin(htpasswd) : {}) }),
+    );
     const child = spawn('docker-registry', ['serve', config], {
       stdio: 'ignore',
       env: { PATH: process.env['PATH'], OTEL_TRACES_EXPORTER: 'none' },

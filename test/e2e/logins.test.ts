@@ -69,7 +69,17 @@ describe('a login', { skip: without('docker-registry') }, () => {
 
   test('by podman for a part of the registry opens that part', { skip: without('podman') }, async () => {
     const file = join(directory, 'part.json');
-    const args = ['login', '--authfile', file, '--tls-verify=false', '-u', 'user', '-p', 'pass', `${registry.host}/team`];
+    const args = [
+      'login',
+      '--authfile',
+      file,
+      '--tls-verify=false',
+      '-u',
+      'user',
+      '-p',
+      'pass',
+      `${registry.host}/team`,
+    ];
     execFileSync('podman', args, { stdio: 'pipe' });
     await works(pull('team/app', { REGISTRY_AUTH_FILE: file }));
     await fails(pull('other/app', { REGISTRY_AUTH_FILE: file }));
@@ -82,9 +92,22 @@ describe('a login', { skip: without('docker-registry') }, () => {
     const run = (program: string, args: readonly string[], input = ''): string =>
       execFileSync(program, args, { env, input, stdio: ['pipe', 'pipe', 'pipe'], encoding: 'utf8' });
     try {
-      run('gpg', ['--batch', '--passphrase', '', '--quick-gen-key', 'larder@test.invalid', 'default', 'default', 'never']);
+      run('gpg', [
+        '--batch',
+        '--passphrase',
+        '',
+        '--quick-gen-key',
+        'larder@test.invalid',
+        'default',
+        'default',
+        'never',
+      ]);
       run('pass', ['init', 'larder@test.invalid']);
-      run('docker-credential-pass', ['store'], JSON.stringify({ ServerURL: registry.host, Username: 'user', Secret: 'pass' }));
+      run(
+        'docker-credential-pass',
+        ['store'],
+        JSON.stringify({ ServerURL: registry.host, Username: 'user', Secret: 'pass' }),
+      );
       writeFileSync(join(home, '.docker/config.json'), JSON.stringify({ credsStore: 'pass' }), { mode: 0o600 });
       await works(pull('team/app', env));
       run('docker-credential-pass', ['erase'], registry.host);

@@ -104,6 +104,36 @@ describe('the token server that a registry names', () => {
     const { sent } = await ask('https://r.example/', 'https://sso.test/token', ['sso.test']);
     assert.equal(sent[0]?.authorization, BASIC);
   });
+  for (const login of [
+    { kind: 'password', username: 'user', password: 'planted', source: 'test' },
+    { kind: 'identity', token: 'planted', source: 'test' },
+    { kind: 'bearer', token: 'planted', source: 'test' },
+  ] as const) {
+    it(`in another domain sees nothing of a login (${login.kind}); the error says what to allow`, async () => {
+      const sent: string[] = [];
+      const settings: AuthSettings = {
+        name: 'r.example',
+        url: new URL('https://r.example/'),
+        credentials: { ...NO_CREDENTIALS, find: async () => login },
+        tokenHosts: [],
+        onEvent: undefined,
+        send: async (request) => {
+          sent.push(JSON.stringify(request));
+          throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', 'no', { details: { status: 401 } });
+        },
+      };
+      const asked = new Authenticator(settings).answer('Bearer realm="https://evil.test/t"', 's', undefined, 'test');
+      if (login.kind === 'bearer') assert.equal(await asked, 'Bearer planted');
+      else {
+        await assert.rejects(asked, {
+          code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+          hint: /token_hosts: r\.example=evil\.test/,
+        });
+        assert.equal(sent.length, 1);
+      }
+      assert.ok(!sent.join().includes('planted'));
+    });
+  }
   const refused = [
     ['https://r.example/', 'http://r.example/token'],
     ['https://r.example/', 'http://169.254.169.254/token'],
@@ -218,6 +248,48 @@ describe('logging in', () => {
     await client.resolve(referenceTo(registry));
     assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
     assert.equal(registry.requests.filter(({ url }) => url.includes('/manifests/')).length, 3);
+  });
+
+  for (const [what, issuedMs, tokens] of [
+    ['was issued long ago, of its age', () => Date.now() - 3_599_500, 2],
+    ['was issued in 1970, by a clock that is wrong', () => 0, 1],
+    ['is issued tomorrow', () => Date.now() + 86_400_000, 1],
+  ] as const) {
+    it(`reckons with a token that ${what}`, async () => {
+      let asked = 0;
+      const settings: AuthSettings = {
+        name: 'r.example',
+        url: new URL('https://r.example/'),
+        credentials: NO_CREDENTIALS,
+        tokenHosts: [],
+        onEvent: undefined,
+        send: async () => {
+          const answer = { token: `t${asked++}`, expires_in: 3600, issued_at: new Date(issuedMs()).toISOString() };
+          return Buffer.from(JSON.stringify(answer));
+        },
+      };
+      const auth = new Authenticator(settings);
+      await auth.answer('Bearer realm="https://r.example/t"', 's', undefined, 'test');
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      await auth.current('s');
+      assert.equal(asked, tokens);
+    });
+  }
+
+  it('again follows when the token has grown old while storage that it led to failed', async () => {
+    await using storage = await startRegistry({ fault: () => ({ kind: 'status', status: 503 }) });
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+    let led = false;
+    registry.setFault(({ url, headers }) => {
+      if (!url.includes('/blobs/') || headers.authorization === undefined || led) return undefined;
+      led = true;
+      registry.expireTokens();
+      return { kind: 'redirect', location: `${storage.url}/v2/` };
+    });
+    const { client } = clientWith();
+    assert.deepEqual(await download(client, referenceTo(registry)), LAYER);
+    assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
+    assert.ok(storage.requests.every(({ headers }) => headers.authorization === undefined));
   });
 
   it('ends when a new token is refused, too', async () => {
