@@ -6,7 +6,6 @@
 import * as v from 'valibot';
 import { SingleFlight } from '../concurrency.js';
 import { isLarderError, LarderError, systemError } from '../errors.js';
-import { findProgram, runProgram } from '../linux/run-program.js';
 import { parseJson } from '../spec/json.js';
 import { assertShape } from '../spec/shape.js';
 import type { Login } from './docker-config.js';
@@ -77,6 +76,8 @@ async function askHelper(
   { env = process.env, timeoutMs = TIMEOUT_MS }: HelperOptions,
   signal: AbortSignal,
 ): Promise<Login | undefined> {
+  // Only who has a helper loads what runs programs.
+  const { findProgram, runProgram } = await import('../linux/run-program.js');
   const program = `docker-credential-${name}`;
   const doing = `ask ${program} for the login of ${server}`;
   const path = await findProgram(program, env['PATH']);
