@@ -3,7 +3,7 @@ import { lstatSync, realpathSync } from 'node:fs';
 import type { Finding } from '../check.js';
 import { configOf, type Flags } from '../config.js';
 import { isLarderError } from '../errors.js';
-import type { OperationOptions } from '../events.js';
+import type { OnEvent, OperationOptions } from '../events.js';
 import type {
   ImageOverview,
   ImageSummary,
@@ -68,7 +68,7 @@ export class RemoteLarder implements LarderApi {
   }
 
   async pull(reference: string, request: PullRequest = {}): Promise<PulledFacts> {
-    const own = await this.#withLogin(reference, request);
+    const own = await this.#withLogin(reference, request, request.onEvent);
     const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...own });
     return { record, info, [Symbol.asyncDispose]: async () => {} };
   }
@@ -123,19 +123,31 @@ export class RemoteLarder implements LarderApi {
     return this.#client.info();
   }
 
-  async #withLogin<R extends Pick<PullRequest, 'config'>>(reference: string, request: R): Promise<R> {
+  /** As without a daemon, a credential helper that fails is a reason to go on without a login. */
+  async #withLogin<R extends Pick<PullRequest, 'config'>>(
+    reference: string,
+    request: R,
+    onEvent: OnEvent | undefined,
+  ): Promise<R> {
     if (!this.#ownLogins || request.config !== undefined) return request;
     const { ownLogin } = await import('./own-login.js');
-    const config = await ownLogin(reference, this.#flags);
-    return config === undefined ? request : { ...request, config };
+    try {
+      const config = await ownLogin(reference, this.#flags);
+      return config === undefined ? request : { ...request, config };
+    } catch (error) {
+      if (!isLarderError(error, 'LARDER_REGISTRY_UNAUTHENTICATED')) throw error;
+      onEvent?.({ type: 'warning', message: `${error.message}; going on without a login` });
+      return request;
+    }
   }
 
   async #withLogins<R extends ProvisionRequest & PullRequest>(reference: string, request: R): Promise<R> {
-    const own = await this.#withLogin(reference, request);
+    const own = await this.#withLogin(reference, request, request.onEvent);
     if (!this.#ownLogins || own.volumes === undefined) return own;
     const volumes: VolumeRequest[] = [];
     for (const { image, ...volume } of own.volumes) {
-      volumes.push({ ...volume, image: image.type === 'docker' ? await this.#withLogin(image.name, image) : image });
+      const theirs = image.type === 'docker' ? await this.#withLogin(image.name, image, own.onEvent) : image;
+      volumes.push({ ...volume, image: theirs });
     }
     return { ...own, volumes };
   }

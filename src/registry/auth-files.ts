@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { type BigIntStats, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -68,7 +68,8 @@ export class AuthFiles {
 
   #read(path: string): ReadAuthFile | undefined {
     try {
-      const version = versionOf(path);
+      const version = versionOf(path, this.#required);
+      if (version === undefined) return undefined;
       const known = this.#cache.get(path);
       if (known?.version === version) return known;
       const how = { doing: 'credentials', code: 'LARDER_CONFIG_INVALID', maxBytes: MAX_CONFIG_FILE } as const;
@@ -77,21 +78,31 @@ export class AuthFiles {
       this.#cache.set(path, fresh);
       return fresh;
     } catch (error) {
-      const missing = errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR';
-      if (missing && !this.#required) return undefined;
       throw systemError(`credentials: ${path}`, error);
     }
   }
 }
 
-function versionOf(path: string): string {
-  const { dev, ino, size, mtimeNs, ctimeNs, mode } = statSync(path, { bigint: true });
+/** Undefined when there is no such file, or none that we could see: `/run/containers` is root's. */
+function versionOf(path: string, required: boolean): string | undefined {
+  const stat = required ? statSync(path, { bigint: true }) : findStat(path);
+  if (stat === undefined) return undefined;
+  const { dev, ino, size, mtimeNs, ctimeNs, mode } = stat;
   if ((mode & 0o022n) !== 0n) {
     throw new LarderError('LARDER_POLICY_DENIED', `credentials: ${path}: others than its owner can write to it`, {
       hint: 'chmod 600 it',
     });
   }
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+}
+
+function findStat(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true });
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 function isTrusted(path: string): boolean {

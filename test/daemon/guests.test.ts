@@ -129,6 +129,33 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     assert.deepEqual(await requests(() => pulled(larder(BERT, ['pull', all])), open), []);
   });
 
+  test('get their login out of a helper of their own, which runs as they', async () => {
+    const tools = join(home.directory, 'tools');
+    mkdirSync(tools);
+    const script = `#!/bin/sh\n[ "$(id -u)" = ${BERT} ] || exit 7\necho '{"Username":"user","Secret":"pass"}'\n`;
+    writeFileSync(join(tools, 'docker-credential-mine'), script, { mode: 0o755 });
+    const directory = join(home.directory, 'of-bert');
+    mkdirSync(join(directory, '.docker'), { recursive: true });
+    for (const helper of ['mine', 'missing']) {
+      const config = join(directory, '.docker/config.json');
+      writeFileSync(config, JSON.stringify({ credsStore: helper }), { mode: 0o600 });
+      chownSync(config, BERT, GROUP);
+      const args = ['--root', home.root, '--socket', home.socket, 'pull', secret.reference('team/app')];
+      const env = { PATH: `${tools}:/usr/bin:/bin`, HOME: directory };
+      const { status, stderr } = await startNode(MAIN, args, { cwd: '/', env, uid: BERT, gid: GROUP }).ended;
+      assert.equal(status, 0, stderr);
+      // The second time he is known, and needs no login.
+      if (helper === 'missing') assert.match(stderr, /docker-credential-missing .*going on without a login/);
+    }
+  });
+
+  test('run no helper in the daemon', async () => {
+    const config = { type: 'value', value: JSON.stringify({ credsStore: 'mine' }) };
+    const answer = await ask(BERT, '/v1/pull', { reference: image, config });
+    assert.match(answer, /LARDER_REGISTRY_UNAUTHENTICATED/);
+    assert.match(answer, /docker-credential-mine is named where no programs are run/);
+  });
+
   test('are served without the registry what they have reached, and nothing else', async () => {
     const gone = new ImageSource(await startRegistry());
     gone.publish('a', [sampleLayer('a')]);
