@@ -29,7 +29,14 @@ import type { DaemonFacts, PulledSummary } from './wire.js';
 export const GUEST_OPERATIONS: Readonly<Record<string, (uid: number) => Operation>> = {
   '/v1/pull': operation(
     'pull',
-    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      // Whatever he says: it is never used for him.
+      defaultLogin: optional(flag),
+    }),
     async (uid, { reference, ...choice }, service, options): Promise<PulledSummary> =>
       withAdmitted(uid, [imageNamed(reference, '/', choice)], service, options, async ([admitted]) => {
         const { name, type: _, ...request } = requireOne(admitted).image;
@@ -46,6 +53,7 @@ export const GUEST_OPERATIONS: Readonly<Record<string, (uid: number) => Operatio
       platform: optional(text),
       cached: optional(flag),
       config: optional(secret),
+      defaultLogin: optional(flag),
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(alwaysTrue),
       nosuid: optional(flag),
@@ -54,12 +62,12 @@ export const GUEST_OPERATIONS: Readonly<Record<string, (uid: number) => Operatio
     }),
     async (
       uid,
-      { id, image: wanted, reference, platform, cached, config, volumes = [], ...request },
+      { id, image: wanted, reference, platform, cached, config, defaultLogin, volumes = [], ...request },
       service,
       options,
     ) => {
       requireOwn(uid, id);
-      const choice = withoutUndefined({ platform, cached, config });
+      const choice = withoutUndefined({ platform, cached, config, defaultLogin });
       const given = [wanted, reference].filter((each) => each !== undefined).length;
       if (given > 1 || (reference === undefined && Object.keys(choice).length > 0))
         throw new HttpRefusal(400, 'read the request: provision: expected an image, or in its place a reference');

@@ -53,7 +53,13 @@ export const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(vol
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   '/v1/pull': operation(
     'pull',
-    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+    }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
       await using pulled = await larder.pull(reference, { ...withoutUndefined(request), ...options });
       return { record: pulled.record, info: pulled.info };
@@ -68,6 +74,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       platform: optional(text),
       cached: optional(flag),
       config: optional(secret),
+      defaultLogin: optional(flag),
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(flag),
       nosuid: optional(flag),
@@ -75,12 +82,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       volumes: optional(list(volume)),
     }),
     async (
-      { id, image: wanted, reference, platform, cached, config, ...request },
+      { id, image: wanted, reference, platform, cached, config, defaultLogin, ...request },
       { larder, provisioner },
       options,
     ) => {
       const how: ProvisionRequest = { ...withoutUndefined(request), ...options };
-      const choice = withoutUndefined({ platform, cached, config });
+      const choice = withoutUndefined({ platform, cached, config, defaultLogin });
       if (reference !== undefined && wanted === undefined)
         return larder.provision(reference, { ...choice, ...how, id });
       if (reference === undefined && Object.keys(choice).length === 0)

@@ -122,6 +122,14 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     assert.equal(await home.client.list().then((claims) => claims.length), 0);
   });
 
+  test('cannot borrow it by asking for it; root can leave it out', async () => {
+    assert.match(await ask(ANNA, '/v1/pull', { reference: image, defaultLogin: true }), /_UNAUTHENTICATED/);
+    const named = { type: 'docker', name: image, defaultLogin: true };
+    assert.match(await ask(ANNA, '/v1/provision', { id: `u${ANNA}/c`, image: named }), /_UNAUTHENTICATED/);
+    await assert.rejects(home.client.pull(image, { defaultLogin: false }), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
+    await home.client.pull(image);
+  });
+
   test('get what anybody may have without a login', async () => {
     const all = open.reference('for/all');
     await pulled(larder(ANNA, ['pull', all]));
