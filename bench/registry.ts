@@ -1,4 +1,6 @@
 /** What a benchmark must know of a registry: what an image has, and that its blobs are in the server's memory. */
+import { layerCompressionOf } from '../src/spec/media-types.js';
+import { openInflater } from '../src/tar/compression.js';
 
 export interface RemoteLayer {
   readonly url: string;
@@ -33,6 +35,25 @@ export async function readImage(host: string, name: string): Promise<RemoteImage
     url: `http://${host}/v2/${repository}/blobs/${layer.digest}`,
   }));
   return { name: `${repository}:${tag}`, layers, size: layers.reduce((sum, { size }) => sum + size, 0) };
+}
+
+/** Bytes of all layers together as tars. */
+export async function uncompressedSize(image: RemoteImage): Promise<number> {
+  let total = 0;
+  for (const { url, mediaType } of image.layers) {
+    const inflater = await openInflater(layerCompressionOf(mediaType, 'bench'));
+    const count = (bytes: Uint8Array) => {
+      total += bytes.length;
+    };
+    try {
+      const { body } = await fetch(url);
+      if (body !== null) for await (const chunk of body) await inflater.write(chunk, count);
+      await inflater.end(count);
+    } finally {
+      inflater.close();
+    }
+  }
+  return total;
 }
 
 /** Reads every layer once and forgets it: the server's disk is not what is measured. */

@@ -30,3 +30,15 @@ export function formatRatio(a: number, b: number): string {
   const ratio = a / b;
   return Number.isFinite(ratio) ? `${ratio < 10 ? ratio.toFixed(ratio < 0.95 ? 2 : 1) : Math.round(ratio)}x` : '–';
 }
+
+/** How many times more one series is than another: of the medians, with the least and the most of the turns' own. */
+export function summarizeRatio(a: readonly number[], b: readonly number[]): Summary {
+  const turns = summarize(a.flatMap((value, i) => (b[i] === undefined ? [] : [value / b[i]])));
+  return { ...turns, median: summarize(a).median / summarize(b).median };
+}
+
+/** `14 MB`, `1.3 GB`. */
+export function formatBytes(bytes: number): string {
+  if (!Number.isFinite(bytes)) return '–';
+  return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}

@@ -1,10 +1,23 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs';
+'use strict';
+const { existsSync } = require('node:fs');
+const { join } = require('node:path');
+const { pathToFileURL } = require('node:url');
+const { DIST, load } = require('./load.js');
 
-const main = new URL('../dist/src/cli/main.js', import.meta.url);
-if (!existsSync(main)) {
+const bundled = load('command');
+if (bundled !== undefined) start(bundled);
+else void import(pathToFileURL(builtModule()).href).then(start);
+
+function start({ main }) {
+  void main(process.argv.slice(2)).then((status) => {
+    process.exitCode = status;
+  });
+}
+
+function builtModule() {
+  const module = join(DIST, 'src', 'cli', 'main.js');
+  if (existsSync(module)) return module;
   process.stderr.write('larder: this checkout is not built yet\n  run: npm run build\n');
   process.exit(70);
 }
-const { main: run } = await import(main.href);
-process.exitCode = await run(process.argv.slice(2));

@@ -58,17 +58,30 @@ function build(force) {
     run(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', ROOT]),
   );
   removeStaleOutput(files);
+  step('bundle', 'the command and its threads with esbuild', () =>
+    run(process.execPath, [join(ROOT, 'scripts', 'bundle.mjs')]),
+  );
+  warm();
   writeFileSync(STAMP, fingerprint);
+}
+
+/** Without its caches larder is slower, and nothing else: no reason to fail. */
+function warm() {
+  run(process.execPath, [join(ROOT, 'bin', 'warm.js')]);
 }
 
 function sourceFiles() {
   return SOURCES.flatMap((folder) => filesBelow(join(ROOT, folder))).filter((path) => /\.[cm]?ts$/.test(path));
 }
 
-/** Paths, sizes and times, not contents: cheap, and a checkout never changes a file without its time. */
+/**
+ * Paths, sizes and times, not contents: cheap, and a checkout never changes a file without its time. And whose code
+ * caches they are.
+ */
 function fingerprintOf(files) {
-  const hash = createHash('sha256');
-  for (const path of [...files, join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json')].sort()) {
+  const hash = createHash('sha256').update(process.version);
+  const others = ['tsconfig.json', 'package-lock.json', 'scripts/bundle.mjs', 'bin/load.js', 'bin/warm.js'];
+  for (const path of [...files, ...others.map((name) => join(ROOT, name))].sort()) {
     const { size, mtimeMs } = statSync(path);
     hash.update(`${path} ${size} ${mtimeMs}\n`);
   }

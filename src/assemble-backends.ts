@@ -112,6 +112,6 @@ function layerAccess({ layers, merged, derived, claims, readWhitelist }: Backend
       if (size === undefined && derived.get('chain', key) !== undefined) return;
       await derived.put({ kind: 'chain', key, sha256: '', size: size ?? 0, layers: diffIds });
     },
-    usersOf: (key) => claims.holdersOf(key).length,
+    isUsed: (key) => claims.isHeld(key),
   };
 }

@@ -33,7 +33,7 @@ export async function makeDocker(
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention },
     puller: await makePuller(parts, layers),
-    credentialsOf: (config) => parts.logins.of(config),
+    credentialsOf: (image) => parts.logins.of(image),
   });
 }
 

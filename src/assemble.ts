@@ -9,6 +9,7 @@ import type { BackendReport, Backends } from './assemble-backends.js';
 import { Logins } from './assemble-credentials.js';
 import { makePuller } from './assemble-pullers.js';
 import { makeAppc, makeDocker, type StoreParts } from './assemble-stores.js';
+import { workerEntry } from './assemble-worker-entry.js';
 import { startWorking, type Working, type WorkingParts } from './assemble-working.js';
 import type { BackendName } from './backends/backend.js';
 import type { CheckOptions, CheckParts, Finding } from './check.js';
@@ -24,6 +25,7 @@ import { TimedStoreLock } from './linux/timed-store-lock.js';
 import { Claims } from './metadata/claims.js';
 import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
+import { Grants } from './metadata/grants.js';
 import { openHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
 import { Holders } from './metadata/holders.js';
@@ -32,7 +34,7 @@ import { Layers } from './metadata/layers.js';
 import { leaseHandles } from './metadata/leases.js';
 import { MetadataManager } from './metadata/metadata-manager.js';
 import { type ImageRecord, stackOf } from './metadata/records.js';
-import { Usage } from './metadata/usage.js';
+import { type ImageLine, Usage } from './metadata/usage.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Repair, RepairOptions, RepairParts } from './repair.js';
@@ -71,6 +73,7 @@ export class Assembly {
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly history: History;
+  readonly grants: Grants;
   readonly content: ContentStore;
   readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
@@ -101,6 +104,7 @@ export class Assembly {
     this.derived = new Derived(database);
     this.layerRecords = new Layers(database);
     this.history = new History(database);
+    this.grants = new Grants(database, config.grantLifetimeMs);
     this.content = content;
     this.#database = database;
     this.lock = new TimedStoreLock(layout);
@@ -114,7 +118,7 @@ export class Assembly {
     const content = await ContentStore.create(layout);
     const logins = new Logins({ config, secretResolver });
     const pool = new WorkerPool({
-      entry: new URL('./assemble-worker.js', import.meta.url),
+      entry: workerEntry(),
       size: config.maxParallelLayers,
     });
     try {
@@ -225,6 +229,11 @@ export class Assembly {
   *records(): IterableIterator<ImageRecord> {
     yield* this.metadata.list();
     yield* this.appcMetadata.list();
+  }
+
+  /** Of all image types. */
+  imageLines(): ImageLine[] {
+    return new Usage(this.#database, this.holds).lines();
   }
 
   /** Rejects with LARDER_IMAGE_TYPE_UNSUPPORTED when `image_providers` leaves Docker images out. */
@@ -345,6 +354,8 @@ export class Assembly {
     await this.#pool.close();
     // What could not start has been reported to who asked for it, and holds nothing.
     const working = await this.#working.made?.catch(() => undefined);
+    // What a removal left to be deleted is free when this resolves.
+    await working?.sweeper.settled();
     working?.handle.close();
     this.#database.close();
   }

@@ -4,7 +4,15 @@
  */
 import type { Finding } from './check.js';
 import type { OperationOptions } from './events.js';
-import type { ImageSummary, PruneImagesRequest, PruneReport, PullRequest, RemoveRequest, StoreInfo } from './larder.js';
+import type {
+  ImageOverview,
+  ImageSummary,
+  PruneImagesRequest,
+  PruneReport,
+  PullRequest,
+  RemoveRequest,
+  StoreInfo,
+} from './larder.js';
 import type { ClaimRecord, ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { ImageInfo } from './store/store.js';
@@ -19,6 +27,7 @@ export interface LarderApi extends AsyncDisposable {
   readonly root: string;
   pull(reference: string, request?: PullRequest): Promise<PulledFacts>;
   images(): readonly ImageSummary[] | Promise<readonly ImageSummary[]>;
+  overview(): readonly ImageOverview[] | Promise<readonly ImageOverview[]>;
   provision(
     reference: string,
     request: ProvisionRequest & PullRequest & { readonly id: string },

@@ -15,6 +15,7 @@ import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
 import { LarderError } from './errors.js';
 import type { OperationOptions } from './events.js';
 import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
+import type { ImageLine } from './metadata/usage.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Repair } from './repair.js';
@@ -33,12 +34,19 @@ export interface PullRequest extends OperationOptions {
   readonly cached?: boolean;
   /** A Docker `config.json` for this image alone, before the default one. Asked for only when something is fetched. */
   readonly config?: Secret;
+  /** False: only `config` logs in, and nobody where there is none. Default true. */
+  readonly defaultLogin?: boolean;
 }
 
 /** An image in the store, for listings. */
 export interface ImageSummary extends ImageRecord {
   /** Bytes of its layers' tars; layers that it shares with other images count here, too. */
   readonly bytes: number;
+  readonly containers: readonly string[];
+}
+
+/** The same in short. */
+export interface ImageOverview extends ImageLine {
   readonly containers: readonly string[];
 }
 
@@ -103,8 +111,8 @@ export class Larder implements AsyncDisposable {
 
   /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
-    const { platform, cached, config } = request;
-    const image = imageNamed(reference, process.cwd(), { platform, cached, config });
+    const { platform, cached, config, defaultLogin } = request;
+    const image = imageNamed(reference, process.cwd(), { platform, cached, config, defaultLogin });
     const store = await this.#assembly.storeOf(image.type);
     return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), request));
   }
@@ -145,13 +153,22 @@ export class Larder implements AsyncDisposable {
     }));
   }
 
+  /** What people want to see of {@link images}, many times faster where there are thousands of them. */
+  overview(): ImageOverview[] {
+    const claims = this.#assembly.claims.list();
+    return this.#assembly.imageLines().map((image) => ({
+      ...image,
+      containers: claims.filter((claim) => claimNames(claim, image)).map((claim) => claim.container),
+    }));
+  }
+
   /** The image as the root filesystem of a new container, fetched when it is not here. */
   async provision(
     reference: string | Image,
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    const { id, platform, cached, config, ...rest } = request;
-    const choice = { platform, cached, config };
+    const { id, platform, cached, config, defaultLogin, ...rest } = request;
+    const choice = { platform, cached, config, defaultLogin };
     const image = typeof reference === 'string' ? imageNamed(reference, process.cwd(), choice) : reference;
     return (await this.#assembly.provisioner()).provision(id, image, rest);
   }
@@ -170,14 +187,18 @@ export class Larder implements AsyncDisposable {
     await (await this.#assembly.provisioner()).recover(known, options);
   }
 
-  /** Forgets one image. Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_IMAGE_IN_USE. */
+  /**
+   * Forgets one image, and takes what only it needed out of the store. The space is free a moment later: {@link close}
+   * waits for that, and `onEvent` hears by then of what could not be deleted. Rejects with LARDER_IMAGE_NOT_FOUND,
+   * LARDER_IMAGE_IN_USE.
+   */
   async remove(reference: string, request: RemoveRequest = {}): Promise<PruneReport> {
     const key = imageKeyOf(reference, process.cwd(), request.platform);
     const retention = await this.#assembly.retention(key.type);
     const platform = request.platform === undefined ? undefined : key.platform;
     return collect(request, async (options) => {
       await retention.remove(key.reference, platform, options);
-      await retention.sweep(options);
+      await retention.retire(options);
     });
   }
 

@@ -78,6 +78,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'usage',
     'handles',
     'history',
+    'grants',
     'names',
     'rebuild',
   ],

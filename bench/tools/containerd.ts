@@ -1,85 +1,86 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { call, type Tool } from './tool.js';
+import { Daemon } from './daemon.js';
+import type { ProcessGroup } from './process-group.js';
+import { pathsOf } from './programs.js';
+import { type Tool, untilUp } from './tool.js';
 
-const UNUSED = ['cri', 'aufs', 'btrfs', 'zfs', 'devmapper'].map((name) =>
-  name === 'cri' ? 'io.containerd.grpc.v1.cri' : `io.containerd.snapshotter.v1.${name}`,
-);
+const UNUSED = [
+  'io.containerd.grpc.v1.cri',
+  ...['aufs', 'btrfs', 'zfs', 'devmapper'].map((name) => `io.containerd.snapshotter.v1.${name}`),
+];
 
 /** containerd with its overlayfs snapshotter, driven by ctr; daemon, root and state of its own. */
 export class Containerd implements Tool {
   readonly name = 'ctr';
+  readonly #group: ProcessGroup;
   readonly #directory: string;
   readonly #socket: string;
-  #daemon: ChildProcess | undefined;
+  readonly #daemon: Daemon;
 
-  constructor(directory: string) {
+  constructor(group: ProcessGroup, directory: string) {
+    this.#group = group;
     this.#directory = directory;
     this.#socket = join(directory, 'c.sock');
+    this.#daemon = new Daemon(group, join(directory, 'log'));
   }
 
-  version(): string {
-    return call('ctr', ['--version']);
+  paths(): readonly string[] {
+    return pathsOf('containerd', 'ctr');
+  }
+
+  async version(): Promise<string> {
+    return `containerd ${/containerd\s+(\S+)$/.exec(await this.#group.call('ctr', ['--version']))?.[1]}`;
   }
 
   async start(): Promise<void> {
     mkdirSync(join(this.#directory, 'mounts'), { recursive: true });
     const config = join(this.#directory, 'config.toml');
     writeFileSync(config, configuration(this.#directory, this.#socket));
-    const log = openSync(join(this.#directory, 'log'), 'a');
-    this.#daemon = spawn('containerd', ['-c', config], { stdio: ['ignore', log, log] });
-    for (let tries = 0; tries < 200; tries++) {
-      await sleep(50);
-      try {
-        return this.touch();
-      } catch {
-        // Not up yet: the last try's failure is told below.
-      }
-    }
-    throw new Error(`containerd: did not start, see ${this.#directory}/log`);
+    this.#daemon.start('containerd', ['-c', config]);
+    await untilUp('containerd', () => this.touch(), join(this.#directory, 'log'));
   }
 
-  async stop(): Promise<void> {
-    const daemon = this.#daemon;
-    this.#daemon = undefined;
-    if (daemon === undefined || daemon.exitCode !== null) return;
-    const ended = new Promise((resolve) => daemon.once('exit', resolve));
-    daemon.kill();
-    await ended;
+  stop(): Promise<void> {
+    return this.#daemon.stop();
   }
 
-  touch(): void {
-    this.#ctr('version');
+  async touch(): Promise<void> {
+    await this.#ctr('version');
   }
 
-  pullAndProvision(reference: string, id: string): string {
-    this.#ctr('image', 'pull', '--plain-http', '--snapshotter', 'overlayfs', reference);
-    return this.provision(reference, id);
+  async pull(reference: string): Promise<void> {
+    await this.#ctr('image', 'pull', '--plain-http', '--snapshotter', 'overlayfs', reference);
   }
 
-  provision(reference: string, id: string): string {
-    const target = this.#target(id);
-    mkdirSync(target);
-    this.#ctr('image', 'mount', '--snapshotter', 'overlayfs', '--rw', reference, target);
-    return target;
+  async pullAndProvision(reference: string, id: string): Promise<void> {
+    await this.pull(reference);
+    await this.provision(reference, id);
   }
 
-  destroy(id: string): void {
-    this.#ctr('image', 'unmount', '--rm', this.#target(id));
+  async provision(reference: string, id: string): Promise<void> {
+    mkdirSync(this.#target(id));
+    await this.#ctr('image', 'mount', '--snapshotter', 'overlayfs', '--rw', reference, this.#target(id));
   }
 
-  remove(reference: string): void {
-    this.#ctr('image', 'rm', '--sync', reference);
+  async entries(id: string): Promise<readonly string[]> {
+    return readdirSync(this.#target(id));
+  }
+
+  async destroy(id: string): Promise<void> {
+    await this.#ctr('image', 'unmount', '--rm', this.#target(id));
+  }
+
+  async remove(reference: string): Promise<void> {
+    await this.#ctr('image', 'rm', '--sync', reference);
   }
 
   #target(id: string): string {
     return join(this.#directory, 'mounts', id);
   }
 
-  #ctr(...args: readonly string[]): string {
-    return call('ctr', ['-a', this.#socket, ...args]);
+  #ctr(...args: readonly string[]): Promise<string> {
+    return this.#group.call('ctr', ['-a', this.#socket, ...args]);
   }
 }
 

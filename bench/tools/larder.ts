@@ -1,18 +1,28 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { call, type Tool } from './tool.js';
+import type { ProcessGroup } from './process-group.js';
+import { larderPaths } from './programs.js';
+import type { Tool } from './tool.js';
 
+/** The command of this checkout. */
 export class Larder implements Tool {
   readonly name = 'larder';
+  readonly #group: ProcessGroup;
   readonly #checkout: string;
   readonly #root: string;
+  readonly #mounts = new Map<string, string>();
 
-  constructor(checkout: string, directory: string) {
+  constructor(group: ProcessGroup, checkout: string, directory: string) {
+    this.#group = group;
     this.#checkout = checkout;
     this.#root = join(directory, 'store');
   }
 
-  version(): string {
+  paths(): readonly string[] {
+    return larderPaths(this.#checkout);
+  }
+
+  version(): Promise<string> {
     return this.#run('--version');
   }
 
@@ -22,27 +32,40 @@ export class Larder implements Tool {
 
   async stop(): Promise<void> {}
 
-  touch(): void {
-    this.#run('images');
+  async touch(): Promise<void> {
+    await this.#run('images');
   }
 
-  pullAndProvision(reference: string, id: string): string {
-    return this.#run('provision', reference, '--id', id);
+  async pull(reference: string): Promise<void> {
+    await this.#run('pull', '--refresh', reference);
   }
 
-  provision(reference: string, id: string): string {
-    return this.#run('provision', reference, '--id', id);
+  pullAndProvision(reference: string, id: string): Promise<void> {
+    return this.provision(reference, id);
   }
 
-  destroy(id: string): void {
-    this.#run('destroy', id);
+  async provision(reference: string, id: string): Promise<void> {
+    this.#mounts.set(id, await this.#run('provision', reference, '--id', id));
   }
 
-  remove(reference: string): void {
-    this.#run('remove', reference);
+  async entries(id: string): Promise<readonly string[]> {
+    return readdirSync(this.#mounts.get(id) ?? '');
   }
 
-  #run(...args: readonly string[]): string {
-    return call(process.execPath, [join(this.#checkout, 'bin', 'larder.js'), '--root', this.#root, ...args]);
+  async destroy(id: string): Promise<void> {
+    await this.#run('destroy', id);
+  }
+
+  async remove(reference: string): Promise<void> {
+    await this.#run('remove', reference);
+  }
+
+  #run(...args: readonly string[]): Promise<string> {
+    return this.#group.call(process.execPath, [
+      join(this.#checkout, 'bin', 'larder.js'),
+      '--root',
+      this.#root,
+      ...args,
+    ]);
   }
 }

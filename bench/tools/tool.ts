@@ -1,24 +1,31 @@
 /** One program that turns a reference into a root filesystem, with a store of its own, driven as its users do. */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Tool {
   readonly name: string;
-  /** What it says of its version. */
-  version(): string;
+  /** Files and directories that it loads; they are read before the clock runs. */
+  paths(): readonly string[];
+  /** What it says of its version, in one line. */
+  version(): Promise<string>;
   /** Starts what must run, over an empty store. */
   start(): Promise<void>;
   /** Stops it; the store may be deleted then. */
   stop(): Promise<void>;
-  /** Something cheap, so that its programs are in memory before the clock runs. */
-  touch(): void | Promise<void>;
-  /** From nothing to a writable root filesystem `id`; answers its path. */
-  pullAndProvision(reference: string, id: string): string | Promise<string>;
+  /** Something cheap: its first start is over before the clock runs. */
+  touch(): Promise<void>;
+  /** The image into the store, or a look whether it has changed. */
+  pull(reference: string): Promise<void>;
+  /** From nothing to a writable root filesystem `id`. */
+  pullAndProvision(reference: string, id: string): Promise<void>;
   /** The same with the image already there. */
-  provision(reference: string, id: string): string | Promise<string>;
+  provision(reference: string, id: string): Promise<void>;
+  /** Looks, outside of the clock, whether `id` really is a root filesystem; answers its entries. */
+  entries(id: string): Promise<readonly string[]>;
   /** Gives back one root filesystem. */
-  destroy(id: string): void | Promise<void>;
+  destroy(id: string): Promise<void>;
   /** Removes the image and everything that only it needed. */
-  remove(reference: string): void | Promise<void>;
+  remove(reference: string): Promise<void>;
 }
 
 /** Runs to the end; answers standard output. A failure carries what the program said. */
@@ -35,11 +42,26 @@ export function call(program: string, args: readonly string[], env: Readonly<Rec
   return result.stdout.trim();
 }
 
-export function hasProgram(program: string): boolean {
+export function hasPrograms(...programs: readonly string[]): boolean {
   try {
-    execFileSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' });
+    for (const program of programs) execFileSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' });
     return true;
   } catch {
     return false;
   }
+}
+
+/** Waits for a daemon's first answer. */
+export async function untilUp(name: string, ask: () => Promise<unknown>, log: string): Promise<void> {
+  let last: unknown;
+  for (let tries = 0; tries < 200; tries++) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      last = error;
+      await sleep(50);
+    }
+  }
+  throw new Error(`${name}: did not start, see ${log}`, { cause: last });
 }

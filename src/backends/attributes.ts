@@ -2,6 +2,8 @@
  * Owners, modes, xattrs and times of what is being written from a merged tree; and the account of what an ordinary
  * user could not keep.
  */
+import { randomUUID } from 'node:crypto';
+import { closeSync, fstatSync } from 'node:fs';
 import { at, displayName } from '../bytes.js';
 import { errnoOf, LarderError } from '../errors.js';
 import * as kernel from '../linux/at-calls.js';
@@ -34,6 +36,16 @@ const IMPLIED_DIRECTORY: Attributes = {
   xattrs: [],
 };
 
+/** Without setuid, setgid and sticky, which writing or chown(2) may clear again. */
+const PERMISSIONS = 0o777;
+
+interface FreshFile {
+  readonly uid: number;
+  readonly gid: number;
+  /** Of one that was created with {@link PERMISSIONS}. */
+  readonly mode: number;
+}
+
 const OPAQUE = 'trusted.overlay.opaque';
 const YES = Buffer.from('y');
 
@@ -47,6 +59,8 @@ export class AttributeWriter {
   readonly #leftOut = new Set<number>();
   #foreignOwners = 0;
   readonly #lostXattrs = new Map<string, number>();
+  /** What a new file is without being told; nothing is known before {@link probe}. */
+  #fresh: FreshFile = { uid: -1, gid: -1, mode: 0 };
 
   /** `where` names what is being written, for messages. */
   constructor(tree: MergedTree, privileged: boolean, where: () => string) {
@@ -71,6 +85,37 @@ export class AttributeWriter {
       mtimeNs: at(index.mtimeNs, entry),
       xattrs: index.hasXattrs(entry) ? index.xattrs(entry) : [],
     };
+  }
+
+  /**
+   * Sees what a file that is made below `directory` gets: so most need neither chown(2) nor chmod(2). What decides it
+   * (umask, default ACL, set-group-ID, the file system's own rules) is the same in all directories that are made below,
+   * as long as these have not got their own attributes yet.
+   */
+  probe(directory: number): void {
+    const name = `.larder-probe-${randomUUID()}`;
+    const file = kernel.createFileAt(directory, name, PERMISSIONS);
+    try {
+      this.#fresh = fstatSync(file);
+    } finally {
+      closeSync(file);
+      kernel.unlinkAt(directory, name);
+    }
+  }
+
+  /** The mode with which to create a file. Nobody else gets at it: we alone can enter the tree's root yet. */
+  modeToCreate({ mode }: Attributes): number {
+    return this.#comesOut(mode) ? mode : 0o600;
+  }
+
+  /** Of a file that was just made with {@link modeToCreate}. */
+  setNew(fd: number, attributes: Attributes): void {
+    const { uid, gid, mode, xattrs, mtime, mtimeNs } = attributes;
+    const owned = uid === this.#fresh.uid && gid === this.#fresh.gid;
+    if (this.#mayOwn(uid, gid) && !owned) kernel.chown(fd, uid, gid);
+    if (!this.#comesOut(mode)) kernel.chmod(fd, mode);
+    for (const xattr of xattrs) this.#setXattr(attributes, xattr, () => setXattrOf(fd, xattr.name, xattr.value));
+    kernel.setTime(fd, mtime, mtimeNs);
   }
 
   /** Of an open file or directory. */
@@ -126,6 +171,11 @@ export class AttributeWriter {
       sentences.push(`The extended attribute ${name} could not be kept on ${count(times, 'file', 'files')}.`);
     }
     return sentences;
+  }
+
+  /** Whether a file that is created with this mode has it. */
+  #comesOut(mode: number): boolean {
+    return (mode & this.#fresh.mode & PERMISSIONS) === mode;
   }
 
   #mayOwn(uid: number, gid: number): boolean {

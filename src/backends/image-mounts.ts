@@ -9,7 +9,7 @@
  * The kernel checks nothing of what it is given: before each mount the image's SHA-256 is compared, and every data file
  * is opened and its size compared, in the order of the list that also wrote the image (I10). Owns `mounts/`.
  */
-import { closeSync, mkdirSync, readdirSync, realpathSync, rmdirSync } from 'node:fs';
+import { closeSync, mkdirSync, readdirSync, realpathSync, rmdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, isLarderError, LarderError, systemError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
@@ -17,6 +17,7 @@ import { mountErofs, NOT_FILE_BACKED } from '../linux/erofs-mount.js';
 import { type FileLock, lockFile, tryLockFile } from '../linux/file-lock.js';
 import { fileSystemUuid } from '../linux/file-system-uuid.js';
 import { unmount } from '../linux/mount.js';
+import { isMountPoint } from '../linux/mount-point.js';
 import { findMount } from '../linux/mountinfo.js';
 import { closeAll, expectSha256, openAllChecked, openChecked } from './checked-file.js';
 import type { LayerAccess, MergedImage } from './layer-access.js';
@@ -29,6 +30,7 @@ export interface ImageMountsOptions {
   readonly step?: Step;
 }
 
+const EROFS_MAGIC = 0xe0f5e1e2;
 const KEY = /^[0-9a-f]{64}$/;
 
 export class ImageMounts {
@@ -80,10 +82,10 @@ export class ImageMounts {
    */
   async detach(key: string): Promise<void> {
     const path = this.#pathOf(key);
-    if (findMount(path) === undefined) return;
+    if (!isMountPoint(path)) return;
     const lock = await this.#lock(path, 'exclusive', {});
     try {
-      if (findMount(path) !== undefined) unmount(path, { detach: true });
+      if (isMountPoint(path)) unmount(path, { detach: true });
     } catch (error) {
       throw systemError(`detach the image ${path}`, error);
     } finally {
@@ -100,14 +102,14 @@ export class ImageMounts {
   }
 
   async #releaseKey(key: string): Promise<void> {
-    if ((await this.#access.usersOf(key)) > 0) return;
+    if (await this.#access.isUsed(key)) return;
     const path = this.#pathOf(key);
     const lock = tryLockFile(`${path}.lock`, 'exclusive');
     // Whoever has it claimed the image before, or is unmounting it.
     if (lock === undefined) return;
     let unused = false;
     try {
-      unused = (await this.#access.usersOf(key)) === 0;
+      unused = !(await this.#access.isUsed(key));
       if (unused) takeDown(path);
     } finally {
       lock.release({ unlink: unused });
@@ -206,6 +208,9 @@ function makeMountPoint(path: string): void {
 
 /** False when nothing is mounted there. Rejects with LARDER_STORE_UNSAFE for anything but the image itself. */
 function isOurs(path: string, key: string): boolean {
+  if (!isMountPoint(path)) return false;
+  // The kernel says it of this place alone; only where it does not, all that is mounted is looked through.
+  if (statfsSync(path).type === EROFS_MAGIC && fileSystemUuid(path) === key.slice(0, 32)) return true;
   const mount = findMount(path);
   if (mount === undefined) return false;
   if (mount.type !== 'erofs') throw notOurs(path, `${mount.type} is mounted there`);
@@ -222,7 +227,7 @@ function notOurs(path: string, problem: string): LarderError {
 
 function takeDown(path: string): void {
   try {
-    while (findMount(path) !== undefined) unmount(path, { detach: true });
+    while (isMountPoint(path)) unmount(path, { detach: true });
     rmdirSync(path);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw systemError(`unmount the image ${path}`, error);

@@ -61,8 +61,8 @@ export interface LayerAccess {
   /** Called when a chain's directory is in place and durable, before it is used; also when it is recorded already. */
   recordChain(record: ChainRecord): Promise<void>;
 
-  /** How many containers' claims name the merged key. */
-  usersOf(mergedKey: string): number | Promise<number>;
+  /** Whether some container's claim names the merged key. */
+  isUsed(mergedKey: string): boolean | Promise<boolean>;
 }
 
 export interface MergedImageOptions extends OperationOptions {

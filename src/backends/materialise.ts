@@ -19,6 +19,7 @@ import type { OverlayDiff } from '../tree/layer-diff.js';
 import { KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
 import { type Attributes, AttributeWriter } from './attributes.js';
 import { corrupt } from './checked-file.js';
+import { SourceWindow } from './source-window.js';
 
 /** Open descriptors of one layer's data, in the order of the tree's layers. */
 export interface LayerData {
@@ -64,6 +65,7 @@ class Materialiser {
   /** Where files with several names wait under their inode's number until all their names are made. */
   #links: number | undefined;
   readonly #linked = new Set<number>();
+  readonly #window = new SourceWindow();
   /** Names from the root to what is being made; for messages. */
   readonly #trail: Uint8Array[] = [];
   #names = 0;
@@ -79,6 +81,7 @@ class Materialiser {
 
   *run(directory: number): Generator<void, Materialised, void> {
     try {
+      this.#attributes.probe(directory);
       const links = this.#makeLinksDirectory(directory);
       yield* this.#fill(directory, 0);
       if (links !== undefined) this.#removeLinksDirectory(directory, links);
@@ -98,29 +101,25 @@ class Materialiser {
     for (let i = start; i < start + at(childCount, inode); i++) {
       const name = at(children, i);
       if (this.#diff !== undefined && at(this.#diff.included, name) === 0) continue;
-      this.#trail.push(this.#tree.name(name));
-      yield* this.#make(directory, name);
+      const child = at(this.#tree.inodeOf, name);
+      const bytes = this.#tree.name(name);
+      this.#names++;
+      this.#trail.push(bytes);
+      if (this.#tree.kind(child) === KIND.directory) yield* this.#makeDirectory(directory, bytes, child);
+      else this.#make(directory, bytes, child);
       this.#trail.pop();
+      this.#workSincePause += PAUSE_BYTES / PAUSE_NAMES;
+      if (this.#workSincePause < PAUSE_BYTES) continue;
+      this.#workSincePause = 0;
+      yield;
     }
     for (const name of this.#diff?.whiteouts.get(inode) ?? []) kernel.mknodAt(directory, name, kernel.S_IFCHR);
   }
 
-  *#make(directory: number, name: number): Generator<void, void, void> {
-    const inode = at(this.#tree.inodeOf, name);
-    const bytes = this.#tree.name(name);
-    this.#names++;
-    if (this.#tree.kind(inode) === KIND.directory) {
-      yield* this.#makeDirectory(directory, bytes, inode);
-    } else if (at(this.#tree.nlink, inode) > 1 && this.#links !== undefined) {
-      this.#makeLink(this.#links, directory, bytes, inode);
-    } else {
-      this.#makeOther(directory, bytes, inode);
-    }
-    this.#workSincePause += PAUSE_BYTES / PAUSE_NAMES;
-    if (this.#workSincePause >= PAUSE_BYTES) {
-      this.#workSincePause = 0;
-      yield;
-    }
+  #make(directory: number, name: Uint8Array, inode: number): void {
+    if (at(this.#tree.nlink, inode) > 1 && this.#links !== undefined) {
+      this.#makeLink(this.#links, directory, name, inode);
+    } else this.#makeOther(directory, name, inode);
   }
 
   *#makeDirectory(parent: number, name: Uint8Array, inode: number): Generator<void, void, void> {
@@ -189,10 +188,10 @@ class Materialiser {
   }
 
   #makeFile(directory: number, name: Uint8Array, inode: number, index: LayerIndex, attributes: Attributes): void {
-    const file = kernel.createFileAt(directory, name);
+    const file = kernel.createFileAt(directory, name, this.#attributes.modeToCreate(attributes));
     try {
       this.#writeData(file, at(this.#tree.layer, inode), index, attributes.entry);
-      this.#attributes.setOpen(file, attributes, false);
+      this.#attributes.setNew(file, attributes);
     } finally {
       closeSync(file);
     }
@@ -208,7 +207,7 @@ class Materialiser {
     if (from === undefined) throw impossible('a data file that is not open');
     const runs = index.sparse(entry);
     if (runs === undefined && !inExtra) {
-      expectAll(copyRange(from, offset, file, 0, size), size);
+      expectAll(this.#window.copy(from, offset, file, size), size);
       return;
     }
     ftruncateSync(file, size);

@@ -15,7 +15,7 @@ import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
 import { mountsUnder } from '../linux/mountinfo.js';
-import { isSmallTree, removeTree } from '../linux/remove-tree.js';
+import { removeSmallTree } from '../linux/remove-tree.js';
 import { canonicalPath, unmountTreeAside } from '../linux/unmount-tree.js';
 import type { RunTask } from './tasks.js';
 
@@ -107,25 +107,27 @@ function removeIfEmpty(rootfs: string): boolean {
   }
 }
 
-/** Never deletes through a mount: where one is left, nothing is touched. The kernel is asked again at each directory. */
+/**
+ * Never deletes through a mount: where one is left, nothing is touched. The kernel is asked again at each directory. What
+ * a short-lived container leaves is gone sooner than a thread starts.
+ */
 async function removeUnmounted(path: string, run: RunTask): Promise<boolean> {
   const place = placeOf(path);
   if (place === undefined) return false;
+  try {
+    return removeSmallTree(place, SMALL_TREE) ?? (await removeLarge(place, run));
+  } catch (error) {
+    throw systemError(`remove ${place}`, error);
+  }
+}
+
+async function removeLarge(place: string, run: RunTask): Promise<boolean> {
   const [mount] = mountsUnder(place);
-  if (mount === undefined) return await removePlace(place, run);
+  if (mount === undefined) return await run('removeTree', { path: place });
   throw new LarderError('LARDER_ROOTFS_BUSY', `remove ${place}: a file system is mounted at ${mount.mountPoint}`, {
     hint: 'unmount it and destroy the container again',
     details: { path: place },
   });
-}
-
-/** What a short-lived container leaves is gone sooner than a thread starts. */
-async function removePlace(place: string, run: RunTask): Promise<boolean> {
-  try {
-    return isSmallTree(place, SMALL_TREE) ? removeTree(place) : await run('removeTree', { path: place });
-  } catch (error) {
-    throw systemError(`remove ${place}`, error);
-  }
 }
 
 async function unmountAll(rootfs: string): Promise<void> {

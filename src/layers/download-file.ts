@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { systemError } from '../errors.js';
-import { writeFully } from './new-file.js';
+import { OrderedWrites } from './ordered-writes.js';
 
 const DOING = 'keep download';
 
@@ -11,12 +11,15 @@ const DOING = 'keep download';
 export class DownloadFile {
   readonly path: string;
   #fd: number;
+  /** What was there when it was opened. */
   #size: number;
+  #writes: OrderedWrites;
 
   constructor(path: string, fd: number, size: number) {
     this.path = path;
     this.#fd = fd;
     this.#size = size;
+    this.#writes = new OrderedWrites(fd, size);
   }
 
   /** What is longer than the blob can be no part of it and is dropped. */
@@ -35,24 +38,27 @@ export class DownloadFile {
     return this.#size;
   }
 
-  append(bytes: Uint8Array): void {
+  /** Takes `bytes` until the promise settles. In the order of the calls; after a failure all fail. */
+  async append(bytes: Uint8Array): Promise<void> {
     try {
-      writeFully(this.#fd, bytes, this.#size);
-      this.#size += bytes.length;
+      await this.#writes.append(bytes);
     } catch (error) {
       throw systemError(`${DOING}: ${this.path}`, error);
     }
   }
 
+  /** Only while nothing is appended. */
   drop(): void {
     try {
       ftruncateSync(this.#fd, 0);
       this.#size = 0;
+      this.#writes = new OrderedWrites(this.#fd, 0);
     } catch (error) {
       throw systemError(`${DOING}: ${this.path}`, error);
     }
   }
 
+  /** Only while nothing is appended. Idempotent. */
   close(): void {
     if (this.#fd < 0) return;
     closeSync(this.#fd);

@@ -14,8 +14,11 @@ export interface Swept {
   readonly failures: readonly LarderError[];
 }
 
-/** Deletions under way at once: hides the way to the thread pool and back. */
-const LANES = 4;
+/**
+ * Deletions under way at once: hides the way to the thread pool and back. A large file takes its thread along for a
+ * quarter of a second, so one of the pool's four is left to everybody else.
+ */
+const LANES = 3;
 
 export class Garbage {
   readonly #path: string;

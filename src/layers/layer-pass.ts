@@ -1,4 +1,7 @@
-/** One pass over a layer's bytes, from the first to the last. */
+/**
+ * One pass over a layer's bytes, from the first to the last. Its two halves, {@link BlobInput} and {@link TarOutput},
+ * and the decoder between them work at once: on this thread and on libuv's pool, with few blocks in between.
+ */
 import { createHash, type Hash } from 'node:crypto';
 import { isLarderError, LarderError } from '../errors.js';
 import { algorithmOf, type DiffId, type Digest, parseDiffId, parseDigest } from '../spec/digest.js';
@@ -12,7 +15,9 @@ import {
   SNIFF_BYTES,
   sniffCompression,
 } from '../tar/compression.js';
+import { BlobInput } from './blob-input.js';
 import type { DerivedFiles } from './derived-files.js';
+import type { DownloadFile } from './download-file.js';
 import type { LayerJob } from './layer-job.js';
 import { TarOutput } from './tar-output.js';
 
@@ -28,18 +33,22 @@ export interface VerifiedLayer extends DerivedFiles {
 export class LayerPass {
   readonly #job: LayerJob;
   readonly #hash: Hash;
+  readonly #input: BlobInput;
   readonly #out: InflaterOut = (bytes) => this.#takeTar(bytes);
   /** What came before there were enough bytes to see the compression. */
   #head: Uint8Array | undefined = new Uint8Array(0);
   #inflater: Inflater | undefined;
   #output: TarOutput | undefined;
   #received = 0;
+  /** Bytes that the decoder was given, or will not be given. */
+  #taken = 0;
   /** Why the layer cannot be used. The rest is only hashed then, to tell a damaged transfer from a bad layer. */
   #refusal: LarderError | undefined;
 
   constructor(job: LayerJob) {
     this.#job = job;
     this.#hash = createHash(job.digest === undefined ? 'sha256' : algorithmOf(job.digest));
+    this.#input = new BlobInput(this.#hash, (block) => this.#takeBlock(block));
   }
 
   get name(): string {
@@ -57,16 +66,16 @@ export class LayerPass {
     return this.#output?.size ?? 0;
   }
 
-  /** Takes the next bytes; they may change when it has resolved. */
-  async write(bytes: Uint8Array): Promise<void> {
+  /** Takes the next bytes; they may change when it has settled. What is wrong with them may show later. */
+  write(bytes: Uint8Array): Promise<void> | void {
     this.#received += bytes.length;
-    this.#hash.update(bytes);
-    if (this.#refusal !== undefined) return;
-    try {
-      await this.#inflate(bytes);
-    } catch (error) {
-      this.#refuse(error);
-    }
+    return this.#input.write(bytes);
+  }
+
+  /** All that was written has gone through; what comes from now on is kept in `file`, too. */
+  async keepIn(file: DownloadFile): Promise<void> {
+    await this.#input.flush();
+    this.#input.keepIn(file);
   }
 
   throwIfRefused(): void {
@@ -84,6 +93,7 @@ export class LayerPass {
   async verify(signal: AbortSignal): Promise<VerifiedLayer> {
     const { digest: expected, expectedDiffId, size } = this.#job;
     if (this.#received !== size) throw this.#sizeMismatch(`${this.#received} bytes instead of ${size}`);
+    await this.#input.flush();
     const digest = this.#computedDigest();
     if (expected !== undefined && digest !== expected) throw this.#digestMismatch(expected, digest);
     this.throwIfRefused();
@@ -96,15 +106,10 @@ export class LayerPass {
     return { digest, size, diffId, tarSize: output.size, ...id, ...files };
   }
 
-  /** Gives memory and the decoder back. Idempotent. */
-  close(): void {
-    this.#inflater?.close();
-  }
-
-  /** Closes, and removes the tar. Idempotent. */
-  abandon(): void {
-    this.close();
-    this.#output?.abandon();
+  /** Waits for what is under way, keeps what came, and removes the tar. Idempotent. */
+  async abandon(): Promise<void> {
+    await this.#input.stop();
+    await this.#dropTar();
   }
 
   #computedDigest(): Digest {
@@ -112,16 +117,24 @@ export class LayerPass {
     return parseDigest(`${algorithm}:${this.#hash.digest('hex')}`);
   }
 
+  async #takeBlock(block: Uint8Array): Promise<void> {
+    this.#taken += block.length;
+    if (this.#refusal !== undefined) return;
+    try {
+      await this.#inflate(block);
+    } catch (error) {
+      await this.#refuse(error);
+    }
+  }
+
   async #inflate(bytes: Uint8Array): Promise<void> {
     if (this.#head === undefined) {
-      // Most decoders are synchronous: no promise for each piece.
-      const pending = this.#inflater?.write(bytes, this.#out);
-      if (pending !== undefined) await pending;
+      await this.#inflater?.write(bytes, this.#out);
       return;
     }
     const head = this.#head.length === 0 ? bytes : Buffer.concat([this.#head, bytes]);
-    if (head.length >= SNIFF_BYTES || this.#received >= this.#job.size) await this.#begin(head);
-    // A copy: the caller may reuse its buffer.
+    if (head.length >= SNIFF_BYTES || this.#taken >= this.#job.size) await this.#begin(head);
+    // A copy: the block is used again.
     else this.#head = Uint8Array.from(head);
   }
 
@@ -152,20 +165,26 @@ export class LayerPass {
   async #end(): Promise<TarOutput> {
     if (this.#head !== undefined) await this.#begin(this.#head);
     await this.#inflater?.end(this.#out);
-    this.close();
+    this.#inflater?.close();
     if (this.#output === undefined) throw new LarderError('LARDER_INTERNAL', `layer ${this.name}: nothing was written`);
     return this.#output;
   }
 
-  #takeTar(bytes: Uint8Array): void {
-    this.#output?.write(bytes);
+  #takeTar(bytes: Uint8Array): Promise<void> | void {
+    return this.#output?.write(bytes);
   }
 
   /** What says nothing of the bytes, or must stop at once, is thrown. */
-  #refuse(error: unknown): void {
+  async #refuse(error: unknown): Promise<void> {
     if (!isLarderError(error, ...REFUSALS)) throw error;
     this.#refusal = error;
-    this.abandon();
+    await this.#dropTar();
+  }
+
+  /** Only between calls of the decoder. Idempotent. */
+  async #dropTar(): Promise<void> {
+    this.#inflater?.close();
+    await this.#output?.abandon();
   }
 
   #sizeMismatch(why: string): LarderError {

@@ -1,9 +1,14 @@
 /**
  * ▸ The one-pass pipeline: a layer's bytes are received, hashed, kept for a resume, inflated, hashed, indexed and written
- * in one go, on one thread, in bounded memory, whatever the layer says of itself.
+ * in one go, in bounded memory, whatever the layer says of itself.
  *
- *     source -> size gate -> compressed digest -> ingest data -> inflate -> DiffID -> tar reader -> index
- *                                                                                 \-> layer.tar
+ *     source -> size gate -> blocks -> ingest data *
+ *                              |----> compressed digest
+ *                              \----> inflate * -> blocks -> tar reader -> index
+ *                                                     |----> layer.tar *
+ *                                                     \----> DiffID
+ *
+ * What is marked runs on libuv's pool, the rest on this thread. When {@link writeLayer} has settled nothing of it does.
  *
  * Owns `<outDir>/layer` and `<outDir>/derived` until it settles, and the content of the ingest data file. A result
  * exists only when the size, the compressed digest and the DiffID are right and all files are durable: verification is
@@ -80,8 +85,8 @@ class LayerWriting {
     const pass = new LayerPass(this.#job);
     try {
       await this.#feed(pass);
-      this.#tell(pass, true);
       const verified = await pass.verify(this.#context.signal);
+      this.#tell(pass, true);
       return {
         ...verified,
         outDir: this.#job.outDir,
@@ -90,7 +95,7 @@ class LayerWriting {
         ms: performance.now() - this.#startedMs,
       };
     } catch (error) {
-      pass.abandon();
+      await pass.abandon();
       this.#removeStaged();
       throw error;
     }
@@ -122,15 +127,16 @@ class LayerWriting {
         await pass.write(piece);
         this.#tell(pass, false);
       }
-      // After a resume an unusable layer is more likely a damaged prefix: no byte more is worth fetching for it.
-      pass.throwIfRefused();
     }
+    if (this.#download !== undefined) await pass.keepIn(this.#download);
+    // After a resume an unusable layer is more likely a damaged prefix: no byte more is worth fetching for it.
+    if (this.#resumedFrom > 0) pass.throwIfRefused();
     for await (const piece of this.#source(pass.received)) {
       throwIfAborted(signal, `write layer ${pass.name}`);
       this.#received += piece.length;
       if (pass.received + piece.length > this.#job.size) throw pass.tooLong();
-      this.#download?.append(piece);
-      await pass.write(piece);
+      const pending = pass.write(piece);
+      if (pending !== undefined) await pending;
       if (this.#resumedFrom > 0) pass.throwIfRefused();
       this.#tell(pass, false);
     }

@@ -1,9 +1,10 @@
 import { closeSync, constants, fchmodSync, fsyncSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { systemError } from '../errors.js';
+import { OrderedWrites } from './ordered-writes.js';
 
 /**
- * A file that is written once, from front to back, by synchronous calls: the kernel's write-back is what holds the
- * writer, and through it the source, to the speed of the disk. Complete and durable after {@link finish}, and not
+ * A file that is written once, from front to back: the kernel's write-back is what holds the writer, and through it the
+ * source, to the speed of the disk. By synchronous calls, or on libuv's pool; nobody uses both on one file. Complete and durable after {@link finish}, and not
  * before. Errors: LARDER_NO_SPACE, LARDER_PERMISSION; after one the file is of no use and {@link abandon} removes it.
  */
 export class NewFile {
@@ -12,6 +13,7 @@ export class NewFile {
   #fd: number;
   readonly #doing: string;
   #size = 0;
+  #writes: OrderedWrites | undefined;
 
   constructor(path: string, doing: string, fd: number) {
     this.path = path;
@@ -59,6 +61,17 @@ export class NewFile {
     this.#size += bytes.length;
   }
 
+  /** The same on libuv's pool: takes `bytes` until the promise settles, and is not finished or abandoned before. In the order of the calls. */
+  async appendAside(bytes: Uint8Array): Promise<void> {
+    this.#writes ??= new OrderedWrites(this.#fd, this.#size);
+    this.#size += bytes.length;
+    try {
+      await this.#writes.append(bytes);
+    } catch (error) {
+      throw systemError(`${this.#doing}: ${this.path}`, error);
+    }
+  }
+
   /** Leaves a hole, which reads as zeros. */
   skip(bytes: number): void {
     this.#size += bytes;
@@ -96,7 +109,7 @@ export class NewFile {
 }
 
 /** Writes all of it; a write may be short. */
-export function writeFully(fd: number, bytes: Uint8Array, position: number): void {
+function writeFully(fd: number, bytes: Uint8Array, position: number): void {
   for (let done = 0; done < bytes.length; ) {
     done += writeSync(fd, bytes, done, bytes.length - done, position + done);
   }

@@ -36,6 +36,7 @@ export class TarOutput {
   readonly #sha256: Hash | undefined;
   readonly #sha512: Hash | undefined;
   readonly #writeBack: WriteBack;
+  #lastWrite: Promise<void> | undefined;
 
   constructor(options: TarOutputOptions, file: NewFile, builder: IndexBuilder) {
     this.#options = options;
@@ -66,17 +67,22 @@ export class TarOutput {
     return this.#file.size;
   }
 
-  /** Takes the next bytes; they may change afterwards. LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_NO_SPACE, …. */
-  write(bytes: Uint8Array): void {
+  /**
+   * Takes the next bytes, which stay as they are until the promise settles. Throws LARDER_LAYER_INVALID,
+   * LARDER_LAYER_LIMIT, …; rejects with LARDER_NO_SPACE, ….
+   */
+  write(bytes: Uint8Array): Promise<void> {
     // The reader first: what is beyond the limits does not reach the disk.
     this.#reader.write(bytes);
+    // Hashed while they are written.
+    const written = this.#append(bytes);
+    this.#lastWrite = written;
     this.#sha256?.update(bytes);
     this.#sha512?.update(bytes);
-    this.#file.append(bytes);
-    this.#writeBack.advance();
+    return written;
   }
 
-  /** No more bytes: refuses an archive that is cut off. Call once. */
+  /** No more bytes: refuses an archive that is cut off. Call once, when every write has settled. */
   end(): TarDigests {
     this.#reader.end();
     return { sha256: this.#sha256?.digest('hex'), sha512: this.#sha512?.digest('hex') };
@@ -84,6 +90,9 @@ export class TarOutput {
 
   /** Makes the tar and what is derived from it durable. Only after every digest was found right. */
   async finish(signal: AbortSignal): Promise<DerivedFiles & { readonly entries: number }> {
+    // Every write has been waited for; one that failed must not get any further than here.
+    await this.#lastWrite;
+    await this.#writeBack.settled();
     const built: BuiltIndex = this.#builder.finish(this.#file.size);
     const derived = await writeDerivedFiles(built, this.#file.fd, this.#options.outDir, signal);
     this.#file.finish(0o400);
@@ -91,8 +100,21 @@ export class TarOutput {
     return { ...derived, entries: built.index.count };
   }
 
-  /** Removes the tar. Idempotent. */
-  abandon(): void {
+  async #append(bytes: Uint8Array): Promise<void> {
+    const end = this.#file.size + bytes.length;
+    await this.#file.appendAside(bytes);
+    this.#writeBack.advance(end);
+  }
+
+  /** Nothing uses the file any more. Never rejects. */
+  async #settled(): Promise<void> {
+    await Promise.allSettled([this.#lastWrite]);
+    await this.#writeBack.settled();
+  }
+
+  /** Removes the tar, when nothing writes to it any more. Idempotent. */
+  async abandon(): Promise<void> {
+    await this.#settled();
     this.#file.abandon();
   }
 }

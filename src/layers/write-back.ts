@@ -7,20 +7,31 @@ const EVERY_BYTES = 8 << 20;
 
 /**
  * Starts write-back while a file grows, so that the disk works during the download and the final fsync has little left
- * to wait for. Call {@link advance} after each piece.
+ * to wait for. Call {@link advance} after each piece, and wait for {@link settled} before the file is closed.
  */
 export class WriteBack {
   readonly #file: NewFile;
   #started = 0;
+  #running: Promise<void> | undefined;
 
   constructor(file: NewFile) {
     this.#file = file;
   }
 
-  advance(): void {
-    const { size, fd } = this.#file;
-    if (size < FROM_BYTES || size - this.#started < EVERY_BYTES) return;
-    startWriteBack(fd, this.#started, size - this.#started);
-    this.#started = size;
+  /** The file is written up to `end`. Returns at once; where the last call has not ended, the next one does its part. */
+  advance(end: number): void {
+    if (this.#running !== undefined || end < FROM_BYTES || end - this.#started < EVERY_BYTES) return;
+    this.#running = this.#run(this.#file.fd, this.#started, end - this.#started);
+    this.#started = end;
+  }
+
+  /** Never rejects. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(fd: number, offset: number, bytes: number): Promise<void> {
+    await startWriteBack(fd, offset, bytes);
+    this.#running = undefined;
   }
 }

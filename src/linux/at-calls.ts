@@ -3,6 +3,7 @@
  * one component, and none follows a symbolic link at it: a name out of an image cannot lead anywhere else.
  */
 import { constants } from 'node:fs';
+import { u8 } from '../bytes.js';
 import { check, cString, kernel, kernelError, type PathLike } from './syscalls.js';
 
 export const AT_FDCWD = -100;
@@ -20,8 +21,27 @@ export const S_IFBLK = 0o060000;
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | O_CLOEXEC;
 
-/** One name that is no path: the guard of everything in this file. */
-function component(name: PathLike): Uint8Array {
+const NAME_MAX = 255;
+const firstName = new Uint8Array(NAME_MAX + 1);
+const secondName = new Uint8Array(NAME_MAX + 1);
+
+/**
+ * One name that is no path: the guard of everything in this file. The answer is good until the next call, which is all
+ * that a system call needs: nothing is allocated for the name of each of an image's files.
+ */
+function component(name: PathLike, into = firstName): Uint8Array {
+  if (typeof name === 'string' || name.length > NAME_MAX) return checkedComponent(name);
+  const { length } = name;
+  for (let i = 0; i < length; i++) {
+    const byte = u8(name, i);
+    if (byte === 0 || byte === 0x2f) return checkedComponent(name);
+    into[i] = byte;
+  }
+  into[length] = 0;
+  return length < 3 ? checkedComponent(name) : into;
+}
+
+function checkedComponent(name: PathLike): Uint8Array {
   const bytes = cString(name);
   if (bytes.length < 2 || bytes.includes(0x2f) || isDots(bytes)) throw kernelError(22, 'single component', name);
   return bytes;
@@ -45,10 +65,11 @@ export function openDirectoryAt(dir: number, name: PathLike): number {
   return check(kernel().openat(dir, component(name), DIRECTORY, 0), 'openat', name);
 }
 
-/** Creates a file that must not exist, for writing; 0600. */
-export function createFileAt(dir: number, name: PathLike): number {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | O_CLOEXEC;
-  return check(kernel().openat(dir, component(name), flags, 0o600), 'openat', name);
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | O_CLOEXEC;
+
+/** Creates a file that must not exist, for writing. The umask applies to `mode`. */
+export function createFileAt(dir: number, name: PathLike, mode = 0o600): number {
+  return check(kernel().openat(dir, component(name), NEW_FILE, mode), 'openat', name);
 }
 
 export function mkdirAt(dir: number, name: PathLike, mode = 0o700): void {
@@ -66,7 +87,7 @@ export function symlinkAt(target: PathLike, dir: number, name: PathLike): void {
 
 /** A hard link to the thing of that name itself, also when it is a symbolic link. */
 export function linkAt(fromDir: number, from: PathLike, toDir: number, to: PathLike): void {
-  check(kernel().linkat(fromDir, component(from), toDir, component(to), 0), 'linkat', to);
+  check(kernel().linkat(fromDir, component(from), toDir, component(to, secondName), 0), 'linkat', to);
 }
 
 export function unlinkAt(dir: number, name: PathLike): void {
@@ -108,9 +129,11 @@ const times = new DataView(new ArrayBuffer(32));
 const timesBytes = new Uint8Array(times.buffer);
 
 function timespecs(seconds: number, nanoseconds: number): Uint8Array {
-  for (const start of [0, 16]) {
-    times.setBigInt64(start, BigInt(seconds), true);
-    times.setBigInt64(start + 8, BigInt(nanoseconds), true);
+  const high = Math.floor(seconds / 2 ** 32);
+  for (let start = 0; start < 32; start += 16) {
+    times.setUint32(start, seconds - high * 2 ** 32, true);
+    times.setInt32(start + 4, high, true);
+    times.setUint32(start + 8, nanoseconds, true);
   }
   return timesBytes;
 }

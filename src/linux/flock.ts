@@ -1,5 +1,4 @@
 /** flock(2), which Node does not have: through koffi, or through util-linux's `flock` on an inherited descriptor. */
-import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { LarderError } from '../errors.js';
 
@@ -46,6 +45,8 @@ export function koffiFlock(): Flock | undefined {
  * the child has ended, and goes when we do.
  */
 export function commandFlock(command = 'flock'): Flock {
+  // Loaded where it is needed: most machines have koffi, and this takes as long as that.
+  const { spawnSync }: typeof import('node:child_process') = createRequire(import.meta.url)('node:child_process');
   return (fd, mode) => {
     const args = [mode === 'shared' ? '-s' : '-x', '-n', '3'];
     const { status, error } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'ignore', fd] });

@@ -3,17 +3,7 @@
  * below a descriptor, symbolic links are removed and never followed, a mount in the way ends it with EXDEV or EBUSY
  * instead of being emptied. Depth is not limited: only one directory is open at a time.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  type Dir,
-  type Dirent,
-  fstatSync,
-  lstatSync,
-  opendirSync,
-  readdirSync,
-} from 'node:fs';
+import { chmodSync, closeSync, constants, type Dir, type Dirent, fstatSync, opendirSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import {
   O_CLOEXEC,
@@ -24,10 +14,9 @@ import {
   rmdirAt,
   unlinkAt,
 } from './at-calls.js';
+import { MAX_SMALL_DIRECTORY, type PlaceStat, statPlace } from './mount-point.js';
 import { check, cString, kernel, kernelError } from './syscalls.js';
 
-/** Bytes. */
-const MAX_SMALL_DIRECTORY = 16384;
 /** Names of directories that one level remembers; further ones are found when these are gone. */
 const MAX_REMEMBERED = 16384;
 
@@ -52,10 +41,15 @@ export function removeTree(path: string): boolean {
 }
 
 /**
- * Whether there are at most `max` entries below `path`, or nothing there. Looks no further than that; a hint only, so
- * what cannot be looked at by its path (a container makes paths longer than PATH_MAX) is just not small.
+ * Removes what is small: at most `max` entries, nothing mounted among them. Undefined, and nothing is touched, when it is
+ * not, or when that is not known so cheaply (a container makes paths longer than PATH_MAX): then {@link removeTree},
+ * after a look at the mount table. False when there was nothing.
  */
-export function isSmallTree(path: string, max: number): boolean {
+export function removeSmallTree(path: string, max: number): boolean | undefined {
+  return isSmallTree(path, max) ? removeTree(path) : undefined;
+}
+
+function isSmallTree(path: string, max: number): boolean {
   try {
     return hasAtMost(path, max);
   } catch {
@@ -67,17 +61,27 @@ function hasAtMost(path: string, max: number): boolean {
   const pending = [path];
   let left = max;
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const stats = lstatSync(next, { throwIfNoEntry: false });
-    if (stats?.isDirectory() !== true) continue;
-    // The size of a directory grows with what it ever held: a large one is not worth reading here.
-    if (stats.size > MAX_SMALL_DIRECTORY) return false;
-    for (const entry of readdirSync(next, { withFileTypes: true })) {
+    const place = statIfThere(next);
+    if (place === 'missing') continue;
+    if (place === undefined || place.isMountPoint) return false;
+    if (!place.isDirectory) continue;
+    if (place.size > MAX_SMALL_DIRECTORY) return false;
+    for (const name of readdirSync(next)) {
       left -= 1;
       if (left < 0) return false;
-      if (entry.isDirectory()) pending.push(join(next, entry.name));
+      pending.push(join(next, name));
     }
   }
   return true;
+}
+
+function statIfThere(path: string): PlaceStat | 'missing' | undefined {
+  try {
+    return statPlace(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return 'missing';
+    throw error;
+  }
 }
 
 function removeBelow(parent: number, name: Buffer): boolean {

@@ -65,11 +65,16 @@ interface Calls {
   openat2(dir: number, path: Pointer, how: Pointer, size: number): number;
 }
 
+/** statx(2), which has no number that all architectures share, and no symbol in old C libraries. */
+export type Statx = (dir: number, path: Pointer, flags: number, mask: number, buffer: Pointer) => number;
+
 export interface Kernel extends Calls {
   /** The error number of this thread's last failed call. */
   lastErrno(): number;
   /** `umount2` in a thread of Node's pool; answers 0, or the error number. */
   umount2Aside(target: Pointer, flags: number): Promise<number>;
+  /** Undefined where the C library does not have it. */
+  readonly statx: Statx | undefined;
 }
 
 /** Numbers that all architectures share (linux/Documentation: system calls since 5.0 have one number everywhere). */
@@ -151,8 +156,18 @@ function load(): Kernel {
     const number = SYS[name as keyof typeof SYS];
     table[name] = (...values: readonly unknown[]) => call(number, ...values);
   }
+  table['statx'] = ifThere(() => libc.func('statx', 'int', types('ipiup')));
   table['umount2Aside'] = aside(table['umount2'] as KoffiFunction, () => koffi.errno());
   return table as unknown as Kernel;
+}
+
+function ifThere<T>(find: () => T): T | undefined {
+  try {
+    return find();
+  } catch {
+    // No such symbol: the caller has another way.
+    return undefined;
+  }
 }
 
 /** What koffi's functions are beside callable. */

@@ -6,7 +6,8 @@ import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { unmount, unmountAside } from './mount.js';
-import { findMount, mountsUnder } from './mountinfo.js';
+import { isBareDirectory, isMountPoint } from './mount-point.js';
+import { mountsUnder } from './mountinfo.js';
 
 /** The path as the mount table has it: its parent without symbolic links. Undefined when the parent is not there. */
 export function canonicalPath(path: string): string | undefined {
@@ -30,15 +31,23 @@ export function unmountTree(path: string): boolean {
 /** The same; the mount at `path` itself, the one that takes long, does not keep this thread. */
 export async function unmountTreeAside(path: string): Promise<boolean> {
   const place = canonicalPath(path);
-  if (place === undefined || findMount(place) === undefined) return unmountTree(path);
+  if (place === undefined) return false;
+  let found = false;
+  while (isMountPoint(place) && (await isUnmountedAside(place))) found = true;
+  // Nothing can be mounted below what has nothing in it: no need to look through all mounts that there are.
+  if (isBareDirectory(place)) return found;
+  return unmountTree(place) || found;
+}
+
+/** False when it is busy, or gone meanwhile: what is left is seen to otherwise. */
+async function isUnmountedAside(place: string): Promise<boolean> {
   try {
     await unmountAside(place);
+    return true;
   } catch (error) {
-    // Busy, or gone meanwhile: what is left is seen to below.
     if (!['EBUSY', 'EINVAL', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
+    return false;
   }
-  unmountTree(path);
-  return true;
 }
 
 function unmountOne(mountPoint: Buffer): void {

@@ -72,6 +72,11 @@ export class Claims {
     return removed > 0;
   }
 
+  /** Whether some container uses this shared mount. */
+  isHeld(mergedKey: string): boolean {
+    return this.#database.get('SELECT 1 FROM claim_images WHERE merged_key = ? LIMIT 1', mergedKey) !== undefined;
+  }
+
   /** The containers that use this shared mount. */
   holdersOf(mergedKey: string): ContainerId[] {
     return this.#containers(

@@ -35,6 +35,15 @@ export interface DatabaseOptions {
   readonly isLost?: () => Promise<boolean>;
 }
 
+export interface TransactionOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * False for what counts only while this process lives, as a lease does: it is seen by all at once, and a power cut may
+   * undo it, but nothing that was made durable before or after it. Default true.
+   */
+  readonly durable?: boolean;
+}
+
 /** What a transaction may do beside reading. */
 export interface Writer {
   /** Rows changed. */
@@ -50,6 +59,8 @@ export class Database {
   readonly #statements = new Map<string, SqliteStatement>();
   readonly #turn = new KeyedMutex<'writer'>();
   #depth = 0;
+  /** Whether SQLite waits for the disk at the end of each transaction now. */
+  #syncs = true;
   readonly #file: FileIdentity | undefined;
   #failed: LarderError | undefined;
   #closed = false;
@@ -68,10 +79,13 @@ export class Database {
    * LARDER_PATH_NOT_FOUND (read-only and missing).
    */
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
-    if (options.readOnly === true) requireFile(path);
+    const readOnly = options.readOnly ?? false;
+    if (readOnly) requireFile(path);
     else if (!existsSync(path)) await createDatabase(path, options);
-    else await upgradeDatabase(path, options.signal);
-    return openExisting(path, options.readOnly ?? false);
+    const current = openExisting(path, { readOnly, mayBeOld: !readOnly });
+    if (current !== undefined) return current;
+    await upgradeDatabase(path, options.signal);
+    return openExisting(path, { readOnly, mayBeOld: false });
   }
 
   all(sql: string, ...values: readonly SqlValue[]): Row[] {
@@ -89,14 +103,14 @@ export class Database {
   }
 
   /**
-   * One durable change: all of `work` or nothing. `work` is synchronous, sees its own writes and must not touch
+   * One change, durable unless asked otherwise: all of `work` or nothing. `work` is synchronous, sees its own writes and must not touch
    * anything but the database. Rejects with what `work` throws, or LARDER_NO_SPACE, LARDER_PERMISSION,
    * LARDER_METADATA_CORRUPT, LARDER_ABORTED; then nothing has changed. After an I/O error of the disk this handle
    * refuses to write again, since nothing is known of what reached it.
    */
-  async transaction<T>(work: (writer: Writer) => T, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+  async transaction<T>(work: (writer: Writer) => T, options: TransactionOptions = {}): Promise<T> {
     if (this.#readOnly) throw readOnlyError(this.path);
-    return this.#turn.run('writer', () => this.#write(work, options.signal), options.signal);
+    return this.#turn.run('writer', () => this.#write(work, options), options.signal);
   }
 
   /** What SQLite finds wrong with the file; empty when it is sound. Reads all of it. */
@@ -124,7 +138,7 @@ export class Database {
     this.close();
   }
 
-  async #write<T>(work: (writer: Writer) => T, signal: AbortSignal | undefined): Promise<T> {
+  async #write<T>(work: (writer: Writer) => T, { signal, durable = true }: TransactionOptions): Promise<T> {
     const lock = await lockFile(writerLockOf(this.path), 'exclusive', signal === undefined ? {} : { signal });
     try {
       if (this.#failed !== undefined) throw this.#failed;
@@ -132,12 +146,20 @@ export class Database {
         run: (sql, ...values) => Number(this.#statement(sql).run(...values).changes),
         insert: (sql, ...values) => Number(this.#statement(sql).run(...values).lastInsertRowid),
       };
+      this.#waitForDisk(durable);
       return this.#bracket('BEGIN IMMEDIATE', () => work(writer));
     } finally {
       lock.release();
       // All of the above may have run without a pause: who writes in a loop still leaves room for everybody else.
       await nextTurn();
     }
+  }
+
+  /** With WAL, NORMAL leaves out the sync at the end of a transaction, never those of a checkpoint. */
+  #waitForDisk(wait: boolean): void {
+    if (wait === this.#syncs) return;
+    this.#guard('write metadata', () => this.#sqlite.exec(`PRAGMA synchronous = ${wait ? 'FULL' : 'NORMAL'}`));
+    this.#syncs = wait;
   }
 
   #bracket<T>(begin: string, work: () => T): T {
@@ -286,14 +308,13 @@ async function buildDatabase(path: string): Promise<void> {
   await closing(handle, () => handle.sync());
 }
 
-/** Step by step to the version that this larder knows; quiet when it is that one, or none of ours. */
+/** Step by step to the version that this larder knows. */
 async function upgradeDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
-  if (migrationOf(path) === undefined) return;
   const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
   const sqlite = openSqlite(path, false);
   try {
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA synchronous = FULL`);
-    for (let step = migrationOf(path); step !== undefined; step = migrationOf(path)) {
+    for (let step = migrationFrom(sqlite); step !== undefined; step = migrationFrom(sqlite)) {
       sqlite.exec(`BEGIN IMMEDIATE; ${step.sql}; PRAGMA user_version = ${step.to}; COMMIT`);
     }
   } catch (error) {
@@ -304,37 +325,38 @@ async function upgradeDatabase(path: string, signal: AbortSignal | undefined): P
   }
 }
 
-/** What is to be done next to a database of an older version. */
-function migrationOf(path: string): { readonly sql: string; readonly to: number } | undefined {
-  // Empty and foreign files are refused where they are opened for use.
-  if (statSync(path).size === 0) return undefined;
-  let sqlite: SqliteDatabase | undefined;
-  try {
-    sqlite = openSqlite(path, true);
-    sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-    const version = Number(pragma(sqlite, 'user_version'));
-    const sql = pragma(sqlite, 'application_id') === APPLICATION_ID ? MIGRATIONS[version] : undefined;
-    return sql === undefined ? undefined : { sql, to: version + 1 };
-  } catch (error) {
-    throw sqliteError('open metadata', path, error);
-  } finally {
-    sqlite?.close();
-  }
+/** What is to be done next to a database of an older version; undefined for this one's, and for none of ours. */
+function migrationFrom(sqlite: SqliteDatabase): { readonly sql: string; readonly to: number } | undefined {
+  const version = Number(pragma(sqlite, 'user_version'));
+  const sql = pragma(sqlite, 'application_id') === APPLICATION_ID ? MIGRATIONS[version] : undefined;
+  return sql === undefined ? undefined : { sql, to: version + 1 };
 }
 
-function openExisting(path: string, readOnly: boolean): Database {
+/** Undefined for one of an older version, where that `mayBeOld`. */
+function openExisting(path: string, options: { readonly readOnly: boolean; readonly mayBeOld: false }): Database;
+function openExisting(path: string, options: OpenExisting): Database | undefined;
+function openExisting(path: string, { readOnly, mayBeOld }: OpenExisting): Database | undefined {
   let sqlite: SqliteDatabase | undefined;
   try {
     const file = identityOf(path);
     if (statSync(path).size === 0) throw metadataCorrupt(path, 'the file is empty');
     sqlite = openSqlite(path, readOnly);
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL`);
+    if (mayBeOld && migrationFrom(sqlite) !== undefined) {
+      sqlite.close();
+      return undefined;
+    }
     checkHeader(path, sqlite);
     return new Database(path, sqlite, readOnly, file);
   } catch (error) {
     sqlite?.close();
     throw sqliteError('open metadata', path, error);
   }
+}
+
+interface OpenExisting {
+  readonly readOnly: boolean;
+  readonly mayBeOld: boolean;
 }
 
 function checkHeader(path: string, sqlite: SqliteDatabase): void {

@@ -1,7 +1,7 @@
 /**
  * ▸ Pulls' holds: what a handle is about to use, from before the first byte until an image record or a claim names it
- * (I5). A lease counts while its handle is open, and no longer. It owns the tables leases, lease_layers and
- * lease_blobs.
+ * (I5). A lease counts while its handle is open, and no longer: no power cut leaves one that counts, so none is waited for
+ * until it is on the disk. It owns the tables leases, lease_layers and lease_blobs.
  *
  * To use what a record names: read the record, add its names to a lease, read the record again. If it is still there,
  * a prune that comes later finds the lease.
@@ -30,12 +30,20 @@ export interface LeasesOptions {
 /** One hold; to be released, or disposed of. */
 export interface Lease {
   readonly id: string;
-  /** Durable when it resolves. Rejects with LARDER_INTERNAL when the lease was released. */
+  /** All processes see it when it resolves. Rejects with LARDER_INTERNAL when the lease was released. */
   add(names: LeasedNames): Promise<void>;
   /** Idempotent. */
   release(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+interface Open {
+  readonly id: string;
+  isRecorded: boolean;
+  isReleased: boolean;
+}
+
+const UNSYNCED = { durable: false } as const;
 
 export class Leases {
   readonly #database: Database;
@@ -48,15 +56,12 @@ export class Leases {
     this.#handle = options.handle;
   }
 
-  /** An empty lease, or one that holds these at once; durable when it resolves. */
-  async create(names: LeasedNames = {}): Promise<Lease> {
-    const id = randomUUID();
-    await this.#database.transaction((writer) => {
-      writer.run('INSERT INTO leases (id, handle, created) VALUES (?, ?, ?)', id, this.#handle.id, Date.now());
-      insertNames(writer, id, names);
-    });
-    const release = (): Promise<void> => this.#remove(id);
-    return { id, add: (more) => this.#add(id, more), release, [Symbol.asyncDispose]: release };
+  /** An empty lease, or one that holds these at once. It is recorded when it first holds something. */
+  async create(names?: LeasedNames): Promise<Lease> {
+    const lease: Open = { id: randomUUID(), isRecorded: false, isReleased: false };
+    if (names !== undefined) await this.#add(lease, names);
+    const release = (): Promise<void> => this.#remove(lease);
+    return { id: lease.id, add: (more) => this.#add(lease, more), release, [Symbol.asyncDispose]: release };
   }
 
   /** Those whose handle is open, in any process. */
@@ -77,18 +82,29 @@ export class Leases {
     );
   }
 
-  async #add(id: string, names: LeasedNames): Promise<void> {
+  async #add(lease: Open, names: LeasedNames): Promise<void> {
+    const { id } = lease;
     await this.#database.transaction((writer) => {
-      if (this.#database.get('SELECT id FROM leases WHERE id = ?', id) === undefined) {
+      if (lease.isReleased || (lease.isRecorded && !this.#isThere(id))) {
         throw new LarderError('LARDER_INTERNAL', `extend lease: ${id}: there is no such lease`);
       }
+      if (!lease.isRecorded) {
+        const insert = 'INSERT OR IGNORE INTO leases (id, handle, created) VALUES (?, ?, ?)';
+        writer.run(insert, id, this.#handle.id, Date.now());
+      }
       insertNames(writer, id, names);
-    });
+    }, UNSYNCED);
+    lease.isRecorded = true;
   }
 
-  async #remove(id: string): Promise<void> {
-    if (this.#database.get('SELECT id FROM leases WHERE id = ?', id) === undefined) return;
-    await this.#database.transaction((writer) => writer.run('DELETE FROM leases WHERE id = ?', id));
+  async #remove(lease: Open): Promise<void> {
+    lease.isReleased = true;
+    if (!this.#isThere(lease.id)) return;
+    await this.#database.transaction((writer) => writer.run('DELETE FROM leases WHERE id = ?', lease.id), UNSYNCED);
+  }
+
+  #isThere(id: string): boolean {
+    return this.#database.get('SELECT id FROM leases WHERE id = ?', id) !== undefined;
   }
 
   #handles(): string[] {

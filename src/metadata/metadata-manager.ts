@@ -246,7 +246,9 @@ export class MetadataManager {
     const record = this.get(reference, true, platform);
     if (record === undefined || atMs - record.lastUsedAtMs < TOUCH_GRANULARITY_MS) return;
     const sql = 'UPDATE images SET last_used = max(last_used, ?) WHERE type = ? AND reference = ? AND platform = ?';
-    await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform));
+    // Only which image was used least lately depends on it.
+    const unsynced = { durable: false };
+    await this.#database.transaction((writer) => writer.run(sql, atMs, this.#type, reference, platform), unsynced);
   }
 
   /**

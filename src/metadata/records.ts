@@ -103,7 +103,10 @@ export interface ClaimRecord {
 }
 
 /** Whether the claim's container has this image. */
-export function claimNames(claim: ClaimRecord, { type, reference, platform }: ImageRecord): boolean {
+export function claimNames(
+  claim: ClaimRecord,
+  { type, reference, platform }: Pick<ImageRecord, 'type' | 'reference' | 'platform'>,
+): boolean {
   return claim.images.some(
     (image) => image.type === type && image.reference === reference && image.platform === platform,
   );

@@ -19,6 +19,19 @@ export interface ImageUsage {
   readonly sharedBytes: number;
 }
 
+/** What a list of images shows of one. */
+export interface ImageLine {
+  readonly type: ImageType;
+  readonly reference: string;
+  readonly platform: string;
+  readonly imageId: string;
+  readonly pinned: boolean;
+  readonly createdAtMs: number;
+  readonly layers: number;
+  /** Of its layers' tars; layers that it shares with other images count here, too. */
+  readonly bytes: number;
+}
+
 export interface Totals {
   readonly layers: number;
   /** Of their tars. */
@@ -66,6 +79,17 @@ export class Usage {
     });
     const [totals] = column(this.#database, read, sql);
     return totals ?? { layers: 0, layerBytes: 0, derivedBytes: 0 };
+  }
+
+  /** Docker images first, by reference, then platform. Their layers are counted where they lie: reading ten thousand takes longer than all the rest. */
+  lines(): ImageLine[] {
+    const id = `CASE i.type WHEN 'appc' THEN (SELECT replace(digest, ':', '-') FROM image_layers WHERE image = i.id ORDER BY position DESC LIMIT 1) END`;
+    const sql = `
+      SELECT i.type, i.reference, i.platform, coalesce(${id}, i.config) AS image_id, i.pinned, i.created,
+        (SELECT count(*) FROM image_layers l WHERE l.image = i.id) AS layers,
+        (SELECT coalesce(sum(y.tar_size), 0) FROM image_layers l JOIN layers y ON y.diff_id = l.diff_id WHERE l.image = i.id) AS bytes
+      FROM images i ORDER BY i.type DESC, i.reference, i.platform`;
+    return column(this.#database, lineOf, sql);
   }
 
   /** By reference, then platform; of both types. */
@@ -179,6 +203,19 @@ function factsOf(row: RowReader): Omit<ImageUsage, 'aloneBytes' | 'sharedBytes'>
     pinned: row.count('pinned') === 1,
     createdAtMs: row.count('created'),
     lastUsedAtMs: row.count('last_used'),
+  };
+}
+
+function lineOf(row: RowReader): ImageLine {
+  return {
+    type: row.imageType('type'),
+    reference: row.text('reference'),
+    platform: row.text('platform'),
+    imageId: row.text('image_id'),
+    pinned: row.count('pinned') === 1,
+    createdAtMs: row.count('created'),
+    layers: row.count('layers'),
+    bytes: row.count('bytes'),
   };
 }
 

@@ -14,9 +14,10 @@ import { errnoOf, LarderError, systemError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { mayMount } from '../linux/capabilities.js';
-import { findMount, mountsUnder } from '../linux/mountinfo.js';
+import { isMountPoint } from '../linux/mount-point.js';
+import { mountsUnder } from '../linux/mountinfo.js';
 import { namesIn } from '../linux/names-in.js';
-import { isSmallTree, removeTree } from '../linux/remove-tree.js';
+import { removeSmallTree } from '../linux/remove-tree.js';
 import type { Claims } from '../metadata/claims.js';
 import { writeClaimFile } from '../metadata/names.js';
 import type { ClaimedImage, ClaimRecord } from '../metadata/records.js';
@@ -129,7 +130,7 @@ export class RootFilesystems {
     options: OperationOptions,
   ): Promise<boolean> {
     const { layout, backendOf } = this.#parts;
-    if (process.platform !== 'linux' || findMount(rootfs) !== undefined) return false;
+    if (!isLinux() || isMountPoint(rootfs)) return false;
     const directory = layout.backendDirectory(container, name);
     await requireDirectory(rootfs, container);
     const flags = await readFlags(directory);
@@ -149,20 +150,25 @@ export class RootFilesystems {
   }
 
   async #removeDirectory(container: ContainerId, directory: string): Promise<void> {
-    const [mount] = process.platform === 'linux' ? mountsUnder(directory) : [];
-    if (mount !== undefined) {
-      throw new LarderError('LARDER_ROOTFS_BUSY', `destroy ${container}: ${mount.mountPoint}: still mounted`, {
-        hint: 'unmount what was mounted below the root filesystem, then destroy it again',
-      });
-    }
     try {
       // What backends leave is a few files: gone sooner than a thread of the pool is asked for each.
-      if (isSmallTree(directory, SMALL_TREE)) removeTree(directory);
-      else await rm(directory, { recursive: true, force: true });
+      if (isLinux() && removeSmallTree(directory, SMALL_TREE) !== undefined) return;
+      refuseMounted(container, directory);
+      await rm(directory, { recursive: true, force: true });
     } catch (error) {
       throw systemError(`destroy ${container}`, error);
     }
   }
+}
+
+const isLinux = (): boolean => process.platform === 'linux';
+
+function refuseMounted(container: ContainerId, directory: string): void {
+  const [mount] = isLinux() ? mountsUnder(directory) : [];
+  if (mount === undefined) return;
+  throw new LarderError('LARDER_ROOTFS_BUSY', `destroy ${container}: ${mount.mountPoint}: still mounted`, {
+    hint: 'unmount what was mounted below the root filesystem, then destroy it again',
+  });
 }
 
 /** Puts a read-only mount of it on top. False where this process may not mount. Destroying unmounts both. */

@@ -23,8 +23,8 @@ export interface FetchBlobOptions {
 /**
  * The bytes of a blob from `offset` to its end, exactly `size - offset` of them, or an error. Goes on where a
  * connection was cut. Nothing is verified but the length: the caller hashes. Chunks are as large as the socket gives
- * them and fresh; the caller may keep them. Nothing is read ahead of the caller but one socket buffer. Runs in any
- * thread. Rejects with what `ask` rejects with, LARDER_SIZE_MISMATCH, LARDER_MEDIA_TYPE_UNSUPPORTED (an encoded
+ * them and fresh; the caller may keep them. Little is read ahead of the caller: 256 KiB and the socket's buffer. Runs
+ * in any thread. Rejects with what `ask` rejects with, LARDER_SIZE_MISMATCH, LARDER_MEDIA_TYPE_UNSUPPORTED (an encoded
  * answer), LARDER_POLICY_DENIED, LARDER_ABORTED.
  */
 export async function* fetchBlob(

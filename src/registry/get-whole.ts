@@ -5,7 +5,9 @@ import type { Plan } from './request-plan.js';
 import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface GetWholeOptions {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Of a POST. */
+  readonly body?: string | undefined;
   readonly maxBytes: number;
   /** The code to reject with when the answer is longer. */
   readonly tooLong: ErrorCode;
@@ -25,7 +27,8 @@ export async function getWhole(plan: Plan, options: GetWholeOptions): Promise<Wh
     const { afterMs, ...grant } = await plan.next(previous, options.signal);
     await pause(afterMs, options.doing, options.signal);
     try {
-      const answer = await sendRequest({ ...grant, method: options.method ?? 'GET', signal: options.signal });
+      const { method = 'GET', body, signal } = options;
+      const answer = await sendRequest({ ...grant, method, ...(body === undefined ? {} : { body }), signal });
       if (answer.status === 200) return { answer, bytes: await readAll(answer, options) };
       previous = await answer.outcome();
     } catch (error) {

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { isLoopbackHost, rangeOf } from './addresses.js';
-import { Authenticator } from './auth.js';
+import { Authenticator, type TokenRequest } from './auth.js';
 import type { AddressRange, BlobGrant } from './blob.js';
 import type { Credentials } from './credentials.js';
 import { getWhole } from './get-whole.js';
@@ -44,11 +44,10 @@ export class RegistryHost {
     this.auth = new Authenticator({
       name,
       url,
-      credential: settings.credentials.find(name),
-      helper: settings.credentials.helperFor(name),
+      credentials: settings.credentials,
       tokenHosts: settings.tokenHosts[name] ?? [],
       onEvent: settings.onEvent,
-      get: (tokenUrl, headers, maxBytes, signal) => this.#getToken(tokenUrl, headers, maxBytes, signal),
+      send: (request, signal) => this.#sendToTokenServer(request, signal),
     });
   }
 
@@ -80,21 +79,12 @@ export class RegistryHost {
     };
   }
 
-  async #getToken(
-    url: URL,
-    headers: Readonly<Record<string, string>>,
-    maxBytes: number,
-    signal: AbortSignal,
-  ): Promise<Uint8Array> {
+  async #sendToTokenServer({ url, headers, body, maxBytes }: TokenRequest, signal: AbortSignal): Promise<Uint8Array> {
     const doing = `log in: ${this.name}`;
-    const plan = new RequestPlan(this, {
-      kind: 'token',
-      url,
-      headers,
-      doing,
-      notFound: 'LARDER_REGISTRY_UNAUTHENTICATED',
-    });
-    return (await getWhole(plan, { maxBytes, tooLong: 'LARDER_REGISTRY_UNAUTHENTICATED', doing, signal })).bytes;
+    const code = 'LARDER_REGISTRY_UNAUTHENTICATED';
+    const plan = new RequestPlan(this, { kind: 'token', url, headers, doing, notFound: code });
+    const method = body === undefined ? 'GET' : 'POST';
+    return (await getWhole(plan, { method, body, maxBytes, tooLong: code, doing, signal })).bytes;
   }
 
   /** A registry on the Internet has no business naming addresses of the network that we stand in. */

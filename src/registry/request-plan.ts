@@ -96,7 +96,11 @@ export class RequestPlan implements Plan {
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
     const { kind } = this.#target;
     if (previous.kind === 'status' && kind !== 'token') {
-      if (REDIRECTS.has(previous.status)) return this.#follow(previous.headers['location']);
+      if (REDIRECTS.has(previous.status)) {
+        // Only who was let in is sent on: what is refused after this is a login that has grown old.
+        this.#unproven = false;
+        return this.#follow(previous.headers['location']);
+      }
       if (previous.status === 401 && kind === 'plain') throw this.#needsLogin();
       if (previous.status === 401 && !this.#foreign)
         return this.#logIn(previous.headers['www-authenticate'] ?? '', signal);
@@ -130,13 +134,8 @@ export class RequestPlan implements Plan {
 
   async #logIn(challenge: string, signal: AbortSignal | undefined): Promise<number> {
     const { doing } = this.#target;
-    const { auth, name } = this.#host;
-    if (this.#unproven) {
-      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${doing}: ${name} refused the login`, {
-        hint: 'check the name, and what this login may read',
-        details: { host: name },
-      });
-    }
+    const { auth } = this.#host;
+    if (this.#unproven) throw await auth.refusal(this.#scope(), doing, signal);
     await auth.answer(challenge, this.#scope(), this.#sent, doing, signal);
     this.#unproven = true;
     return 0;

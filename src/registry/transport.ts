@@ -17,7 +17,9 @@ import { isUnknownIssuer, systemAuthorities } from './hosts/system-authorities.j
 
 /** Everything of a grant but the wait. */
 export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Of a POST. */
+  readonly body?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -25,6 +27,8 @@ export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
 const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after'] as const;
 /** Error bodies are a few hundred bytes of JSON; nobody reads more. */
 const MAX_ERROR_BODY = 4096;
+/** How much of a body is read before its reader asks for it: each pause and each start of a socket costs system calls. */
+const READ_AHEAD_BYTES = 256 << 10;
 
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
@@ -91,15 +95,19 @@ export class HttpAnswer {
   /** Body as it comes, as large as the socket gives it. Reading stops when the consumer does; leaving early closes the connection. */
   async *body(): AsyncGenerator<Uint8Array, void, void> {
     const chunks: AsyncIterator<Buffer> = this.#message[Symbol.asyncIterator]();
+    const stall = new StallTimer(this.#message, this.#request.stallTimeoutMs);
     try {
       for (;;) {
-        const next = await this.#withStallTimer(() => chunks.next());
+        stall.wait();
+        const next = await chunks.next();
+        stall.pause();
         if (next.done === true) return;
         yield next.value;
       }
     } catch (error) {
       throw this.#request.signal?.aborted === true ? abortedError('read an answer', this.#request.signal) : error;
     } finally {
+      stall.stop();
       this.discard();
     }
   }
@@ -143,19 +151,30 @@ export class HttpAnswer {
       return undefined;
     }
   }
+}
 
-  /** The timer runs only while the network is waited for, never while the consumer is busy. */
-  async #withStallTimer<T>(next: () => Promise<T>): Promise<T> {
-    const { stallTimeoutMs } = this.#request;
-    const timer = setTimeout(
-      () => this.#message.destroy(timeoutError(`no byte for ${stallTimeoutMs} ms`)),
-      stallTimeoutMs,
-    );
-    try {
-      return await next();
-    } finally {
-      clearTimeout(timer);
-    }
+/** Counts only while the network is waited for, never while the consumer is busy. One timer for all pieces of a body. */
+class StallTimer {
+  readonly #timer: NodeJS.Timeout;
+  #waiting = false;
+
+  constructor(message: IncomingMessage, timeoutMs: number) {
+    this.#timer = setTimeout(() => {
+      if (this.#waiting) message.destroy(timeoutError(`no byte for ${timeoutMs} ms`));
+    }, timeoutMs);
+  }
+
+  wait(): void {
+    this.#waiting = true;
+    this.#timer.refresh();
+  }
+
+  pause(): void {
+    this.#waiting = false;
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
   }
 }
 
@@ -212,7 +231,7 @@ function sendOnce(request: HttpRequest, { http, https }: Agents): Promise<HttpAn
         reject(new StaleConnection(error.message, { cause: error }));
       else reject(error);
     });
-    message.end();
+    message.end(request.body);
   });
 }
 
@@ -248,7 +267,11 @@ function agentsFor(request: HttpRequest): Agents {
   const key = keyOf(request);
   const known = agents.get(key);
   if (known !== undefined) return known;
-  const options = { keepAlive: true, lookup: lookupFor(request.refuseAddresses ?? []) };
+  const options = {
+    keepAlive: true,
+    highWaterMark: READ_AHEAD_BYTES,
+    lookup: lookupFor(request.refuseAddresses ?? []),
+  };
   const made: Agents = {
     http: new HttpAgent(options),
     https: new HttpsAgent({ ...options, ...trustOf(request) }),
@@ -263,7 +286,7 @@ async function tunnelsFor(request: HttpRequest, proxy: string): Promise<Agents> 
   const known = agents.get(key);
   if (known !== undefined) return known;
   const tunnel = { proxy, timeoutMs: request.connectTimeoutMs, ca: request.ca };
-  const options = { keepAlive: true };
+  const options = { keepAlive: true, highWaterMark: READ_AHEAD_BYTES };
   const made: Agents = {
     http: new TunnelHttpAgent(tunnel, options),
     https: new TunnelHttpsAgent(tunnel, { ...options, ...trustOf(request) }),

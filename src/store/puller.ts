@@ -80,8 +80,14 @@ export interface Puller<N> {
   resolve(name: N, options: PullOptions): Promise<Resolution>;
 }
 
-/** The puller of all names, which stands before the others. */
-export interface ImagePuller extends Puller<ImageName> {
+/** A puller whose source can tell who may have what. */
+export interface ProvingPuller<N> extends Puller<N> {
+  /** Resolves when the login reaches the image, found out by one request. Rejects as {@link Puller.resolve}. */
+  prove(name: N, options: PullOptions): Promise<void>;
+}
+
+/** The puller of all names, which stands before the others. What comes from no registry nobody can prove: LARDER_POLICY_DENIED. */
+export interface ImagePuller extends ProvingPuller<ImageName> {
   /** Until it is disposed, `onEvent` hears what happens to its requests: retries and warnings. */
   listen(onEvent: OnEvent): Disposable;
 

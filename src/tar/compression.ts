@@ -11,7 +11,9 @@
  * window is at most 128 MiB; bzip2 of several streams; xz of several streams with padding, whose decoder needs at most
  * 256 MiB (more: LARDER_LAYER_LIMIT). Refused as LARDER_LAYER_CORRUPT: everything else, an empty stream and a cut one
  * included.
- * Nothing here limits the output: `out` throws when it has had enough, and that error is what `write` fails with.
+ * Nothing here limits the output: `out` throws when it has had enough, and that error is what `write` fails with. Not
+ * more than a few blocks are inflated beyond what `out` has taken. Libraries work on libuv's pool where that pays, so
+ * that one layer has more than one core.
  */
 import { LarderError } from '../errors.js';
 import { openIsal } from './inflate-isal.js';
@@ -145,8 +147,8 @@ function isSkippableFrame(first: Uint8Array): boolean {
 class Uncompressed implements Inflater {
   readonly name = 'none';
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (chunk.length > 0) out(chunk);
+  write(chunk: Uint8Array, out: InflaterOut): Promise<void> | void {
+    if (chunk.length > 0) return out(chunk);
   }
 
   end(): void {}

@@ -1,13 +1,15 @@
 /** gzip through Intel's ISA-L, where the host has it: about half the time of zlib. */
 import { gzipSync } from 'node:zlib';
 import { at } from '../bytes.js';
-import { damagedStream, type Inflater, type InflaterOut, isZero, OUT_BYTES } from './inflater.js';
+import { BlockInflater, type Decoder } from './block-inflater.js';
+import { damagedStream, type Inflater, isZero } from './inflater.js';
+import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly init: (state: Uint8Array) => void;
   readonly reset: (state: Uint8Array) => void;
-  readonly inflate: (state: Uint8Array) => number;
+  readonly inflate: PoolCall<[state: Uint8Array], number>;
   readonly address: (bytes: Uint8Array) => bigint;
 }
 
@@ -35,18 +37,24 @@ let library: Promise<Library | undefined> | undefined;
 export async function openIsal(layer: string): Promise<Inflater | undefined> {
   library ??= load();
   const isal = await library;
-  return isal === undefined ? undefined : new IsalInflater(isal, layer);
+  return isal === undefined ? undefined : openWith(isal, layer);
 }
 
-class IsalInflater implements Inflater {
+function openWith(isal: Library, layer: string): Inflater {
+  return new BlockInflater(new IsalDecoder(isal, layer));
+}
+
+class IsalDecoder implements Decoder {
   readonly name = 'isa-l';
   readonly #isal: Library;
   readonly #layer: string;
   readonly #state = new Uint8Array(STATE_BYTES);
   readonly #words = new Uint32Array(this.#state.buffer);
   readonly #pointers = new BigUint64Array(this.#state.buffer);
-  readonly #out = new Uint8Array(OUT_BYTES);
-  #outAddress = 0n;
+  #chunk: Uint8Array = new Uint8Array(0);
+  #more = false;
+  /** What was just done was small. */
+  #small = false;
   /** How many bytes into the next chunk a member's flags are; negative when they have been seen. */
   #flagsAt = FLAGS_AT;
   #phase: 'start' | 'member' | 'between' | 'zeros' = 'start';
@@ -56,57 +64,77 @@ class IsalInflater implements Inflater {
     this.#layer = layer;
   }
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (this.#phase === 'start' && chunk.length > 0) this.#begin();
-    if (this.#phase === 'zeros') this.#checkZeros(chunk, 0);
-    if (chunk.length === 0 || this.#phase === 'zeros') return;
+  get hasMore(): boolean {
+    return this.#more;
+  }
+
+  feed(chunk: Uint8Array): void {
+    if (this.#phase === 'start') this.#begin();
+    if (this.#phase === 'zeros') {
+      this.#checkZeros(chunk, 0);
+      return;
+    }
     this.#checkFlags(chunk, 0);
     this.#pointers[NEXT_IN] = this.#isal.address(chunk);
     this.#words[AVAIL_IN] = chunk.length;
-    while (this.#inflateSome(chunk, out));
+    this.#chunk = chunk;
+    this.#more = true;
   }
 
-  end(): void {
+  finish(): void {
     if (this.#phase === 'start') throw damagedStream(this.#layer, 'gzip', 'it is empty');
     if (this.#phase === 'member') throw damagedStream(this.#layer, 'gzip', 'it is cut off');
   }
 
   close(): void {}
 
-  /** One call of the library, or the step from one member to the next. Whether there is more to do. */
-  #inflateSome(chunk: Uint8Array, out: InflaterOut): boolean {
-    const words = this.#words;
-    const left = at(words, AVAIL_IN);
-    if (this.#phase === 'between') {
-      if (left === 0) return false;
-      if (at(chunk, chunk.length - left) === 0) {
-        this.#checkZeros(chunk, chunk.length - left);
-        return false;
-      }
-      this.#isal.reset(this.#state);
-      words[CRC_FLAG] = ISAL_GZIP;
-      this.#flagsAt = FLAGS_AT;
-      this.#checkFlags(chunk, chunk.length - left);
+  step(block: Uint8Array): Promise<number> | number {
+    const left = at(this.#words, AVAIL_IN);
+    if (this.#phase === 'between' && !this.#beginMember(left)) {
+      this.#more = false;
+      return 0;
     }
     this.#phase = 'member';
-    this.#pointers[NEXT_OUT] = this.#outAddress;
-    words[AVAIL_OUT] = OUT_BYTES;
-    const result = this.#isal.inflate(this.#state);
+    this.#pointers[NEXT_OUT] = this.#isal.address(block);
+    this.#words[AVAIL_OUT] = block.length;
+    const result = this.#isal.inflate.run(this.#small || isSmall(left), this.#state);
+    if (typeof result === 'number') return this.#stepped(result, left, block);
+    return result.then((settled) => this.#stepped(settled, left, block));
+  }
+
+  #stepped(result: number, left: number, block: Uint8Array): number {
+    const words = this.#words;
     if (result < 0) throw damagedStream(this.#layer, 'gzip', ERRORS[result] ?? `error ${result}`);
-    const produced = OUT_BYTES - at(words, AVAIL_OUT);
-    if (produced > 0) out(this.#out.subarray(0, produced));
+    const produced = block.length - at(words, AVAIL_OUT);
     if (at(words, BLOCK_STATE) === BLOCK_FINISH) this.#phase = 'between';
     else if (at(words, AVAIL_IN) === left && produced === 0 && left > 0) {
       throw damagedStream(this.#layer, 'gzip', 'the decoder does not go on');
     }
-    return at(words, AVAIL_IN) > 0 || (this.#phase === 'member' && produced === OUT_BYTES);
+    this.#small = isSmall(left - at(words, AVAIL_IN), produced);
+    this.#more = at(words, AVAIL_IN) > 0 || (this.#phase === 'member' && produced === block.length);
+    return produced;
   }
 
   #begin(): void {
     this.#isal.init(this.#state);
     this.#words[CRC_FLAG] = ISAL_GZIP;
-    this.#outAddress = this.#isal.address(this.#out);
     this.#phase = 'member';
+  }
+
+  /** Whether the last `left` bytes of the chunk begin another member. Zeros are padding, to the end of the stream. */
+  #beginMember(left: number): boolean {
+    const chunk = this.#chunk;
+    if (left === 0) return false;
+    const start = chunk.length - left;
+    if (at(chunk, start) === 0) {
+      this.#checkZeros(chunk, start);
+      return false;
+    }
+    this.#isal.reset(this.#state);
+    this.#words[CRC_FLAG] = ISAL_GZIP;
+    this.#flagsAt = FLAGS_AT;
+    this.#checkFlags(chunk, start);
+    return true;
   }
 
   /** `from` is where the member, or what is left of its start, begins. */
@@ -141,10 +169,10 @@ async function load(): Promise<Library | undefined> {
     const isal: Library = {
       init: lib.func('void isal_inflate_init(void*)'),
       reset: lib.func('void isal_inflate_reset(void*)'),
-      inflate: lib.func('int isal_inflate(void*)'),
+      inflate: new PoolCall<[Uint8Array], number>(lib.func('int isal_inflate(void*)')),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(() => new IsalInflater(isal, 'self-test'), selfTest()) ? isal : undefined;
+    return (await passesSelfTest(() => openWith(isal, 'self-test'), selfTest())) ? isal : undefined;
   } catch {
     // Not here, or not usable: an accelerator that is missing is no failure.
     return undefined;

@@ -1,12 +1,14 @@
 /** bzip2 through the host's libbz2. */
 import { at } from '../bytes.js';
 import { LarderError } from '../errors.js';
-import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
+import { BlockInflater, type Decoder } from './block-inflater.js';
+import { damagedStream, type Inflater } from './inflater.js';
+import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly start: (stream: Uint8Array, verbosity: number, small: number) => number;
-  readonly decompress: (stream: Uint8Array) => number;
+  readonly decompress: PoolCall<[stream: Uint8Array], number>;
   readonly end: (stream: Uint8Array) => number;
   readonly address: (bytes: Uint8Array) => bigint;
 }
@@ -31,10 +33,14 @@ let library: Promise<Library | undefined> | undefined;
 export async function openLibbz2(layer: string): Promise<Inflater | undefined> {
   library ??= load();
   const bzip2 = await library;
-  return bzip2 === undefined ? undefined : new Libbz2Inflater(bzip2, layer);
+  return bzip2 === undefined ? undefined : openWith(bzip2, layer);
 }
 
-class Libbz2Inflater implements Inflater {
+function openWith(bzip2: Library, layer: string): Inflater {
+  return new BlockInflater(new Libbz2Decoder(bzip2, layer));
+}
+
+class Libbz2Decoder implements Decoder {
   readonly name = 'libbz2';
   readonly #bzip2: Library;
   readonly #layer: string;
@@ -42,8 +48,9 @@ class Libbz2Inflater implements Inflater {
   readonly #pointers = new BigUint64Array(new ArrayBuffer(STREAM_BYTES));
   readonly #words = new Uint32Array(this.#pointers.buffer);
   readonly #stream = new Uint8Array(this.#pointers.buffer);
-  readonly #out = new Uint8Array(OUT_BYTES);
-  readonly #outAddress: bigint;
+  #more = false;
+  /** What was just done was small. */
+  #small = false;
   /** The library holds memory from the first byte of a stream to its last. */
   #inStream = false;
   #streams = 0;
@@ -51,23 +58,19 @@ class Libbz2Inflater implements Inflater {
   constructor(bzip2: Library, layer: string) {
     this.#bzip2 = bzip2;
     this.#layer = layer;
-    this.#outAddress = bzip2.address(this.#out);
   }
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (chunk.length === 0) return;
-    const words = this.#words;
+  get hasMore(): boolean {
+    return this.#more;
+  }
+
+  feed(chunk: Uint8Array): void {
     this.#pointers[NEXT_IN] = this.#bzip2.address(chunk);
-    words[AVAIL_IN] = chunk.length;
-    let full = false;
-    do {
-      if (!this.#inStream) this.#begin();
-      full = this.#decompress(out) === OUT_BYTES;
-    } while (at(words, AVAIL_IN) > 0 || (full && this.#inStream));
-    this.#pointers[NEXT_IN] = 0n;
+    this.#words[AVAIL_IN] = chunk.length;
+    this.#more = true;
   }
 
-  end(): void {
+  finish(): void {
     if (this.#streams === 0) throw damagedStream(this.#layer, 'bzip2', 'it is empty');
     if (this.#inStream) throw damagedStream(this.#layer, 'bzip2', 'it is cut off');
   }
@@ -77,20 +80,21 @@ class Libbz2Inflater implements Inflater {
     this.#inStream = false;
   }
 
-  /** One call of the library; how many bytes came out. */
-  #decompress(out: InflaterOut): number {
+  async step(block: Uint8Array): Promise<number> {
+    if (!this.#inStream) this.#begin();
     const words = this.#words;
     const left = at(words, AVAIL_IN);
-    this.#pointers[NEXT_OUT] = this.#outAddress;
-    words[AVAIL_OUT] = OUT_BYTES;
-    const result = this.#bzip2.decompress(this.#stream);
+    this.#pointers[NEXT_OUT] = this.#bzip2.address(block);
+    words[AVAIL_OUT] = block.length;
+    const result = await this.#bzip2.decompress.run(this.#small || isSmall(left), this.#stream);
     if (result !== OK && result !== STREAM_END) throw this.#failure(result);
-    const produced = OUT_BYTES - at(words, AVAIL_OUT);
+    const produced = block.length - at(words, AVAIL_OUT);
     if (result === STREAM_END) this.close();
     else if (produced === 0 && left > 0 && at(words, AVAIL_IN) === left) {
       throw damagedStream(this.#layer, 'bzip2', 'the decoder does not go on');
     }
-    if (produced > 0) out(this.#out.subarray(0, produced));
+    this.#small = isSmall(left - at(words, AVAIL_IN), produced);
+    this.#more = at(words, AVAIL_IN) > 0 || (produced === block.length && this.#inStream);
     return produced;
   }
 
@@ -125,11 +129,11 @@ async function load(): Promise<Library | undefined> {
     const lib = loadFirst((name) => koffi.load(name));
     const bzip2: Library = {
       start: lib.func('int BZ2_bzDecompressInit(void*, int, int)'),
-      decompress: lib.func('int BZ2_bzDecompress(void*)'),
+      decompress: new PoolCall<[Uint8Array], number>(lib.func('int BZ2_bzDecompress(void*)')),
       end: lib.func('int BZ2_bzDecompressEnd(void*)'),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(() => new Libbz2Inflater(bzip2, 'self-test'), SELF_TEST) ? bzip2 : undefined;
+    return (await passesSelfTest(() => openWith(bzip2, 'self-test'), SELF_TEST)) ? bzip2 : undefined;
   } catch {
     // Not here, or not usable: the caller says which library is missing.
     return undefined;

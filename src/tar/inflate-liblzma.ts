@@ -1,10 +1,12 @@
 import { LarderError } from '../errors.js';
-import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
+import { BlockInflater, type Decoder } from './block-inflater.js';
+import { damagedStream, type Inflater } from './inflater.js';
+import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly start: (stream: Uint8Array, memoryLimit: bigint, flags: number) => number;
-  readonly code: (stream: Uint8Array, action: number) => number;
+  readonly code: PoolCall<[stream: Uint8Array, action: number], number>;
   readonly end: (stream: Uint8Array) => void;
   readonly address: (bytes: Uint8Array) => bigint;
 }
@@ -36,18 +38,22 @@ let library: Promise<Library | undefined> | undefined;
 export async function openLiblzma(layer: string): Promise<Inflater | undefined> {
   library ??= load();
   const lzma = await library;
-  return lzma === undefined ? undefined : new LiblzmaInflater(lzma, layer);
+  return lzma === undefined ? undefined : openWith(lzma, layer);
 }
 
-class LiblzmaInflater implements Inflater {
+function openWith(lzma: Library, layer: string): Inflater {
+  return new BlockInflater(new LiblzmaDecoder(lzma, layer));
+}
+
+class LiblzmaDecoder implements Decoder {
   readonly name = 'liblzma';
   readonly #lzma: Library;
   readonly #layer: string;
   // An ArrayBuffer of its own: the library keeps pointers in it between calls, and its bytes must not move.
   readonly #fields = new BigUint64Array(new ArrayBuffer(STREAM_BYTES));
   readonly #stream = new Uint8Array(this.#fields.buffer);
-  readonly #out = new Uint8Array(OUT_BYTES);
-  #outAddress = 0n;
+  #action = RUN;
+  #more = false;
   #phase: 'new' | 'open' | 'closed' = 'new';
 
   constructor(lzma: Library, layer: string) {
@@ -55,22 +61,21 @@ class LiblzmaInflater implements Inflater {
     this.#layer = layer;
   }
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (chunk.length === 0) return;
-    if (this.#phase === 'new') this.#begin();
-    const fields = this.#fields;
-    fields[NEXT_IN] = this.#lzma.address(chunk);
-    fields[AVAIL_IN] = BigInt(chunk.length);
-    let produced = 0;
-    do {
-      produced = this.#code(RUN, out).produced;
-    } while ((fields[AVAIL_IN] ?? 0n) > 0n || produced === OUT_BYTES);
-    fields[NEXT_IN] = 0n;
+  get hasMore(): boolean {
+    return this.#more;
   }
 
-  end(out: InflaterOut): void {
+  feed(chunk: Uint8Array): void {
+    if (this.#phase === 'new') this.#begin();
+    this.#fields[NEXT_IN] = this.#lzma.address(chunk);
+    this.#fields[AVAIL_IN] = BigInt(chunk.length);
+    this.#more = true;
+  }
+
+  finish(): void {
     if (this.#phase === 'new') throw damagedStream(this.#layer, 'xz', 'it is empty');
-    while (this.#code(FINISH, out).result !== STREAM_END);
+    this.#action = FINISH;
+    this.#more = true;
   }
 
   close(): void {
@@ -78,15 +83,18 @@ class LiblzmaInflater implements Inflater {
     this.#phase = 'closed';
   }
 
-  /** One call of the library. It answers NO_PROGRESS when called a second time for nothing, so no loop over it is endless. */
-  #code(action: number, out: InflaterOut): { result: number; produced: number } {
-    this.#fields[NEXT_OUT] = this.#outAddress;
-    this.#fields[AVAIL_OUT] = BigInt(OUT_BYTES);
-    const result = this.#lzma.code(this.#stream, action);
-    if (result !== OK && result !== STREAM_END) throw this.#failure(result, action);
-    const produced = OUT_BYTES - Number(this.#fields[AVAIL_OUT]);
-    if (produced > 0) out(this.#out.subarray(0, produced));
-    return { result, produced };
+  /** The library answers NO_PROGRESS when called a second time for nothing, so no loop over this is endless. */
+  async step(block: Uint8Array): Promise<number> {
+    const fields = this.#fields;
+    fields[NEXT_OUT] = this.#lzma.address(block);
+    fields[AVAIL_OUT] = BigInt(block.length);
+    const small = isSmall(Number(fields[AVAIL_IN]));
+    const result = await this.#lzma.code.run(small, this.#stream, this.#action);
+    if (result !== OK && result !== STREAM_END) throw this.#failure(result, this.#action);
+    const produced = block.length - Number(fields[AVAIL_OUT]);
+    if (this.#action === FINISH) this.#more = result !== STREAM_END;
+    else this.#more = (fields[AVAIL_IN] ?? 0n) > 0n || produced === block.length;
+    return produced;
   }
 
   #begin(): void {
@@ -95,7 +103,6 @@ class LiblzmaInflater implements Inflater {
       throw new LarderError('LARDER_INTERNAL', `inflating layer: ${this.#layer}: liblzma does not start: ${result}`);
     }
     this.#phase = 'open';
-    this.#outAddress = this.#lzma.address(this.#out);
   }
 
   #failure(result: number, action: number): LarderError {
@@ -126,11 +133,11 @@ async function load(): Promise<Library | undefined> {
     const lib = koffi.load('liblzma.so.5');
     const lzma: Library = {
       start: lib.func('int lzma_stream_decoder(void*, uint64_t, uint32_t)'),
-      code: lib.func('int lzma_code(void*, int)'),
+      code: new PoolCall<[Uint8Array, number], number>(lib.func('int lzma_code(void*, int)')),
       end: lib.func('void lzma_end(void*)'),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(() => new LiblzmaInflater(lzma, 'self-test'), SELF_TEST) ? lzma : undefined;
+    return (await passesSelfTest(() => openWith(lzma, 'self-test'), SELF_TEST)) ? lzma : undefined;
   } catch {
     // Not here, or not usable: the caller says which library is missing.
     return undefined;

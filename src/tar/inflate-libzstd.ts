@@ -1,12 +1,14 @@
 /** zstd through the host's libzstd.so.1. */
-import { damagedStream, type Inflater, type InflaterOut, OUT_BYTES, WINDOW_LOG_MAX } from './inflater.js';
+import { BlockInflater, type Decoder } from './block-inflater.js';
+import { damagedStream, type Inflater, WINDOW_LOG_MAX } from './inflater.js';
+import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
 interface Library {
   readonly create: () => unknown;
   readonly free: (context: unknown) => number | bigint;
   readonly setParameter: (context: unknown, parameter: number, value: number) => number | bigint;
-  readonly decompress: (context: unknown, output: Uint8Array, input: Uint8Array) => number | bigint;
+  readonly decompress: PoolCall<[context: unknown, output: Uint8Array, input: Uint8Array], number | bigint>;
   readonly isError: (result: number | bigint) => number;
   readonly errorName: (result: number | bigint) => string;
   readonly address: (bytes: Uint8Array) => bigint;
@@ -20,15 +22,18 @@ let library: Promise<Library | undefined> | undefined;
 export async function openLibzstd(layer: string): Promise<Inflater | undefined> {
   library ??= load();
   const zstd = await library;
-  return zstd === undefined ? undefined : new LibzstdInflater(zstd, layer);
+  return zstd === undefined ? undefined : openWith(zstd, layer);
 }
 
-class LibzstdInflater implements Inflater {
+function openWith(zstd: Library, layer: string): Inflater {
+  return new BlockInflater(new LibzstdDecoder(zstd, layer));
+}
+
+class LibzstdDecoder implements Decoder {
   readonly name = 'libzstd';
   readonly #zstd: Library;
   readonly #layer: string;
   #context: unknown;
-  readonly #out = new Uint8Array(OUT_BYTES);
   /** ZSTD_outBuffer and ZSTD_inBuffer: address, size, position. */
   readonly #output = new BigUint64Array(3);
   readonly #input = new BigUint64Array(3);
@@ -36,28 +41,28 @@ class LibzstdInflater implements Inflater {
   readonly #inputBytes = new Uint8Array(this.#input.buffer);
   #started = false;
   #frameEnded = false;
+  #more = false;
+  /** What was just done was small. */
+  #small = false;
 
   constructor(zstd: Library, layer: string) {
     this.#zstd = zstd;
     this.#layer = layer;
   }
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (chunk.length === 0) return;
-    if (!this.#started) this.#begin();
-    const input = this.#input;
-    const size = BigInt(chunk.length);
-    input[0] = this.#zstd.address(chunk);
-    input[1] = size;
-    input[2] = 0n;
-    let full = false;
-    do {
-      full = this.#decompress(out) === OUT_BYTES;
-      // Full at a frame's end is complete; full inside a frame hides more.
-    } while ((input[2] ?? size) < size || (full && !this.#frameEnded));
+  get hasMore(): boolean {
+    return this.#more;
   }
 
-  end(): void {
+  feed(chunk: Uint8Array): void {
+    if (!this.#started) this.#begin();
+    this.#input[0] = this.#zstd.address(chunk);
+    this.#input[1] = BigInt(chunk.length);
+    this.#input[2] = 0n;
+    this.#more = true;
+  }
+
+  finish(): void {
     if (!this.#started) throw damagedStream(this.#layer, 'zstd', 'it is empty');
     if (!this.#frameEnded) throw damagedStream(this.#layer, 'zstd', 'it is cut off');
   }
@@ -67,13 +72,20 @@ class LibzstdInflater implements Inflater {
     this.#context = undefined;
   }
 
-  #decompress(out: InflaterOut): number {
-    this.#output[2] = 0n;
-    const result = this.#zstd.decompress(this.#context, this.#outputBytes, this.#inputBytes);
+  async step(block: Uint8Array): Promise<number> {
+    const [output, input] = [this.#output, this.#input];
+    output[0] = this.#zstd.address(block);
+    output[1] = BigInt(block.length);
+    output[2] = 0n;
+    const before = Number(input[2]);
+    const small = this.#small || isSmall(Number(input[1]) - before);
+    const result = await this.#zstd.decompress.run(small, this.#context, this.#outputBytes, this.#inputBytes);
     if (this.#zstd.isError(result) !== 0) throw damagedStream(this.#layer, 'zstd', this.#zstd.errorName(result));
-    const produced = Number(this.#output[2]);
+    const produced = Number(output[2]);
     this.#frameEnded = Number(result) === 0;
-    if (produced > 0) out(this.#out.subarray(0, produced));
+    this.#small = isSmall(Number(input[2]) - before, produced);
+    // Full at a frame's end is complete; full inside a frame hides more.
+    this.#more = (input[2] ?? 0n) < (input[1] ?? 0n) || (produced === block.length && !this.#frameEnded);
     return produced;
   }
 
@@ -81,8 +93,6 @@ class LibzstdInflater implements Inflater {
     this.#started = true;
     this.#context = this.#zstd.create();
     this.#zstd.setParameter(this.#context, WINDOW_LOG_PARAMETER, WINDOW_LOG_MAX);
-    this.#output[0] = this.#zstd.address(this.#out);
-    this.#output[1] = BigInt(OUT_BYTES);
   }
 }
 
@@ -94,12 +104,14 @@ async function load(): Promise<Library | undefined> {
       create: lib.func('void* ZSTD_createDCtx()'),
       free: lib.func('size_t ZSTD_freeDCtx(void*)'),
       setParameter: lib.func('size_t ZSTD_DCtx_setParameter(void*, int, int)'),
-      decompress: lib.func('size_t ZSTD_decompressStream(void*, void*, void*)'),
+      decompress: new PoolCall<[unknown, Uint8Array, Uint8Array], number | bigint>(
+        lib.func('size_t ZSTD_decompressStream(void*, void*, void*)'),
+      ),
       isError: lib.func('unsigned int ZSTD_isError(size_t)'),
       errorName: lib.func('const char* ZSTD_getErrorName(size_t)'),
       address: (bytes) => koffi.address(bytes),
     };
-    return passesSelfTest(() => new LibzstdInflater(zstd, 'self-test'), SELF_TEST) ? zstd : undefined;
+    return (await passesSelfTest(() => openWith(zstd, 'self-test'), SELF_TEST)) ? zstd : undefined;
   } catch {
     // Not here, or not usable: an accelerator that is missing is no failure.
     return undefined;

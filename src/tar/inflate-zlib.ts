@@ -1,6 +1,12 @@
-/** gzip through node:zlib, which is always there: a stream, driven one chunk at a time. */
+/**
+ * gzip through node:zlib, which is always there: a stream, driven one chunk at a time. It inflates on libuv's pool into
+ * fresh memory, and goes on before this thread works on what has come.
+ */
 import { createGunzip } from 'node:zlib';
 import { damagedStream, type Inflater, type InflaterOut, isZero, OUT_BYTES } from './inflater.js';
+
+/** Blocks that the receiver may use at once. */
+const MAX_LENT = 3;
 
 export function openZlib(layer: string): Inflater {
   return new ZlibInflater(layer);
@@ -15,6 +21,10 @@ class ZlibInflater implements Inflater {
   #given = 0;
   #ended = false;
   #failure: unknown;
+  /** Bytes that nobody has seen yet. */
+  #held: Uint8Array[] = [];
+  /** What the receiver still uses; they never reject. */
+  readonly #lent = new Set<Promise<void>>();
   /** Of the call under way. */
   #out: InflaterOut | undefined;
   #settle: (() => void) | undefined;
@@ -38,6 +48,8 @@ class ZlibInflater implements Inflater {
   async end(out: InflaterOut): Promise<void> {
     if (!this.#started) throw damagedStream(this.#layer, 'gzip', 'it is empty');
     if (!this.#ended) await this.#during(out, () => this.#stream.end());
+    await Promise.all(this.#lent);
+    this.#throwFailure();
   }
 
   close(): void {
@@ -51,14 +63,23 @@ class ZlibInflater implements Inflater {
       this.#settle = resolve;
       start(() => this.#settle?.());
     });
+    this.#deliver();
     this.#out = undefined;
     this.#settle = undefined;
+    this.#throwFailure();
+  }
+
+  #throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
   #listen(): void {
     this.#started = true;
-    this.#stream.on('data', (bytes: Uint8Array) => this.#deliver(bytes));
+    this.#stream.on('data', (bytes: Uint8Array) => {
+      this.#held.push(bytes);
+      // The stream starts to inflate further when this returns.
+      queueMicrotask(() => this.#deliver());
+    });
     this.#stream.on('end', () => {
       this.#ended = true;
       this.#settle?.();
@@ -71,14 +92,32 @@ class ZlibInflater implements Inflater {
   }
 
   /** A throw here would reach nobody: it is kept for the call under way. */
-  #deliver(bytes: Uint8Array): void {
-    if (this.#failure !== undefined) return;
-    try {
-      this.#out?.(bytes);
-    } catch (error) {
-      this.#failure = error;
-      this.#stream.destroy();
-      this.#settle?.();
+  #deliver(): void {
+    for (const bytes of this.#held.splice(0)) {
+      if (this.#failure !== undefined) return;
+      try {
+        const taken = this.#out?.(bytes);
+        if (taken !== undefined) this.#lend(taken);
+      } catch (error) {
+        this.#fail(error);
+      }
     }
+  }
+
+  #lend(taken: Promise<void>): void {
+    const lent: Promise<void> = taken
+      .catch((error: unknown) => this.#fail(error))
+      .then(() => {
+        this.#lent.delete(lent);
+        if (this.#lent.size < MAX_LENT) this.#stream.resume();
+      });
+    this.#lent.add(lent);
+    if (this.#lent.size >= MAX_LENT) this.#stream.pause();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#stream.destroy();
+    this.#settle?.();
   }
 }

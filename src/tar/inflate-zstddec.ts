@@ -4,7 +4,8 @@
  * zstddec's own streaming loop does not look at errors, and runs for ever on damaged input. So only its module is
  * taken, and driven here as zstd's manual says. Its window limit is zstd's default, which is 2^27.
  */
-import { damagedStream, type Inflater, type InflaterOut } from './inflater.js';
+import { BlockInflater, type Decoder } from './block-inflater.js';
+import { damagedStream, type Inflater } from './inflater.js';
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
@@ -15,7 +16,7 @@ interface Exports {
   readonly ZSTD_decompressStream: (context: number, output: number, input: number) => number;
 }
 
-/** Bytes that go in and out of the module's memory at a time. */
+/** Bytes that go in and out of the module's memory at a time. What comes out fits into a block. */
 const IN_BYTES = 128 * 1024;
 const OUT_BYTES = 512 * 1024;
 /** Two structs of address, size, position. */
@@ -28,10 +29,10 @@ let module: Promise<Exports | undefined> | undefined;
 export async function openZstddec(layer: string): Promise<Inflater | undefined> {
   module ??= load();
   const zstd = await module;
-  return zstd === undefined ? undefined : new ZstddecInflater(zstd, layer);
+  return zstd === undefined ? undefined : new BlockInflater(new ZstddecDecoder(zstd, layer));
 }
 
-class ZstddecInflater implements Inflater {
+class ZstddecDecoder implements Decoder {
   readonly name = 'zstddec';
   readonly #zstd: Exports;
   readonly #layer: string;
@@ -40,19 +41,27 @@ class ZstddecInflater implements Inflater {
   #memory = 0;
   #started = false;
   #frameEnded = false;
+  /** What the module has not been given yet. */
+  #rest: Uint8Array = new Uint8Array(0);
+  /** Bytes of the piece that it was given. */
+  #given = 0;
+  #more = false;
 
   constructor(zstd: Exports, layer: string) {
     this.#zstd = zstd;
     this.#layer = layer;
   }
 
-  write(chunk: Uint8Array, out: InflaterOut): void {
-    if (chunk.length === 0) return;
-    if (!this.#started) this.#begin();
-    for (let i = 0; i < chunk.length; i += IN_BYTES) this.#writePiece(chunk.subarray(i, i + IN_BYTES), out);
+  get hasMore(): boolean {
+    return this.#more || this.#rest.length > 0;
   }
 
-  end(): void {
+  feed(chunk: Uint8Array): void {
+    if (!this.#started) this.#begin();
+    this.#rest = chunk;
+  }
+
+  finish(): void {
     if (!this.#started) throw damagedStream(this.#layer, 'zstd', 'it is empty');
     if (!this.#frameEnded) throw damagedStream(this.#layer, 'zstd', 'it is cut off');
   }
@@ -64,19 +73,12 @@ class ZstddecInflater implements Inflater {
     this.#context = 0;
   }
 
-  #writePiece(piece: Uint8Array, out: InflaterOut): void {
+  /** The module's memory may move during the call. */
+  step(block: Uint8Array): number {
     const input = this.#memory + STRUCT_BYTES;
     const inBytes = input + STRUCT_BYTES;
-    new Uint8Array(this.#zstd.memory.buffer).set(piece, inBytes);
-    this.#setStruct(input, inBytes, piece.length);
-    let full = false;
-    do {
-      full = this.#decompress(input, inBytes + IN_BYTES, out) === OUT_BYTES;
-    } while (this.#positionOf(input) < piece.length || (full && !this.#frameEnded));
-  }
-
-  /** One call of the module; how many bytes came out. Its memory may move during the call. */
-  #decompress(input: number, outBytes: number, out: InflaterOut): number {
+    const outBytes = inBytes + IN_BYTES;
+    if (!this.#more) this.#givePiece(input, inBytes);
     this.#setStruct(this.#memory, outBytes, OUT_BYTES);
     const result = this.#zstd.ZSTD_decompressStream(this.#context, this.#memory, input) >>> 0;
     if (result > 2 ** 32 - MAX_ERROR) {
@@ -84,8 +86,17 @@ class ZstddecInflater implements Inflater {
     }
     this.#frameEnded = result === 0;
     const produced = this.#positionOf(this.#memory);
-    if (produced > 0) out(new Uint8Array(this.#zstd.memory.buffer, outBytes, produced));
+    this.#more = this.#positionOf(input) < this.#given || (produced === OUT_BYTES && !this.#frameEnded);
+    block.set(new Uint8Array(this.#zstd.memory.buffer, outBytes, produced));
     return produced;
+  }
+
+  #givePiece(input: number, inBytes: number): void {
+    const piece = this.#rest.subarray(0, IN_BYTES);
+    this.#rest = this.#rest.subarray(piece.length);
+    this.#given = piece.length;
+    new Uint8Array(this.#zstd.memory.buffer).set(piece, inBytes);
+    this.#setStruct(input, inBytes, piece.length);
   }
 
   #begin(): void {

@@ -1,18 +1,22 @@
 /** What every decoder is: compressed bytes in by calls, inflated bytes out by calls. */
 import { LarderError } from '../errors.js';
 
-/** Receives inflated bytes, a view that is valid only during the call. What it throws, `write` or `end` fails with. */
-export type InflaterOut = (bytes: Uint8Array) => void;
+/**
+ * Receives inflated bytes, in order. They are the receiver's until what it answers has settled; where it answers
+ * nothing, until it returns. What it throws or rejects with, the call under way or the next one fails with.
+ */
+export type InflaterOut = (bytes: Uint8Array) => Promise<void> | void;
 
 export interface Inflater {
   /** Which decoder this is. */
   readonly name: string;
   /**
-   * Inflates `chunk`, which must stay as it is until then. One call at a time. Rejects with LARDER_LAYER_CORRUPT for
-   * damaged data, after which only `close` may be called.
+   * Inflates `chunk`, which is the decoder's until this has settled. One call at a time. What comes out of it may reach
+   * `out` only while the next chunk is worked on, or in `end`: so both are worked on at once. Rejects with
+   * LARDER_LAYER_CORRUPT for damaged data, after which only `close` may be called.
    */
   write(chunk: Uint8Array, out: InflaterOut): Promise<void> | void;
-  /** The stream has no more bytes; LARDER_LAYER_CORRUPT when it should have. */
+  /** The stream has no more bytes; LARDER_LAYER_CORRUPT when it should have. The receiver has given all bytes back then. */
   end(out: InflaterOut): Promise<void> | void;
   /** Gives memory back. Idempotent, and allowed at any time between calls. */
   close(): void;

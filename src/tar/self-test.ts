@@ -1,11 +1,4 @@
-import type { InflaterOut } from './inflater.js';
-
-/** A decoder whose calls are over when they return. */
-export interface SyncInflater {
-  write(chunk: Uint8Array, out: InflaterOut): void;
-  end(out: InflaterOut): void;
-  close(): void;
-}
+import type { Inflater, InflaterOut } from './inflater.js';
 
 export interface SelfTest {
   /** A stream, and the bytes that it must give. */
@@ -18,21 +11,20 @@ export interface SelfTest {
 }
 
 /** Tries a library of the host before it is trusted. `open` answers a new decoder for each stream. */
-export function passesSelfTest(open: () => SyncInflater, test: SelfTest): boolean {
+export async function passesSelfTest(open: () => Inflater, test: SelfTest): Promise<boolean> {
   const { stream, expected, refused, pieceBytes } = test;
-  return (
-    inflateAll(open(), stream, pieceBytes)?.equals(expected) === true &&
-    refused.every((damaged) => inflateAll(open(), damaged, pieceBytes) === undefined)
-  );
+  if ((await inflateAll(open(), stream, pieceBytes))?.equals(expected) !== true) return false;
+  for (const damaged of refused) if ((await inflateAll(open(), damaged, pieceBytes)) !== undefined) return false;
+  return true;
 }
 
 /** Undefined when the stream is refused. */
-function inflateAll(inflater: SyncInflater, stream: Uint8Array, pieceBytes: number): Buffer | undefined {
+async function inflateAll(inflater: Inflater, stream: Uint8Array, pieceBytes: number): Promise<Buffer | undefined> {
   const pieces: Buffer[] = [];
   const out: InflaterOut = (bytes) => void pieces.push(Buffer.from(bytes));
   try {
-    for (let i = 0; i < stream.length; i += pieceBytes) inflater.write(stream.subarray(i, i + pieceBytes), out);
-    inflater.end(out);
+    for (let i = 0; i < stream.length; i += pieceBytes) await inflater.write(stream.subarray(i, i + pieceBytes), out);
+    await inflater.end(out);
     return Buffer.concat(pieces);
   } catch {
     // The caller compares: a refusal is an answer here.

@@ -103,8 +103,8 @@ export class StoredLayers implements LayerAccess {
     this.chains.push(record);
   }
 
-  usersOf(mergedKey: string): number {
-    return this.users.get(mergedKey) ?? 0;
+  isUsed(mergedKey: string): boolean {
+    return (this.users.get(mergedKey) ?? 0) > 0;
   }
 
   /** SHA-256 of every file under layers/: layers never change (I11). */

@@ -93,7 +93,7 @@ describe('overlay directories of layers', { skip: needsRoot }, () => {
         mergedKeyOf: () => '',
         mergedImage: (paths) => store.layers.mergedImage(paths),
         recordChain: (record) => store.layers.recordChain(record),
-        usersOf: () => 0,
+        isUsed: () => false,
       },
     });
     await assert.rejects(broken.prepare([layer]), { code: 'LARDER_LAYER_CORRUPT', message: new RegExp(index) });

@@ -172,7 +172,7 @@ describe('the shared mounts of images', { skip: needsRoot }, () => {
       layerFiles: (path) => store.layers.layerFiles(path),
       mergedKeyOf: (paths) => store.layers.mergedKeyOf(paths),
       recordChain: (record) => store.layers.recordChain(record),
-      usersOf: (of) => store.layers.usersOf(of),
+      isUsed: (of) => store.layers.isUsed(of),
       mergedImage: async (paths, options): Promise<MergedImage> => {
         const image = await store.layers.mergedImage(paths, options);
         damage(image.path, () => truncateSync(image.path, image.size - 1));
@@ -189,7 +189,7 @@ describe('the shared mounts of images', { skip: needsRoot }, () => {
       layerFiles: (path) => store.layers.layerFiles(path),
       mergedKeyOf: (paths) => store.layers.mergedKeyOf(paths),
       recordChain: (record) => store.layers.recordChain(record),
-      usersOf: (of) => store.layers.usersOf(of),
+      isUsed: (of) => store.layers.isUsed(of),
       mergedImage: async () => ({ ...wrong, key }),
     };
     await assert.rejects(provision('one', access), { code: 'LARDER_STORE_UNSAFE' });

@@ -100,7 +100,7 @@ export class Lab implements AsyncDisposable {
   write(
     job: LayerJob,
     server?: BlobServer,
-    options: { signal?: AbortSignal; requests?: number } = {},
+    options: { signal?: AbortSignal; requests?: number; pool?: WorkerPool } = {},
   ): Promise<LayerResult> {
     const onAsk = async (question: unknown): Promise<BlobGrant> => {
       const request = question as BlobRequest;
@@ -113,7 +113,11 @@ export class Lab implements AsyncDisposable {
     };
     const onMessage = (message: unknown) => this.progress.push(message as LayerProgress);
     const { signal } = options;
-    return this.pool.run('layer', job, { onAsk, onMessage, ...(signal === undefined ? {} : { signal }) });
+    return (options.pool ?? this.pool).run('layer', job, {
+      onAsk,
+      onMessage,
+      ...(signal === undefined ? {} : { signal }),
+    });
   }
 
   /** Stages and adopts one tar; the DiffID. */

@@ -39,7 +39,7 @@ import {
 import { mayMount } from '../../src/linux/capabilities.js';
 import { copyData, copyRange } from '../../src/linux/copy-range.js';
 import { bindMount, unmount } from '../../src/linux/mount.js';
-import { removeTree } from '../../src/linux/remove-tree.js';
+import { removeSmallTree, removeTree } from '../../src/linux/remove-tree.js';
 import { check, cString, kernel } from '../../src/linux/syscalls.js';
 import { getXattr, listXattrs, pathBelow, setXattr } from '../../src/linux/xattr.js';
 
@@ -233,6 +233,30 @@ describe('removing a tree', () => {
     } finally {
       unmount(at('tree', 'point'));
     }
+  });
+
+  it('leaves all of a small tree in which something is mounted to who looks at the mount table', {
+    skip: asRoot,
+  }, () => {
+    for (const name of ['a', 'b', 'volume']) mkdirSync(at('tree', name), { recursive: true });
+    writeFileSync(at('tree', 'a', 'file'), '');
+    bindMount({ source: at('tree', 'volume'), target: at('tree', 'b') });
+    try {
+      assert.equal(removeSmallTree(at('tree'), 100), undefined);
+      assert.ok(existsSync(at('tree', 'a', 'file')));
+    } finally {
+      unmount(at('tree', 'b'));
+    }
+    assert.equal(removeSmallTree(at('tree'), 100), true);
+    assert.equal(removeSmallTree(at('tree'), 100), false);
+  });
+
+  it('leaves all of a tree that is not small', () => {
+    mkdirSync(at('tree', 'directory'), { recursive: true });
+    for (let i = 0; i < 4; i++) writeFileSync(at('tree', 'directory', `${i}`), '');
+    assert.equal(removeSmallTree(at('tree'), 4), undefined);
+    assert.ok(existsSync(at('tree', 'directory', '3')));
+    assert.equal(removeSmallTree(at('tree'), 5), true);
   });
 
   it('removes directories that forbid everything to their owner', () => {

@@ -1,14 +1,26 @@
 import assert from 'node:assert/strict';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { mayMount } from '../../src/linux/capabilities.js';
 import { mountErofs } from '../../src/linux/erofs-mount.js';
 import { bindMount, FsContext, unmount } from '../../src/linux/mount.js';
+import { isBareDirectory, isMountPoint } from '../../src/linux/mount-point.js';
 import { findMount, mountsUnder } from '../../src/linux/mountinfo.js';
 import { mountOverlay, type Way } from '../../src/linux/overlay-mount.js';
 import { check, cString, kernel } from '../../src/linux/syscalls.js';
+import { unmountTreeAside } from '../../src/linux/unmount-tree.js';
 import { tinyErofs } from './tiny-erofs.js';
 
 const MS_SHARED = 1 << 20;
@@ -40,6 +52,32 @@ describe('mounting', { skip }, () => {
       writeFileSync(join(path, `only-${i}`), '');
       return path;
     });
+
+  it('says of one place whether something is mounted there, as the mount table does', () => {
+    const [inner, target] = [make('source', 'inner'), make('target')];
+    assert.equal(isMountPoint(target), false);
+    assert.equal(isMountPoint(join(dir, 'missing')), false);
+    bindMount({ source: join(dir, 'source'), target });
+    assert.equal(isMountPoint(target), true);
+    assert.equal(isMountPoint(join(target, 'inner')), false);
+    symlinkSync(target, join(dir, 'link'));
+    assert.equal(isMountPoint(join(dir, 'link')), false);
+    unmount(target);
+    assert.equal(isMountPoint(target), findMount(target) !== undefined);
+    assert.equal(isBareDirectory(target), true);
+    assert.equal(isBareDirectory(join(inner, '..')), false);
+  });
+
+  it('takes all mounts of a place away, those upon each other, those inside and those beneath', async () => {
+    const [source, target] = [make('source'), make('target')];
+    make('source', 'inside');
+    bindMount({ source, target: make('target', 'beneath') });
+    for (let i = 0; i < 2; i++) bindMount({ source, target });
+    bindMount({ source, target: join(target, 'inside') });
+    assert.equal(await unmountTreeAside(target), true);
+    assert.deepEqual(mountsUnder(target), []);
+    assert.equal(await unmountTreeAside(target), false);
+  });
 
   for (const way of ['descriptors', 'strings', 'one-string'] satisfies Way[]) {
     it(`overlays layers, later ones over earlier ones, given as ${way}`, () => {

@@ -174,6 +174,37 @@ test('a lease holds what is added to it until it is released', () =>
     assert.deepEqual(database.all('SELECT * FROM lease_layers'), []);
   }));
 
+test('an empty lease is recorded when it first holds something, by whichever comes first', () =>
+  withOpen(async ({ leases, database }) => {
+    const lease = await leases.create();
+    assert.deepEqual(database.all('SELECT * FROM leases'), []);
+    await Promise.all(['a', 'b'].map((name) => lease.add({ layers: [sampleDiffId(name)] })));
+    assert.deepEqual(new Set(leases.listLive()[0]?.layers), new Set([sampleDiffId('a'), sampleDiffId('b')]));
+    await lease.release();
+    assert.deepEqual(leases.listLive(), []);
+  }));
+
+test('what is added to a lease while it is given back is not held', () =>
+  withOpen(async ({ leases }) => {
+    const lease = await leases.create();
+    const adding = lease.add({ layers: [sampleDiffId('a')] });
+    await Promise.all([lease.release(), assert.rejects(adding, { code: 'LARDER_INTERNAL' })]);
+    assert.deepEqual(leases.listLive(), []);
+  }));
+
+test('a change that waits for no disk is seen by others at once, and the next one waits again', () =>
+  withOpen(async ({ here, database, leases, claims }) => {
+    const lease = await leases.create({ layers: [sampleDiffId('a')] });
+    const other = await here.open();
+    assert.equal(other.all('SELECT * FROM lease_layers').length, 1);
+    const level = (): unknown => database.get('PRAGMA synchronous')?.['synchronous'];
+    const [NORMAL, FULL] = [1, 2];
+    assert.equal(level(), NORMAL);
+    await claims.remove(parseContainerId('none'));
+    assert.equal(level(), FULL);
+    await lease.release();
+  }));
+
 test('the lease of a closed handle counts no more, and recover removes it and no other', () =>
   withOpen(async ({ here, database, leases }) => {
     const other = await openHandle(here.layout);

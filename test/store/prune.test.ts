@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Larder } from '../../src/larder.js';
+import { bindMount, unmount } from '../../src/linux/mount.js';
 import { StoreLock } from '../../src/linux/store-lock.js';
 import { parseDiffId } from '../../src/spec/digest.js';
 import { startNode } from '../helpers/child.js';
@@ -66,6 +67,38 @@ test('prune tells the bytes of layers with their indexes, of merged images and o
     const layers = removed.filter(({ what }) => what === 'layer').map(({ name }) => name);
     assert.deepEqual(layers, [gone.layers[1]?.diffId]);
   }));
+
+test('a removal answers when the image is out of the store, and the store closes when the space is free', () =>
+  withStore(async (store) => {
+    const { names, gone } = await pullTwo(store);
+    const report = await store.larder.remove(names.gone);
+    assert.deepEqual(report.layers, [gone.layers[1]?.diffId]);
+    assert.ok(report.bytes > 0);
+    assert.equal(readdirSync(join(store.root, 'layers', 'sha256')).length, 2);
+    await store.larder.close();
+    assert.deepEqual(readdirSync(join(store.root, 'gc')), []);
+  }));
+
+test(
+  'what a removal cannot delete is told before the store is closed, and the next sweep takes it',
+  { skip: needsRoot },
+  () =>
+    withStore(async (store) => {
+      const { names } = await pullTwo(store);
+      const stuck = join(store.root, 'gc', 'stuck');
+      mkdirSync(join(stuck, 'point'), { recursive: true });
+      bindMount({ source: stuck, target: join(stuck, 'point') });
+      const { warnings } = await removedBy(async (onEvent) => {
+        await store.larder.remove(names.gone, { onEvent });
+        await store.larder.close();
+      });
+      unmount(join(stuck, 'point'));
+      assert.match(warnings.join(), /stuck/);
+      await using larder = new Larder(await openStore(store.root));
+      await larder.prune({ exclude: [names.kept] });
+      assert.deepEqual(readdirSync(join(store.root, 'gc')), []);
+    }),
+);
 
 test('what cannot be moved is told and stays, and the rest goes', { skip: needsRoot }, (t) =>
   withStore(async (store) => {

@@ -52,9 +52,9 @@ async function inflate(compression: Compression, prefer: (typeof DECODERS)[numbe
   const pieces: Buffer[] = [];
   try {
     for (let i = 0; i < input.length; i += chunk) {
-      await inflater.write(input.subarray(i, i + chunk), (bytes) => pieces.push(Buffer.from(bytes)));
+      await inflater.write(input.subarray(i, i + chunk), (bytes) => void pieces.push(Buffer.from(bytes)));
     }
-    await inflater.end((bytes) => pieces.push(Buffer.from(bytes)));
+    await inflater.end((bytes) => void pieces.push(Buffer.from(bytes)));
   } finally {
     inflater.close();
   }
@@ -312,8 +312,8 @@ describe('inflaters', () => {
     const inflater = await openInflater('none');
     const chunk = Buffer.from('plain');
     const seen: Uint8Array[] = [];
-    await inflater.write(chunk, (bytes) => seen.push(bytes));
-    await inflater.end((bytes) => seen.push(bytes));
+    await inflater.write(chunk, (bytes) => void seen.push(bytes));
+    await inflater.end((bytes) => void seen.push(bytes));
     assert.ok(seen.length === 1 && seen[0] === chunk);
   });
 });

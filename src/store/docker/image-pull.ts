@@ -66,8 +66,10 @@ export class ImagePull {
     const lease = await leases.create();
     try {
       onEvent({ type: 'resolve', reference: name });
-      // Threads start while the manifest is on its way.
-      this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
+      // Threads start while the manifest is on its way. An image that is here has mostly not changed, and needs none.
+      if (this.#parts.metadata.get(name, true, platform) === undefined) {
+        this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
+      }
       await using source = await puller.resolve(reference, {
         ...shared,
         platform,

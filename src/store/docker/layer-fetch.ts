@@ -56,7 +56,7 @@ export class LayerFetch {
     shared.onEvent({ type: 'plan', layers: states });
     // Who was killed between a layer's adoption and the end of its download left the download.
     for (const layer of layers) if (!missing.includes(layer)) await this.#parts.content.removeIngest(layer.digest);
-    await allOrNone(missing, shared, (layer, signal) =>
+    await allOrNone(largestFirst(missing), shared, (layer, signal) =>
       this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
     );
   }
@@ -72,7 +72,7 @@ export class LayerFetch {
     shared: SharedWork,
   ): Promise<ImageLayer[]> {
     const found = new Map<Digest, ImageLayer>();
-    await allOrNone(layers, shared, (layer, signal) =>
+    await allOrNone(largestFirst(layers), shared, (layer, signal) =>
       this.#slots.run(async () => {
         const work = { ...shared, signal };
         await using ingest = await this.#openIngest(layer, work);
@@ -149,6 +149,11 @@ export class LayerFetch {
       }
     }
   }
+}
+
+/** Whichever comes last has the machine for itself, and leaves most of it idle: that shall be a short one. */
+function largestFirst<L extends { readonly size: number }>(layers: readonly L[]): L[] {
+  return [...layers].sort((a, b) => b.size - a.size);
 }
 
 function progressOf(layer: UnknownLayer, onEvent: OnEvent): (message: unknown) => void {

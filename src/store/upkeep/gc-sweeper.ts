@@ -10,7 +10,7 @@
  * was forgotten but not renamed is found by the next prune, which goes by what is on disk.
  */
 import type { ContentStore } from '../../content/content-store.js';
-import { type LarderError, throwIfAborted } from '../../errors.js';
+import { type LarderError, systemError, throwIfAborted } from '../../errors.js';
 import type { OperationOptions } from '../../events.js';
 import type { DerivedFiles } from '../../layers/derived-listing.js';
 import type { LayerStore } from '../../layers/layer-store.js';
@@ -48,6 +48,8 @@ const DERIVED_IN_A_TURN = 32;
 export class Sweeper {
   readonly #parts: SweeperParts;
   #due = false;
+  /** Deletions that nobody waits for but {@link settled}: one after the other, so that they leave threads to others. */
+  #deleting: Promise<void> = Promise.resolve();
 
   constructor(parts: SweeperParts) {
     this.#parts = parts;
@@ -66,6 +68,32 @@ export class Sweeper {
   async sweep(options: SweepOptions = {}): Promise<void> {
     if (this.#due || options.all === true) await this.#collect(options);
     this.#due = false;
+    await this.#delete(options);
+  }
+
+  /**
+   * The same for who need not wait for the disk: answers when all is renamed into `gc/`, out of everybody's sight. It is
+   * deleted meanwhile and after; what cannot be is told by a warning then, and waits for the next sweep.
+   */
+  async retire(options: OperationOptions = {}): Promise<void> {
+    // The tars are nearly all there is to delete: begun before the rest is looked for.
+    if (this.#due) await this.#collect(options, () => this.#deleteLater(options));
+    this.#due = false;
+    this.#deleteLater(options);
+  }
+
+  /** When all that {@link retire} left is deleted. Never rejects: failures were told. */
+  settled(): Promise<void> {
+    return this.#deleting;
+  }
+
+  #deleteLater(options: OperationOptions): void {
+    this.#deleting = this.#deleting
+      .then(() => this.#delete(options))
+      .catch((error: unknown) => tellFailures([systemError('delete what was removed', error)], options));
+  }
+
+  async #delete(options: OperationOptions): Promise<void> {
     const { failures } = await this.#parts.layers.sweep();
     tellFailures(failures, options);
   }
@@ -93,12 +121,13 @@ export class Sweeper {
     return planned;
   }
 
-  async #collect(options: SweepOptions): Promise<void> {
+  async #collect(options: SweepOptions, onLayers: () => void = () => {}): Promise<void> {
     const { holds, leases } = this.#parts;
     // What dead processes had in their hands.
     await leases.recover();
     holds.refresh();
     await this.#collectLayers(options);
+    onLayers();
     await this.#collectBlobs(options);
     for (const files of this.#parts.derived) await this.#collectDerived(files, options);
     await this.#dropDownloads(options);

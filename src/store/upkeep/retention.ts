@@ -107,6 +107,11 @@ export class Retention {
     await this.#parts.sweeper.sweep(options);
   }
 
+  /** The same for who need not wait until it is deleted: see {@link Sweeper.retire}. */
+  async retire(options: OperationOptions = {}): Promise<void> {
+    await this.#parts.sweeper.retire(options);
+  }
+
   #refuseUsed(record: ImageRecord): void {
     const { containers, pulls } = this.#parts.holds.usersOf(record);
     const users = containers.map((container) => `container ${container}`);
