@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { LarderEvent } from '../../src/events.js';
-import { type Credentials, NO_CREDENTIALS } from '../../src/registry/credentials.js';
+import { parseDockerConfig } from '../../src/registry/credentials.js';
 import { DIRECT, type Endpoint, originOf, plainServer, type Server } from '../../src/registry/hosts/endpoint.js';
 import type { RegistryOptions } from '../../src/registry/registry-client.js';
 import { digestOf } from '../../src/spec/digest.js';
@@ -184,11 +184,8 @@ describe('a mirror', () => {
     await using origin = await startRegistry({ images: [IMAGE], auth: login('origin') });
     await using mirror = await startRegistry({ auth: login('mirror') });
     mirror.addImage({ ...IMAGE, name: 'copies/app' });
-    const known = new Map([
-      [origin.host, login('origin')],
-      [mirror.host, login('mirror')],
-    ]);
-    const credentials: Credentials = { ...NO_CREDENTIALS, find: (host) => known.get(host) };
+    const auths = { [origin.host]: login('origin'), [mirror.host]: login('mirror') };
+    const credentials = parseDockerConfig(JSON.stringify({ auths }), 'test');
     const server = { headers: { 'x-tenant': 'blue' }, namespace: 'quay.io' };
     const { client } = mirrored([{ at: mirror, server, repository: 'copies/app' }], { credentials });
     await client.resolve(referenceTo(origin));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { parseDockerConfig } from '../../../src/registry/credentials.js';
 import { proxiesOf } from '../../../src/registry/hosts/proxy.js';
 import type { RegistryOptions } from '../../../src/registry/registry-client.js';
 import { parseReference } from '../../../src/spec/reference.js';
@@ -116,8 +117,8 @@ describe('through a proxy', { skip: needs('openssl') }, () => {
     ];
     for (const refuse of lies) {
       await using proxy = await startConnectProxy({ refuse });
-      const find = () => ({ username: 'u', password: 'p' });
-      const credentials = { find, helperFor: () => undefined };
+      const auths = { [`registry.test${portOf(registry)}`]: { username: 'u', password: 'p' } };
+      const credentials = parseDockerConfig(JSON.stringify({ auths }), 'test');
       const { client, reference } = through(`http://${proxy.host}`, registry, { credentials });
       await assert.rejects(client.resolve(reference), {
         code: 'LARDER_REGISTRY_UNAVAILABLE',
