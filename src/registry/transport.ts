@@ -3,15 +3,11 @@
  * custom headers across redirects, and takes a cut body for a whole one. Runs in any thread; each has its own
  * connections. Nothing here retries or follows; {@link RequestPlan} decides what is next.
  */
-import { createHash } from 'node:crypto';
-import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
 import { setMaxListeners } from 'node:events';
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
-import { type AgentOptions, Agent as HttpsAgent, request as requestHttps } from 'node:https';
-import type { LookupFunction } from 'node:net';
-import { createSecureContext, rootCertificates } from 'node:tls';
-import { abortedError, isLarderError, LarderError, throwIfAborted } from '../errors.js';
-import { rangeOf } from './addresses.js';
+import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { abortedError, isLarderError, throwIfAborted } from '../errors.js';
+import { type Agents, agentsFor, refuseLiteral } from './agents.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
 import { isUnknownIssuer, systemAuthorities } from './hosts/system-authorities.js';
 
@@ -27,8 +23,6 @@ export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
 const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after'] as const;
 /** Error bodies are a few hundred bytes of JSON; nobody reads more. */
 const MAX_ERROR_BODY = 4096;
-/** How much of a body is read before its reader asks for it: each pause and each start of a socket costs system calls. */
-const READ_AHEAD_BYTES = 256 << 10;
 
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
@@ -54,7 +48,7 @@ function sendTrusting(request: HttpRequest): Promise<HttpAnswer> {
 }
 
 async function sendFresh(request: HttpRequest): Promise<HttpAnswer> {
-  const agents = request.proxy === undefined ? agentsFor(request) : await tunnelsFor(request, request.proxy);
+  const agents = await agentsFor(request);
   for (let stale = 0; ; stale++) {
     try {
       return await sendOnce(request, agents);
@@ -253,96 +247,4 @@ function guardHead(message: ClientRequest, secure: boolean, request: HttpRequest
 
 function timeoutError(message: string): Error {
   return Object.assign(new Error(message), { code: 'ETIMEDOUT' });
-}
-
-interface Agents {
-  readonly http: HttpAgent;
-  readonly https: HttpsAgent;
-}
-
-/** Connections are shared only between requests with the same trust: certificates of both sides, forbidden addresses, way. */
-const agents = new Map<string, Agents>();
-
-function agentsFor(request: HttpRequest): Agents {
-  const key = keyOf(request);
-  const known = agents.get(key);
-  if (known !== undefined) return known;
-  const options = {
-    keepAlive: true,
-    highWaterMark: READ_AHEAD_BYTES,
-    lookup: lookupFor(request.refuseAddresses ?? []),
-  };
-  const made: Agents = {
-    http: new HttpAgent(options),
-    https: new HttpsAgent({ ...options, ...trustOf(request) }),
-  };
-  agents.set(key, made);
-  return made;
-}
-
-async function tunnelsFor(request: HttpRequest, proxy: string): Promise<Agents> {
-  const { TunnelHttpAgent, TunnelHttpsAgent } = await import('./hosts/tunnel.js');
-  const key = keyOf(request);
-  const known = agents.get(key);
-  if (known !== undefined) return known;
-  const tunnel = { proxy, timeoutMs: request.connectTimeoutMs, ca: request.ca };
-  const options = { keepAlive: true, highWaterMark: READ_AHEAD_BYTES };
-  const made: Agents = {
-    http: new TunnelHttpAgent(tunnel, options),
-    https: new TunnelHttpsAgent(tunnel, { ...options, ...trustOf(request) }),
-  };
-  agents.set(key, made);
-  return made;
-}
-
-function keyOf({ ca, clients, insecureTls, refuseAddresses, proxy }: HttpRequest): string {
-  const secrets = [ca ?? '', JSON.stringify(clients ?? []), proxy ?? ''];
-  const hashes = secrets.map((text) => (text === '' ? '' : createHash('sha256').update(text).digest('hex')));
-  return `${hashes.join('|')}|${insecureTls === true}|${(refuseAddresses ?? []).join()}`;
-}
-
-/** The certificates are read once for all connections of an agent. */
-function trustOf({ url, ca, clients, insecureTls }: HttpRequest): AgentOptions {
-  const common = { minVersion: 'TLSv1.2', rejectUnauthorized: insecureTls !== true } as const;
-  if (ca === undefined && clients === undefined) return common;
-  try {
-    const secureContext = createSecureContext({
-      minVersion: 'TLSv1.2',
-      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-      ...(clients === undefined ? {} : { cert: clients.map(({ cert }) => cert), key: clients.map(({ key }) => key) }),
-    });
-    return { ...common, secureContext };
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new LarderError('LARDER_CONFIG_INVALID', `read certificates: for ${new URL(url).host}: not usable: ${why}`);
-  }
-}
-
-/** A host that is an address is never looked up. */
-function refuseLiteral(url: URL, { refuseAddresses }: HttpRequest): void {
-  const range = rangeOf(url.hostname);
-  if (range !== undefined && refuseAddresses?.includes(range) === true) throw refusedAddress(url.hostname, range);
-}
-
-/** The check is on the address that is connected to, so a name that resolves differently a moment later gains nothing. */
-function lookupFor(refuse: HttpRequest['refuseAddresses'] & object): LookupFunction {
-  return (hostname, options: LookupOptions, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
-      if (error !== null) return callback(error, []);
-      for (const { address } of found) {
-        const range = rangeOf(address);
-        if (range !== undefined && refuse.includes(range)) return callback(refusedAddress(hostname, range), []);
-      }
-      const [first] = found;
-      if (options.all === true || first === undefined) return callback(null, found);
-      return callback(null, first.address, first.family);
-    });
-  };
-}
-
-function refusedAddress(host: string, range: string): LarderError {
-  return new LarderError(
-    'LARDER_POLICY_DENIED',
-    `connecting: ${host}: a public registry may not send us to a ${range} address`,
-  );
 }
