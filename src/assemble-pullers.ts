@@ -8,7 +8,7 @@ import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
 import type { OpenArchiveParts } from './store/archives/open-archive.js';
-import type { ImageCredentials, ImagePuller, Puller } from './store/puller.js';
+import type { ImageCredentials, ImagePuller, ProvingPuller, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
 export interface PullerParts {
@@ -29,7 +29,7 @@ async function referencePuller(
   parts: PullerParts,
   archives: OpenArchiveParts,
   onEvent: OnEvent,
-): Promise<Puller<Reference>> {
+): Promise<Puller<Reference> | ProvingPuller<Reference>> {
   const setting = parseDockerRegistry(parts.config.dockerRegistry);
   if (setting?.kind === 'directory') {
     const { ArchiveDirectory } = await import('./store/archives/archive-directory.js');
@@ -64,14 +64,21 @@ async function makeClient(
   onEvent: OnEvent,
   own?: ImageCredentials,
 ): Promise<RegistryClient> {
-  const { RegistryClient } = await import('./registry/registry-client.js');
-  const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = config;
+  const [{ RegistryClient }, { HostFiles }, { proxiesOf }] = await Promise.all([
+    import('./registry/registry-client.js'),
+    import('./registry/hosts/host-files.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
+  const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry, tokenHosts } = config;
   const setting = parseDockerRegistry(dockerRegistry);
   const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
   return new RegistryClient({
     credentials: own ?? (await logins.default()),
     insecureRegistries: [...insecureRegistries, ...plainHosts],
+    tokenHosts,
     caFiles: registryCaFiles,
+    hosts: new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir }),
+    proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: stallTimeoutMs },
     onEvent,
   });

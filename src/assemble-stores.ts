@@ -33,7 +33,7 @@ export async function makeDocker(
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention },
     puller: await makePuller(parts, layers),
-    credentialsOf: (config) => parts.logins.of(config),
+    credentialsOf: (image) => parts.logins.of(image),
   });
 }
 
@@ -59,7 +59,10 @@ function shared({ config, layout, lock, content, history, limits, pool, onReplac
 }
 
 async function makeSource(config: Config): Promise<AciSource> {
-  const { AciFetcher } = await import('./registry/appc-fetch.js');
+  const [{ AciFetcher }, { proxiesOf }] = await Promise.all([
+    import('./registry/appc-fetch.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
   const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
   return new AciFetcher({
     ...(simplePrefix === undefined ? {} : { simplePrefix }),
@@ -67,6 +70,7 @@ async function makeSource(config: Config): Promise<AciSource> {
     trust: config.appcTrust,
     insecureRegistries: config.insecureRegistries,
     caFiles: config.registryCaFiles,
+    proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: config.stallTimeoutMs },
     maxAciBytes: config.maxLayerBytes,
   });

@@ -25,6 +25,7 @@ import { TimedStoreLock } from './linux/timed-store-lock.js';
 import { Claims } from './metadata/claims.js';
 import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
+import { Grants } from './metadata/grants.js';
 import { openHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
 import { Holders } from './metadata/holders.js';
@@ -72,6 +73,7 @@ export class Assembly {
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly history: History;
+  readonly grants: Grants;
   readonly content: ContentStore;
   readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
@@ -102,6 +104,7 @@ export class Assembly {
     this.derived = new Derived(database);
     this.layerRecords = new Layers(database);
     this.history = new History(database);
+    this.grants = new Grants(database, config.grantLifetimeMs);
     this.content = content;
     this.#database = database;
     this.lock = new TimedStoreLock(layout);

@@ -69,6 +69,11 @@ export const SETTINGS = {
     value: 'FILE|JSON',
     help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)',
   },
+  token_hosts: {
+    kind: 'list',
+    value: 'REGISTRY=HOST,…',
+    help: 'token servers in another domain than their registry that may have its credentials',
+  },
   docker_ignore_runtime: {
     kind: 'bool',
     value: 'BOOL',
@@ -83,6 +88,16 @@ export const SETTINGS = {
     kind: 'list',
     value: 'FILE,…',
     help: "PEM files of certificate authorities trusted beside the system's",
+  },
+  registries_conf: {
+    kind: 'text',
+    value: 'PATH|none',
+    help: "mirrors and rules: a registries.conf, or a directory of hosts.toml files (default: podman's, else containerd's)",
+  },
+  registry_certs_dir: {
+    kind: 'text',
+    value: 'DIR|none',
+    help: "certificates by registry, as HOST[:PORT]/{*.crt,*.cert,*.key} (default: podman's and Docker's certs.d)",
   },
   fetcher_stall_timeout: {
     kind: 'duration',
@@ -118,6 +133,16 @@ export const SETTINGS = {
     kind: 'text',
     value: 'PATH|none',
     help: "the daemon's socket (default: /run/larder/larder.sock, or below $XDG_RUNTIME_DIR when not root)",
+  },
+  socket_group: {
+    kind: 'text',
+    value: 'GROUP',
+    help: "whose members the daemon serves with what their own logins reach (default: only root and the daemon's user)",
+  },
+  grant_lifetime: {
+    kind: 'duration',
+    value: 'DURATION',
+    help: 'how long the daemon serves a user without asking the registry again whether he may (default: 1days)',
   },
   max_parallel_layers: {
     kind: 'count',

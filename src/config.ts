@@ -37,9 +37,13 @@ export interface Config {
   /** A URL of a registry, or an absolute path or `hdfs://` of archives. */
   readonly dockerRegistry: string | undefined;
   readonly dockerConfig: DockerConfigSource | undefined;
+  /** For a registry's `host[:port]`: token servers of other domains that may have its credentials. */
+  readonly tokenHosts: Readonly<Record<string, readonly string[]>>;
   readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
+  readonly registriesConf: string | undefined;
+  readonly registryCertsDir: string | undefined;
   readonly stallTimeoutMs: number;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
@@ -47,6 +51,9 @@ export interface Config {
   readonly imageGc: ImageGcConfig | undefined;
   /** Module specifier or absolute path. */
   readonly secretResolver: string | undefined;
+  /** Name or number of the group that the daemon serves. */
+  readonly socketGroup: string | undefined;
+  readonly grantLifetimeMs: number;
   readonly maxParallelLayers: number;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
@@ -83,15 +90,20 @@ export function configOf(flags: Flags): Config {
     platform: flags.platform,
     dockerRegistry: flags.docker_registry,
     dockerConfig: flags.docker_config,
+    tokenHosts: tokenHostsOf(flags.token_hosts ?? []),
     dockerIgnoreRuntime: flags.docker_ignore_runtime ?? false,
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
+    registriesConf: flags.registries_conf,
+    registryCertsDir: flags.registry_certs_dir,
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },
     hadoopHome: flags.hadoop_home,
     imageGc: flags.image_gc_config,
     secretResolver: flags.secret_resolver,
+    socketGroup: flags.socket_group,
+    grantLifetimeMs: flags.grant_lifetime ?? 24 * 60 * 60_000,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
@@ -115,6 +127,23 @@ function rootOf(flags: Flags): string {
     `settings: ${first.name} is ${JSON.stringify(first.path)} but ${other.name} is ${JSON.stringify(other.path)}: both name the one store`,
     { hint: 'give one of them, or all the same' },
   );
+}
+
+const TOKEN_HOST = /^([a-z0-9.[\]:-]+)=([a-z0-9.[\]:-]+)$/;
+
+function tokenHostsOf(pairs: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const hosts: Record<string, readonly string[]> = Object.create(null);
+  for (const pair of pairs) {
+    const [, registry, host] = TOKEN_HOST.exec(pair.toLowerCase()) ?? [];
+    if (registry === undefined || host === undefined) {
+      throw new LarderError(
+        'LARDER_FLAGS_INVALID',
+        `settings: token_hosts: ${JSON.stringify(pair)}: expected REGISTRY=HOST`,
+      );
+    }
+    hosts[registry] = [...(hosts[registry] ?? []), host];
+  }
+  return hosts;
 }
 
 function defaultRoot(env: NodeJS.ProcessEnv): string {

@@ -34,6 +34,8 @@ export interface PullRequest extends OperationOptions {
   readonly cached?: boolean;
   /** A Docker `config.json` for this image alone, before the default one. Asked for only when something is fetched. */
   readonly config?: Secret;
+  /** False: only `config` logs in, and nobody where there is none. Default true. */
+  readonly defaultLogin?: boolean;
 }
 
 /** An image in the store, for listings. */
@@ -81,7 +83,7 @@ export interface PruneImagesRequest extends OperationOptions {
 
 /**
  * Opens the store, which is made when it is missing. Settings are those of `config.ts`; the library reads no
- * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
+ * configuration file and no variable of larder's. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
  * LARDER_PERMISSION, LARDER_NO_SPACE. A database that is damaged is moved aside and made again, of which `onEvent` hears.
  */
 export async function openLarder(
@@ -109,8 +111,8 @@ export class Larder implements AsyncDisposable {
 
   /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
-    const { platform, cached, config } = request;
-    const image = imageNamed(reference, process.cwd(), { platform, cached, config });
+    const { platform, cached, config, defaultLogin } = request;
+    const image = imageNamed(reference, process.cwd(), { platform, cached, config, defaultLogin });
     const store = await this.#assembly.storeOf(image.type);
     return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), request));
   }
@@ -165,8 +167,8 @@ export class Larder implements AsyncDisposable {
     reference: string | Image,
     request: ProvisionRequest & PullRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    const { id, platform, cached, config, ...rest } = request;
-    const choice = { platform, cached, config };
+    const { id, platform, cached, config, defaultLogin, ...rest } = request;
+    const choice = { platform, cached, config, defaultLogin };
     const image = typeof reference === 'string' ? imageNamed(reference, process.cwd(), choice) : reference;
     return (await this.#assembly.provisioner()).provision(id, image, rest);
   }

@@ -78,6 +78,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'usage',
     'handles',
     'history',
+    'grants',
     'names',
     'rebuild',
   ],
@@ -93,6 +94,8 @@ const SHARED_CONTRACTS = ['metadata/records', 'backends/backend'];
 const CONFINED: Readonly<Record<string, readonly string[]>> = {
   koffi: ['linux', 'tar'],
   zstddec: ['tar'],
+  'smol-toml': ['registry'],
+  socks: ['registry'],
   valibot: ['spec', 'registry'],
   commander: ['cli'],
   '@photostructure/sqlite': ['metadata'],
@@ -106,8 +109,8 @@ const CONFINED: Readonly<Record<string, readonly string[]>> = {
   'node:child_process': ['cli', 'linux'],
 };
 const BUILTIN = /^node:/;
-/** Loaded only when something is mounted or locked: reading images must work without it. */
-const LAZY = ['koffi'];
+/** Loaded only where it is needed: reading images must work without koffi, and few hosts have the files or proxies of the others. */
+const LAZY = ['koffi', 'smol-toml', 'socks'];
 /** Pure folders touch no file system. */
 const PURE = ['spec', 'tar', 'erofs'];
 const FILE_SYSTEM = /^node:fs(\/promises)?$/;

@@ -1,7 +1,7 @@
 /** The tables, drawn once. Times are milliseconds since the epoch; digests and DiffIDs are `algorithm:hex`. */
 
 /** Raise it with every change, and teach `database.ts` the way from the version before. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 export const SCHEMA = `
   -- One image under one reference and platform. Its row is the commit of a pull (I3).
@@ -142,6 +142,14 @@ export const SCHEMA = `
     at        INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX history_by_reference ON history (reference, id);
+
+  -- Whose logins have reached which repositories: only these users are served what is here of them.
+  CREATE TABLE grants (
+    uid        INTEGER NOT NULL,
+    repository TEXT NOT NULL,                     -- domain/path
+    proven     INTEGER NOT NULL,
+    PRIMARY KEY (uid, repository)
+  ) STRICT, WITHOUT ROWID;
 `;
 
 /** From each version to the next; run in one transaction. */
@@ -199,5 +207,10 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
     DROP TABLE old_claim_images;
     DROP TABLE old_claim_layers;
     DROP TABLE old_claim_blobs;
+  `,
+  2: `
+    CREATE TABLE grants (
+      uid INTEGER NOT NULL, repository TEXT NOT NULL, proven INTEGER NOT NULL, PRIMARY KEY (uid, repository)
+    ) STRICT, WITHOUT ROWID;
   `,
 };

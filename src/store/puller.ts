@@ -80,8 +80,14 @@ export interface Puller<N> {
   resolve(name: N, options: PullOptions): Promise<Resolution>;
 }
 
-/** The puller of all names, which stands before the others. */
-export interface ImagePuller extends Puller<ImageName> {
+/** A puller whose source can tell who may have what. */
+export interface ProvingPuller<N> extends Puller<N> {
+  /** Resolves when the login reaches the image, found out by one request. Rejects as {@link Puller.resolve}. */
+  prove(name: N, options: PullOptions): Promise<void>;
+}
+
+/** The puller of all names, which stands before the others. What comes from no registry nobody can prove: LARDER_POLICY_DENIED. */
+export interface ImagePuller extends ProvingPuller<ImageName> {
   /** Until it is disposed, `onEvent` hears what happens to its requests: retries and warnings. */
   listen(onEvent: OnEvent): Disposable;
 
@@ -94,6 +100,11 @@ export interface ImagePuller extends Puller<ImageName> {
 
 export type LayerOrigin =
   /** A worker thread fetches them and asks for leave to make each request. */
-  | { readonly kind: 'registry'; readonly ask: AskGrant }
+  | {
+      readonly kind: 'registry';
+      readonly ask: AskGrant;
+      /** What came was wrong: true when another host can be asked for it, by fetching it again. */
+      readonly passOver?: (error: unknown) => boolean;
+    }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

@@ -38,7 +38,6 @@ const REBUILD = 'test/metadata/rebuild.test.ts';
 
 const SIGNATURES = scope('Signatures of Docker and OCI images, and policies about them.');
 const REGISTRIES = scope("Registry mirrors and hosts' configuration files");
-const HELPERS = scope('Credential helpers (`credsStore`, `credHelpers`)');
 const COMPRESSED = scope('Keeping the compressed layers beside the tars.');
 const ROOTLESS = scope('Root filesystems in a user namespace.');
 const SNAPSHOTS = scope('**Snapshots of btrfs, ZFS or LVM, and reflinks**');
@@ -284,12 +283,18 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       'gets none in another domain, and that is said',
       'is refused as … of …',
     ),
-    'no credential helpers': [HELPERS],
-    'no identity tokens': [scope('Identity and registry tokens in them are left alone')],
+    'no credential helpers': tests(
+      'test/registry/credential-helper.test.ts',
+      'is asked with `get` and the server on its standard input',
+    ),
+    'no identity tokens': tests('test/registry/token-server.test.ts', 'gives it for an identity token, sent by POST'),
     'no access_token': tests(AUTH, 'with a token (…) needs one for everything in a repository'),
     'an image that is here is given to who could not have fetched it': [
-      scope("**Tenants who must not see each other's images.**"),
-      ...tests(PRIVATE, 'that is here is answered without its secret, and without a request'),
+      scope("**Tenants who must not see each other's images, without a daemon.**"),
+      ...tests(
+        'test/daemon/guests.test.ts',
+        'get an image that is here because of another one’s login only with one of their own',
+      ),
     ],
   },
   16: {

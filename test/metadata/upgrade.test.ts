@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Claims } from '../../src/metadata/claims.js';
 import { Database } from '../../src/metadata/database.js';
+import { Grants } from '../../src/metadata/grants.js';
 import { MetadataManager } from '../../src/metadata/metadata-manager.js';
 import { openSqlite } from '../../src/metadata/sqlite.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
@@ -178,6 +179,9 @@ test('a database of the first version is upgraded in place, with its images and 
         mergedKey: 'k1',
       },
     ]);
+    const grants = new Grants(database, 1000);
+    await grants.put(7, 'quay.io/team/app');
+    assert.ok(grants.has(7, 'quay.io/team/app'));
     assert.deepEqual(database.integrity(), []);
     for (const one of opened) one.close();
   } finally {

@@ -11,7 +11,7 @@ import type { Layout } from '../../layout.js';
 import type { ImageRecord } from '../../metadata/records.js';
 import { hexOf } from '../../spec/digest.js';
 import { type DockerV1Manifest, dockerV1From, parseDockerV1 } from '../../spec/docker-v1.js';
-import type { DockerImage, Image, Secret } from '../../spec/image.js';
+import type { DockerImage, Image } from '../../spec/image.js';
 import { parseImageConfig } from '../../spec/image-config.js';
 import { formatImageName, type ImageName, parseImageName } from '../../spec/image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../spec/platform.js';
@@ -29,8 +29,8 @@ export interface DockerStoreParts extends ImagePullParts {
   readonly platform: string | undefined;
   /** Leaves out how images ask to be run. */
   readonly ignoreRuntime: boolean;
-  /** Who logs in for an image with a `config` of its own. Rejects as `SecretResolver.resolve`. */
-  readonly credentialsOf: (config: Secret) => Promise<ImageCredentials>;
+  /** Who logs in for an image that does not leave it to the default login. Rejects as `SecretResolver.resolve`. */
+  readonly credentialsOf: (image: DockerImage) => Promise<ImageCredentials | undefined>;
 }
 
 export class DockerStore implements Store {
@@ -61,7 +61,7 @@ export class DockerStore implements Store {
       reference,
       platform,
       backend: typeof backend === 'string' ? backend : await backend(),
-      ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
+      ...(await this.#credentialsOf(docker)),
     });
     const name = formatImageName(reference);
     return this.#images.acquire(
@@ -83,6 +83,20 @@ export class DockerStore implements Store {
       ...(platform === undefined ? {} : { platform: formatPlatform(parsePlatform(platform)) }),
     }));
     await this.#parts.retention.prune(excluded, activeLayerPaths, options);
+  }
+
+  /**
+   * Asks the registry, with one request, whether the image's login reaches it. Rejects when it does not, or when nobody
+   * can tell: LARDER_REGISTRY_*, LARDER_IMAGE_NOT_FOUND, LARDER_POLICY_DENIED for what comes from no registry.
+   */
+  async prove(image: DockerImage, options: OperationOptions = {}): Promise<void> {
+    const { reference, platform } = this.#wanted(image);
+    await this.#parts.puller.prove(reference, { ...options, platform, ...(await this.#credentialsOf(image)) });
+  }
+
+  async #credentialsOf(image: DockerImage): Promise<{ readonly credentials?: ImageCredentials }> {
+    const credentials = await this.#parts.credentialsOf(image);
+    return credentials === undefined ? {} : { credentials };
   }
 
   #wanted(image: DockerImage): { reference: ImageName; platform: string } {

@@ -4,7 +4,7 @@ import { isLarderError, LarderError } from '../../errors.js';
 import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
-import type { ImageCredentials, LayerOrigins, Puller, PullOptions, Resolution } from '../puller.js';
+import type { ImageCredentials, LayerOrigins, ProvingPuller, PullOptions, Resolution } from '../puller.js';
 import { resolveManifest } from './resolve-manifest.js';
 import { resolveSchema1 } from './resolve-schema1.js';
 
@@ -13,7 +13,7 @@ export interface RegistryPullerOptions {
   readonly defaultRegistry?: string | undefined;
 }
 
-export class RegistryPuller implements Puller<Reference> {
+export class RegistryPuller implements ProvingPuller<Reference> {
   readonly #client: Lazy<RegistryClient>;
   readonly #makeClient: (credentials: ImageCredentials) => Promise<RegistryClient>;
   readonly #defaultRegistry: string | undefined;
@@ -29,10 +29,20 @@ export class RegistryPuller implements Puller<Reference> {
   }
 
   async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
+    return this.#atFirst(reference, (place) => this.#resolveAt(place, options));
+  }
+
+  async prove(reference: Reference, options: PullOptions): Promise<void> {
+    const client = await this.#clientFor(options.credentials);
+    await this.#atFirst(reference, (place) => client.head(place, { ...requestOptions(options), atRegistry: true }));
+  }
+
+  /** At the first place that has it. */
+  async #atFirst<T>(reference: Reference, work: (place: Reference) => Promise<T>): Promise<T> {
     const places = this.#placesOf(reference);
     for (const [i, place] of places.entries()) {
       try {
-        return await this.#resolveAt(place, options);
+        return await work(place);
       } catch (error) {
         if (i === places.length - 1 || !isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) throw error;
       }
@@ -53,9 +63,13 @@ export class RegistryPuller implements Puller<Reference> {
     const { manifest, ...top } = await client.resolve(place, request);
     const wanted = parsePlatform(options.platform);
     const held: LayerOrigins & AsyncDisposable = {
-      layerOrigin: (_, layerOptions) => {
+      layerOrigin: ({ digest }, layerOptions) => {
         const broker = client.broker(place, requestOptions(layerOptions));
-        return { kind: 'registry', ask: (question) => broker.ask(question) };
+        return {
+          kind: 'registry',
+          ask: (question) => broker.ask(question),
+          passOver: (error) => broker.passOver(digest, error),
+        };
       },
       [Symbol.asyncDispose]: async () => {},
     };
