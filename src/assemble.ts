@@ -41,6 +41,7 @@ import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import type { AppcStore } from './store/appc/appc-store.js';
+import type { ExportParts } from './store/archives/export-image.js';
 import type { DockerStore } from './store/docker/docker-store.js';
 import { LazyStore } from './store/lazy-store.js';
 import { type OpenMetadataOptions, openMetadata } from './store/metadata/open-metadata.js';
@@ -256,6 +257,11 @@ export class Assembly {
   async stores(): Promise<ReadonlyMap<ImageType, Store>> {
     const { imageProviders } = this.config;
     return new Map(imageProviders.map((type) => [type, new LazyStore(() => this.storeOf(type))] as const));
+  }
+
+  /** What an export reads from. */
+  async exportParts(): Promise<ExportParts> {
+    return { content: this.content, layers: (await this.working()).layers };
   }
 
   async appc(): Promise<AppcStore> {

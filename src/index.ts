@@ -44,6 +44,7 @@ export {
 export { parseMesosImage } from './spec/mesos-image.js';
 export { formatReference, parseReference, type Reference } from './spec/reference.js';
 export { type CommandInfo, commandOf, type ResolvedCommand, type RuntimeConfig } from './spec/runtime.js';
+export type { ExportReport } from './store/archives/export.js';
 export type { ImagePuller, Puller, ResolvedImage } from './store/puller.js';
 export type { HeldImage, ImageInfo } from './store/store.js';
 export type { GcReport } from './store/upkeep/gc-collector.js';

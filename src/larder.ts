@@ -22,6 +22,8 @@ import { imageKeyOf, imageNamed, imageOfKey } from './spec/any-image.js';
 import type { Digest } from './spec/digest.js';
 import type { Image, Secret } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
+import type { ExportReport } from './store/archives/export.js';
+import { parseExportTarget } from './store/archives/export-target.js';
 import type { GcReport } from './store/upkeep/gc-collector.js';
 import type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';
 import type { WhyReport } from './store/upkeep/why.js';
@@ -133,6 +135,36 @@ export class Larder implements AsyncDisposable {
             : `it is here for ${others.map((other) => other.platform).join(', ')}: choose with --platform`,
       },
     );
+  }
+
+  /**
+   * Writes the image, fetched when it is not here, to `docker-archive:FILE[:NAME:TAG]` or `oci-archive:FILE[:NAME]`,
+   * durably; a file that is there is replaced. Its image ID stays what it is. Rejects with LARDER_REFERENCE_INVALID,
+   * LARDER_IMAGE_TYPE_UNSUPPORTED (Appc, other targets), LARDER_NO_SPACE, LARDER_PERMISSION, and as {@link pull}.
+   */
+  async export(reference: string, target: string, request: PullRequest = {}): Promise<ExportReport> {
+    const to = parseExportTarget(target, process.cwd());
+    const { path } = to;
+    if (path === undefined) {
+      throw new LarderError('LARDER_REQUEST_INVALID', `export to ${target}: a stream has no file`, {
+        hint: 'exportStream() answers its bytes',
+      });
+    }
+    await using image = await this.pull(reference, request);
+    const { exportImage } = await import('./store/archives/export.js');
+    return exportImage(image.record, { ...to, path }, await this.#assembly.exportParts(), request);
+  }
+
+  /** The bytes of the same archive; nothing of the image is pruned before they are read or given up. `target`: `docker-archive:-`, `oci-archive:-`. */
+  async *exportStream(
+    reference: string,
+    target: string,
+    request: PullRequest = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const to = parseExportTarget(target, process.cwd());
+    await using image = await this.pull(reference, request);
+    const { exportStream } = await import('./store/archives/export.js');
+    yield* exportStream(image.record, to, await this.#assembly.exportParts(), request);
   }
 
   images(): ImageSummary[] {

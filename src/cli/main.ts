@@ -66,6 +66,13 @@ const COMMANDS: readonly Described[] = [
     load: async () => (await import('./commands/cat.js')).cat,
   },
   {
+    name: 'export',
+    args: '<reference> <target>',
+    help: 'write an image to docker-archive:FILE[:NAME:TAG] or oci-archive:FILE[:NAME]; a FILE of - is standard output',
+    options: [REFRESH, REGISTRY_CONFIG],
+    load: async () => (await import('./commands/export.js')).exportImage,
+  },
+  {
     name: 'provision',
     args: '<reference>',
     help: "make an image a container's root filesystem and print its path",
