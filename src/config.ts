@@ -20,7 +20,7 @@ import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
 
 export type { AppcTrust, ImageGcConfig } from './config-documents.js';
 export { optionName, SETTINGS, type SettingName, variableName } from './config-settings.js';
-export { nearestName } from './config-values.js';
+export { nearestName, parseDurationMs } from './config-values.js';
 
 /** Settings that were given, checked; those left out have their default. */
 export type Flags = { readonly [N in SettingName]?: ValueOf<N> };
@@ -41,6 +41,7 @@ export interface Config {
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
   readonly stallTimeoutMs: number;
+  readonly offline: boolean;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
   readonly hadoopHome: string | undefined;
@@ -48,6 +49,8 @@ export interface Config {
   /** Module specifier or absolute path. */
   readonly secretResolver: string | undefined;
   readonly maxParallelLayers: number;
+  /** Undefined: a part of the file system. */
+  readonly reservedDiskBytes: number | undefined;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
@@ -87,12 +90,14 @@ export function configOf(flags: Flags): Config {
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
+    offline: flags.offline ?? false,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },
     hadoopHome: flags.hadoop_home,
     imageGc: flags.image_gc_config,
     secretResolver: flags.secret_resolver,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
+    reservedDiskBytes: flags.reserved_disk_bytes,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',

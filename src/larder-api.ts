@@ -4,9 +4,20 @@
  */
 import type { Finding } from './check.js';
 import type { OperationOptions } from './events.js';
-import type { ImageSummary, PruneImagesRequest, PruneReport, PullRequest, RemoveRequest, StoreInfo } from './larder.js';
+import type {
+  ImageSummary,
+  PlanRequest,
+  PruneImagesRequest,
+  PruneReport,
+  PullRequest,
+  RemoveRequest,
+  RollbackRequest,
+  StoreInfo,
+} from './larder.js';
 import type { ClaimRecord, ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
+import type { PullPlan } from './store/docker/pull-plan.js';
+import type { TagEntry } from './store/docker/tag-history.js';
 import type { ImageInfo } from './store/store.js';
 
 /** An image that was pulled. Where the store is open here it is held until it is disposed. */
@@ -18,6 +29,9 @@ export interface PulledFacts extends AsyncDisposable {
 export interface LarderApi extends AsyncDisposable {
   readonly root: string;
   pull(reference: string, request?: PullRequest): Promise<PulledFacts>;
+  plan(reference: string, request?: PlanRequest): Promise<PullPlan>;
+  history(reference: string, request?: { readonly platform?: string }): Promise<readonly TagEntry[]>;
+  rollback(reference: string, request?: RollbackRequest): Promise<PulledFacts>;
   images(): readonly ImageSummary[] | Promise<readonly ImageSummary[]>;
   provision(
     reference: string,

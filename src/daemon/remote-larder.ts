@@ -6,15 +6,19 @@ import { isLarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type {
   ImageSummary,
+  PlanRequest,
   PruneImagesRequest,
   PruneReport,
   PullRequest,
   RemoveRequest,
+  RollbackRequest,
   StoreInfo,
 } from '../larder.js';
 import type { LarderApi, PulledFacts } from '../larder-api.js';
 import type { ClaimRecord } from '../metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from '../provisioner.js';
+import type { PullPlan } from '../store/docker/pull-plan.js';
+import type { TagEntry } from '../store/docker/tag-history.js';
 import { DaemonClient, type DaemonFacts } from './client.js';
 import { socketOf } from './default-socket.js';
 import { difference } from './settings.js';
@@ -63,6 +67,19 @@ export class RemoteLarder implements LarderApi {
 
   async pull(reference: string, request: PullRequest = {}): Promise<PulledFacts> {
     const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...request });
+    return { record, info, [Symbol.asyncDispose]: async () => {} };
+  }
+
+  plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {
+    return this.#client.plan(reference, { ...this.#platform, ...request });
+  }
+
+  history(reference: string, request: { readonly platform?: string } = {}): Promise<readonly TagEntry[]> {
+    return this.#client.history(reference, request);
+  }
+
+  async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledFacts> {
+    const { record, info } = await this.#client.rollback(reference, { ...this.#platform, ...request });
     return { record, info, [Symbol.asyncDispose]: async () => {} };
   }
 

@@ -51,9 +51,34 @@ const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMemb
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   '/v1/pull': operation(
     'pull',
-    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      asOf: optional(text),
+    }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
       await using pulled = await larder.pull(reference, { ...withoutUndefined(request), ...options });
+      return { record: pulled.record, info: pulled.info };
+    },
+  ),
+  '/v1/plan': operation(
+    'plan',
+    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
+    async ({ reference, ...request }, { larder }, options) =>
+      larder.plan(reference, { ...withoutUndefined(request), ...options }),
+  ),
+  '/v1/history': operation(
+    'history',
+    object({ reference: anyText, platform: optional(text) }),
+    async ({ reference, ...request }, { larder }) => larder.history(reference, withoutUndefined(request)),
+  ),
+  '/v1/rollback': operation(
+    'rollback',
+    object({ reference: anyText, platform: optional(text), to: optional(text), config: optional(secret) }),
+    async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
+      await using pulled = await larder.rollback(reference, { ...withoutUndefined(request), ...options });
       return { record: pulled.record, info: pulled.info };
     },
   ),

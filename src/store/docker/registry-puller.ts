@@ -2,8 +2,9 @@
 import { Lazy } from '../../concurrency.js';
 import { isLarderError, LarderError } from '../../errors.js';
 import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
+import type { Digest } from '../../spec/digest.js';
 import { parsePlatform } from '../../spec/platform.js';
-import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
+import { DEFAULT_DOMAIN, familiarReference, type Reference, registryHostOf } from '../../spec/reference.js';
 import type { ImageCredentials, LayerOrigins, Puller, PullOptions, Resolution } from '../puller.js';
 import { resolveManifest } from './resolve-manifest.js';
 import { resolveSchema1 } from './resolve-schema1.js';
@@ -40,6 +41,19 @@ export class RegistryPuller implements Puller<Reference> {
     throw new LarderError('LARDER_INTERNAL', `resolve ${familiarReference(reference)}: nowhere to ask`);
   }
 
+  /** One HEAD. */
+  async digestOf(reference: Reference, options: PullOptions): Promise<Digest | undefined> {
+    const client = await this.#clientFor(options.credentials);
+    for (const place of this.#placesOf(reference)) {
+      try {
+        return await client.head(place, requestOptions(options));
+      } catch (error) {
+        if (!isLarderError(error) || !isNoAnswerToHead(error)) throw error;
+      }
+    }
+    return undefined;
+  }
+
   async #resolveAt(place: Reference, options: PullOptions): Promise<Resolution> {
     const doing = `resolve ${familiarReference(place)}`;
     const request = requestOptions(options);
@@ -53,6 +67,7 @@ export class RegistryPuller implements Puller<Reference> {
     const { manifest, ...top } = await client.resolve(place, request);
     const wanted = parsePlatform(options.platform);
     const held: LayerOrigins & AsyncDisposable = {
+      from: [registryHostOf(place)],
       layerOrigin: (_, layerOptions) => {
         const broker = client.broker(place, requestOptions(layerOptions));
         return { kind: 'registry', ask: (question) => broker.ask(question) };
@@ -84,6 +99,11 @@ export class RegistryPuller implements Puller<Reference> {
     const short = /^library\/([^/]+)$/.exec(reference.path)?.[1];
     return short === undefined ? [here] : [here, { ...here, path: short }];
   }
+}
+
+/** Some registries do not know HEAD, and say so in one of these ways; a GET has the last word. */
+function isNoAnswerToHead({ details }: LarderError): boolean {
+  return [400, 404, 405, 501].some((status) => details['status'] === status);
 }
 
 function requestOptions({ signal }: { readonly signal?: AbortSignal }): RequestOptions {
