@@ -6,6 +6,7 @@ import type { ContentStore } from '../../content/content-store.js';
 import { isLarderError, LarderError } from '../../errors.js';
 import type { LayerStore } from '../../layers/layer-store.js';
 import type { StoreLock } from '../../linux/store-lock.js';
+import type { History } from '../../metadata/history.js';
 import type { Lease } from '../../metadata/leases.js';
 import type { Digest } from '../../spec/digest.js';
 import { formatImageName, type ImageName, isArchiveName } from '../../spec/image-name.js';
@@ -15,6 +16,7 @@ import type { ImageFacts, ImagePuller, PullOptions, Resolution, ResolvedImage } 
 import { resolveStored } from './stored-image.js';
 
 export interface PastParts {
+  readonly history: History;
   readonly puller: ImagePuller;
   readonly content: ContentStore;
   readonly layers: LayerStore;
@@ -30,7 +32,9 @@ export async function resolvePast(
   options: PullOptions,
 ): Promise<Resolution> {
   const doing = `go back to ${digest} of ${formatImageName(name)}`;
-  const stored = await resolveStored(digest, parsePlatform(options.platform), parts.content, doing);
+  const isOwn = parts.history.list(formatImageName(name), options.platform).some((past) => past.digest === digest);
+  // That another image in the store has this digest does not make it one of this name.
+  const stored = isOwn ? await resolveStored(digest, parsePlatform(options.platform), parts.content, doing) : undefined;
   if (stored !== undefined && (await areHere(stored, lease, parts, options))) return imageInStore(stored);
   if (isArchiveName(name)) throw tooLate(doing);
   try {
