@@ -9,6 +9,7 @@ import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
 import type { OpenArchiveParts } from './store/archives/open-archive.js';
+import type { ForeignSource } from './store/docker/registry-puller.js';
 import type { ImageCredentials, ImagePuller, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
@@ -45,6 +46,7 @@ async function referencePuller(
   const { RegistryPuller } = await import('./store/docker/registry-puller.js');
   return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
+    foreign: await foreignLayers(parts.config, onEvent),
   });
 }
 
@@ -63,6 +65,17 @@ async function hdfsPuller(
     const tooLong = () => new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: more than ${maxBytes} bytes`);
     return copyFromHdfs(from, path, { doing, hadoopHome, maxBytes, tooLong, signal });
   });
+}
+
+async function foreignLayers(config: Config, onEvent: OnEvent): Promise<ForeignSource> {
+  const { ForeignLayers } = await import('./registry/foreign-layers.js');
+  const foreign = new ForeignLayers({
+    hosts: config.foreignLayerHosts,
+    caFiles: config.registryCaFiles,
+    stallTimeoutMs: config.stallTimeoutMs,
+    onEvent,
+  });
+  return (...layer) => foreign.source(...layer);
 }
 
 async function makeClient(

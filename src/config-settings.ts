@@ -84,6 +84,11 @@ export const SETTINGS = {
     value: 'FILE,…',
     help: "PEM files of certificate authorities trusted beside the system's",
   },
+  foreign_layer_hosts: {
+    kind: 'list',
+    value: 'HOST[:PORT],…',
+    help: 'where layers that their registry has not got may be fetched, over HTTPS and without a login (default: nowhere)',
+  },
   fetcher_stall_timeout: {
     kind: 'duration',
     value: 'DURATION',

@@ -40,6 +40,8 @@ export interface Config {
   readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
+  /** Of layers that their registry has not got. */
+  readonly foreignLayerHosts: readonly string[];
   readonly stallTimeoutMs: number;
   readonly offline: boolean;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
@@ -89,6 +91,7 @@ export function configOf(flags: Flags): Config {
     dockerIgnoreRuntime: flags.docker_ignore_runtime ?? false,
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
+    foreignLayerHosts: flags.foreign_layer_hosts ?? [],
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
     offline: flags.offline ?? false,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,

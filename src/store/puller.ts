@@ -31,6 +31,8 @@ export interface ImageFacts {
   readonly platform: string;
   /** As the manifest lists them, base first; may repeat. */
   readonly layers: readonly ImageLayer[];
+  /** The layers that their registry need not have, and where the manifest says that they are. */
+  readonly foreign?: ReadonlyMap<Digest, readonly string[]>;
 }
 
 /** Who knows where the bytes of layers are. */
