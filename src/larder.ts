@@ -190,7 +190,7 @@ export class Larder implements AsyncDisposable {
   /**
    * Writes the image, fetched when it is not here, to `docker-archive:FILE[:NAME:TAG]` or `oci-archive:FILE[:NAME]`,
    * durably; a file that is there is replaced. Its image ID stays what it is. Rejects with LARDER_REFERENCE_INVALID,
-   * LARDER_IMAGE_TYPE_UNSUPPORTED (Appc, other targets), LARDER_NO_SPACE, LARDER_PERMISSION, and as {@link pull}.
+   * LARDER_IMAGE_TYPE_UNSUPPORTED (Appc), LARDER_NO_SPACE, LARDER_PERMISSION, and as {@link pull}.
    */
   async export(reference: string, target: string, request: PullRequest = {}): Promise<ExportReport> {
     const to = parseExportTarget(target, process.cwd());

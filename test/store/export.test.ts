@@ -156,7 +156,7 @@ test('targets of an export are archives: a file, or standard output', () => {
   });
   assert.equal(parseExportTarget('oci-archive:-x', '/w').path, '/w/-x');
   for (const target of ['a.tar', 'oci:/a', 'docker://x/y', 'alpine']) {
-    assert.throws(() => parseExportTarget(target, '/w'), { code: 'LARDER_IMAGE_TYPE_UNSUPPORTED' }, target);
+    assert.throws(() => parseExportTarget(target, '/w'), { code: 'LARDER_REFERENCE_INVALID' }, target);
   }
   assert.throws(() => parseExportTarget('docker-archive:/a:@1', '/w'), { code: 'LARDER_REFERENCE_INVALID' });
 });

@@ -11,8 +11,11 @@ export interface ExportTarget {
 
 const STREAM = /^(docker-archive|oci-archive):(?:-|\/dev\/stdout)(?=:|$)/;
 
-/** A relative path is one from `directory`. Rejects with LARDER_REFERENCE_INVALID, LARDER_IMAGE_TYPE_UNSUPPORTED. */
+const ARCHIVE = /^(?:docker-archive|oci-archive):/;
+
+/** A relative path is one from `directory`. Rejects with LARDER_REFERENCE_INVALID. */
 export function parseExportTarget(text: string, directory: string): ExportTarget {
+  if (!ARCHIVE.test(text)) throw notAnArchive(text);
   const stream = STREAM.exec(text);
   // Read as a file's name: what stands behind it has one grammar.
   const name = parseImageName(text.replace(STREAM, '$1:/-'), directory);
@@ -27,11 +30,7 @@ export function parseExportTarget(text: string, directory: string): ExportTarget
 }
 
 function notAnArchive(text: string): LarderError {
-  return new LarderError(
-    'LARDER_IMAGE_TYPE_UNSUPPORTED',
-    `export to ${text.slice(0, 300)}: this is no archive's name`,
-    {
-      hint: 'write docker-archive:FILE[:NAME:TAG] or oci-archive:FILE[:NAME]; a FILE of - is standard output',
-    },
-  );
+  return new LarderError('LARDER_REFERENCE_INVALID', `export to ${text.slice(0, 300)}: this is no archive's name`, {
+    hint: 'write docker-archive:FILE[:NAME:TAG] or oci-archive:FILE[:NAME]; a FILE of - is standard output',
+  });
 }
