@@ -11,7 +11,6 @@ export interface SurveyParts {
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly layerRecords: Layers;
-  readonly metadata: MetadataManager;
 }
 
 export interface SurveyedLayer {
@@ -36,16 +35,17 @@ export interface PlannedLayer extends SurveyedLayer {
   readonly tarBytesAre: 'exact' | 'estimated';
 }
 
-/** Where the store has no layers to compare with. */
-const USUAL_RATIO = 2.5;
+/** How much longer than its transferred form a tar is, where nothing else tells. */
+export const USUAL_RATIO = 2.5;
 const LEAST_BYTES_TO_COMPARE = 1024 * 1024;
 
+/** `ratio`: by how much a compressed layer is thought to grow. */
 export async function surveyLayers(
   layers: readonly SurveyedLayer[],
   origins: LayerOrigins,
   parts: SurveyParts,
+  ratio: number = USUAL_RATIO,
 ): Promise<readonly { readonly layer: PlannedLayer; readonly toFetch?: LayerToFetch }[]> {
-  const ratio = observedRatio(parts);
   return Promise.all(
     layers.map(async (layer) => {
       const record = layer.diffId === undefined ? undefined : parts.layerRecords.get(layer.diffId);
@@ -74,8 +74,8 @@ function isUncompressed(mediaType: string): boolean {
   return mediaType.endsWith('.tar');
 }
 
-/** How much longer than its transferred form a tar is, by the compressed layers that are in the store. */
-function observedRatio({ metadata, layerRecords }: SurveyParts): number {
+/** The ratio of the compressed layers that are in the store. Reads the records of all images. */
+export function observedRatio(metadata: Pick<MetadataManager, 'list'>, layerRecords: Pick<Layers, 'list'>): number {
   const tarSizes = new Map(layerRecords.list().map(({ diffId, tarSize }) => [diffId, tarSize]));
   let [transferred, uncompressed] = [0, 0];
   for (const { layers } of metadata.list()) {

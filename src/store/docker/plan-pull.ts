@@ -1,6 +1,7 @@
 /** Makes the plan of a pull: resolves the name as the pull would, and looks what is here. Writes nothing. */
 import type { OperationOptions } from '../../events.js';
 import type { Layout } from '../../layout.js';
+import type { MetadataManager } from '../../metadata/metadata-manager.js';
 import type { ImageLayer, ImageRecord } from '../../metadata/records.js';
 import { formatImageName, type ImageName } from '../../spec/image-name.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
@@ -12,12 +13,13 @@ import {
   type UnfinishedImage,
 } from '../puller.js';
 import { diskSpace } from './disk-need.js';
-import { type SurveyedLayer, type SurveyParts, surveyLayers } from './layer-survey.js';
+import { observedRatio, type SurveyedLayer, type SurveyParts, surveyLayers } from './layer-survey.js';
 import { type PlatformChoice, type PullPlan, planOf, platformChoice, platformOfRecord } from './pull-plan.js';
 
 export interface PlanParts extends SurveyParts {
   readonly layout: Layout;
   readonly puller: ImagePuller;
+  readonly metadata: MetadataManager;
   readonly maxParallelLayers: number;
   readonly reservedDiskBytes: number | undefined;
 }
@@ -51,7 +53,8 @@ export async function planPull(
   using _requests = puller.listen(options.onEvent ?? (() => {}));
   await using source = await puller.resolve(name, { ...options, platform: wanted, ...(await credentialsOf()) });
   const layers = isUnfinished(source) ? await unknownLayers(source, parts, options) : distinct(source.layers);
-  const survey = await surveyLayers(layers, source, parts);
+  const ratio = observedRatio(parts.metadata, parts.layerRecords);
+  const survey = await surveyLayers(layers, source, parts, ratio);
   const documents = isUnfinished(source) ? [] : source.documents;
   const platform = platformChoice(wanted, wantedBy, source.platform, documents);
   return planOf({ reference, facts: source, platform, survey, from: source.from ?? [], space, parallel });
