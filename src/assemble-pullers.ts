@@ -1,6 +1,7 @@
 /** The composition of pullers: where Docker images come from, by their names and by the settings. */
 import type { Logins } from './assemble-credentials.js';
 import type { Config } from './config.js';
+import type { ContentStore } from './content/content-store.js';
 import { LarderError } from './errors.js';
 import type { OnEvent } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
@@ -8,6 +9,7 @@ import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
 import type { OpenArchiveParts } from './store/archives/open-archive.js';
+import type { ForeignSource } from './store/docker/registry-puller.js';
 import type { ImageCredentials, ImagePuller, ProvingPuller, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
@@ -15,19 +17,23 @@ export interface PullerParts {
   readonly config: Config;
   readonly logins: Logins;
   readonly pool: WorkerPool;
+  readonly content: ContentStore;
 }
 
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
 export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<ImagePuller> {
   const { AnyPuller } = await import('./store/docker/any-puller.js');
   const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
+  const offline = async () =>
+    new (await import('./store/docker/offline-puller.js')).OfflinePuller(parts.content, layers);
   const archivePuller = async () => new (await import('./store/archives/archive-puller.js')).ArchivePuller(archives);
-  return new AnyPuller(archivePuller, (onEvent) => referencePuller(parts, archives, onEvent));
+  return new AnyPuller(archivePuller, (onEvent) => referencePuller(parts, archives, offline, onEvent));
 }
 
 async function referencePuller(
   parts: PullerParts,
   archives: OpenArchiveParts,
+  offline: () => Promise<Puller<Reference>>,
   onEvent: OnEvent,
 ): Promise<Puller<Reference> | ProvingPuller<Reference>> {
   const setting = parseDockerRegistry(parts.config.dockerRegistry);
@@ -35,10 +41,12 @@ async function referencePuller(
     const { ArchiveDirectory } = await import('./store/archives/archive-directory.js');
     return new ArchiveDirectory(setting.path, archives);
   }
+  if (parts.config.offline) return offline();
   if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
   const { RegistryPuller } = await import('./store/docker/registry-puller.js');
   return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
+    foreign: await foreignLayers(parts.config, onEvent),
   });
 }
 
@@ -57,6 +65,21 @@ async function hdfsPuller(
     const tooLong = () => new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: more than ${maxBytes} bytes`);
     return copyFromHdfs(from, path, { doing, hadoopHome, maxBytes, tooLong, signal });
   });
+}
+
+async function foreignLayers(config: Config, onEvent: OnEvent): Promise<ForeignSource> {
+  const [{ ForeignLayers }, { proxiesOf }] = await Promise.all([
+    import('./registry/foreign-layers.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
+  const foreign = new ForeignLayers({
+    hosts: config.foreignLayerHosts,
+    caFiles: config.registryCaFiles,
+    proxyFor: proxiesOf(process.env),
+    stallTimeoutMs: config.stallTimeoutMs,
+    onEvent,
+  });
+  return (...layer) => foreign.source(...layer);
 }
 
 async function makeClient(

@@ -99,10 +99,20 @@ export const SETTINGS = {
     value: 'DIR|none',
     help: "certificates by registry, as HOST[:PORT]/{*.crt,*.cert,*.key} (default: podman's and Docker's certs.d)",
   },
+  foreign_layer_hosts: {
+    kind: 'list',
+    value: 'HOST[:PORT],…',
+    help: 'where layers that their registry has not got may be fetched, over HTTPS and without a login (default: nowhere)',
+  },
   fetcher_stall_timeout: {
     kind: 'duration',
     value: 'DURATION',
     help: 'give a request up when no byte arrives for this long, as 60 or 1mins (default: 1mins)',
+  },
+  offline: {
+    kind: 'bool',
+    value: 'BOOL',
+    help: 'ask nobody over the network: only what is in the store, and archives and ACIs on this machine',
   },
   appc_simple_discovery_uri_prefix: {
     kind: 'prefix',
@@ -148,6 +158,11 @@ export const SETTINGS = {
     kind: 'count',
     value: 'N',
     help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
+  },
+  reserved_disk_bytes: {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'refuse a pull that would leave less of the file system free (default: a hundredth of it, at most 64 MiB)',
   },
   max_layer_bytes: {
     kind: 'count',

@@ -20,7 +20,7 @@ import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
 
 export type { AppcTrust, ImageGcConfig } from './config-documents.js';
 export { optionName, SETTINGS, type SettingName, variableName } from './config-settings.js';
-export { nearestName } from './config-values.js';
+export { nearestName, parseDurationMs } from './config-values.js';
 
 /** Settings that were given, checked; those left out have their default. */
 export type Flags = { readonly [N in SettingName]?: ValueOf<N> };
@@ -44,7 +44,10 @@ export interface Config {
   readonly registryCaFiles: readonly string[];
   readonly registriesConf: string | undefined;
   readonly registryCertsDir: string | undefined;
+  /** Of layers that their registry has not got. */
+  readonly foreignLayerHosts: readonly string[];
   readonly stallTimeoutMs: number;
+  readonly offline: boolean;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
   readonly hadoopHome: string | undefined;
@@ -55,6 +58,8 @@ export interface Config {
   readonly socketGroup: string | undefined;
   readonly grantLifetimeMs: number;
   readonly maxParallelLayers: number;
+  /** Undefined: a part of the file system. */
+  readonly reservedDiskBytes: number | undefined;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
@@ -96,7 +101,9 @@ export function configOf(flags: Flags): Config {
     registryCaFiles: flags.registry_ca_files ?? [],
     registriesConf: flags.registries_conf,
     registryCertsDir: flags.registry_certs_dir,
+    foreignLayerHosts: flags.foreign_layer_hosts ?? [],
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
+    offline: flags.offline ?? false,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },
     hadoopHome: flags.hadoop_home,
@@ -105,6 +112,7 @@ export function configOf(flags: Flags): Config {
     socketGroup: flags.socket_group,
     grantLifetimeMs: flags.grant_lifetime ?? 24 * 60 * 60_000,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
+    reservedDiskBytes: flags.reserved_disk_bytes,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',

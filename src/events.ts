@@ -62,7 +62,7 @@ export type LarderEvent =
   /** How much of a long work on the whole store is done. */
   | {
       readonly type: 'progress';
-      readonly what: 'check' | 'rebuild' | 'repair';
+      readonly what: 'check' | 'rebuild' | 'repair' | 'export';
       readonly done: number;
       readonly total: number;
     }

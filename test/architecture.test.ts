@@ -62,7 +62,16 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   ],
   erofs: ['write-erofs', 'verify', 'constants'],
   workers: ['pool', 'serve', 'protocol'],
-  registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials', 'appc-fetch', 'appc-trust'],
+  registry: [
+    'registry-client',
+    'foreign-layers',
+    'blob',
+    'blob-broker',
+    'fetch-blob',
+    'credentials',
+    'appc-fetch',
+    'appc-trust',
+  ],
   content: ['content-store', 'ingest'],
   layers: ['layer-store', 'layer-task', 'merged-images', 'derived-listing'],
   metadata: [

@@ -5,14 +5,12 @@
  */
 import { isLarderError, LarderError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
-import type { Larder } from '../larder.js';
 import type { Grants } from '../metadata/grants.js';
 import type { ClaimRecord, ImageRecord } from '../metadata/records.js';
 import type { DockerImage, Image } from '../spec/image.js';
 import { isArchiveName, parseImageName } from '../spec/image-name.js';
 
 export interface GuestsParts {
-  readonly larder: Pick<Larder, 'find'>;
   readonly grants: Grants;
   /** As `DockerStore.prove`. */
   readonly prove: (image: DockerImage, options: OperationOptions) => Promise<void>;
@@ -41,16 +39,14 @@ export class Guests {
     const repository = requireOpen(uid, image);
     const own: DockerImage = { ...requireDocker(uid, image), defaultLogin: false };
     const isGranted = grants.has(uid, repository);
-    // By the pull itself, which asks the registry whatever is here; else by one request.
-    const byPull = own.cached === false || (!isGranted && !(await this.#isHere(own)));
-    if (!isGranted && !byPull) {
+    // A pull proves nothing: a mirror that lets everybody in may have served all of it.
+    if (!isGranted) {
       await this.#prove(uid, own, options);
       await grants.put(uid, repository);
     }
     return {
-      image: byPull ? { ...own, cached: false } : own,
+      image: own,
       ended: async (error) => {
-        if (byPull && error === undefined) await grants.put(uid, repository);
         // He was let in once, and is not any more.
         if (isGranted && isLarderError(error, 'LARDER_REGISTRY_UNAUTHENTICATED', 'LARDER_REGISTRY_DENIED'))
           await grants.revoke(uid, repository);
@@ -63,16 +59,6 @@ export class Guests {
     if (type !== 'docker') return false;
     const repository = repositoryOf(reference);
     return repository !== undefined && this.#parts.grants.has(uid, repository);
-  }
-
-  async #isHere({ name, platform }: DockerImage): Promise<boolean> {
-    try {
-      await this.#parts.larder.find(name, platform);
-      return true;
-    } catch (error) {
-      if (isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) return false;
-      throw error;
-    }
   }
 
   async #prove(uid: number, image: DockerImage, options: OperationOptions): Promise<void> {

@@ -7,15 +7,19 @@ import type { OnEvent, OperationOptions } from '../events.js';
 import type {
   ImageOverview,
   ImageSummary,
+  PlanRequest,
   PruneImagesRequest,
   PruneReport,
   PullRequest,
   RemoveRequest,
+  RollbackRequest,
   StoreInfo,
 } from '../larder.js';
 import type { LarderApi, PulledFacts } from '../larder-api.js';
 import type { ClaimRecord } from '../metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest, VolumeRequest } from '../provisioner.js';
+import type { PullPlan } from '../store/docker/pull-plan.js';
+import type { TagEntry } from '../store/docker/tag-history.js';
 import { DaemonClient, type DaemonFacts } from './client.js';
 import { socketOf } from './default-socket.js';
 import { difference } from './settings.js';
@@ -73,6 +77,19 @@ export class RemoteLarder implements LarderApi {
     return { record, info, [Symbol.asyncDispose]: async () => {} };
   }
 
+  plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {
+    return this.#client.plan(reference, { ...this.#platform, ...request });
+  }
+
+  history(reference: string, request: { readonly platform?: string } = {}): Promise<readonly TagEntry[]> {
+    return this.#client.history(reference, request);
+  }
+
+  async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledFacts> {
+    const { record, info } = await this.#client.rollback(reference, { ...this.#platform, ...request });
+    return { record, info, [Symbol.asyncDispose]: async () => {} };
+  }
+
   images(): Promise<readonly ImageSummary[]> {
     return this.#client.images();
   }
@@ -89,7 +106,7 @@ export class RemoteLarder implements LarderApi {
 
   async provision(
     reference: string,
-    request: ProvisionRequest & PullRequest & { readonly id: string },
+    request: ProvisionRequest & PlanRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
     const own = await this.#withLogins(reference, request);
     return this.#client.provisionReference(reference, { ...this.#platform, ...own });
@@ -141,7 +158,7 @@ export class RemoteLarder implements LarderApi {
     }
   }
 
-  async #withLogins<R extends ProvisionRequest & PullRequest>(reference: string, request: R): Promise<R> {
+  async #withLogins<R extends ProvisionRequest & PlanRequest>(reference: string, request: R): Promise<R> {
     const own = await this.#withLogin(reference, request, request.onEvent);
     if (!this.#ownLogins || own.volumes === undefined) return own;
     const volumes: VolumeRequest[] = [];

@@ -135,7 +135,6 @@ export class Daemon {
         settings: fingerprints(flags),
       },
       guests: new Guests({
-        larder: this.#larder,
         grants: this.#assembly.grants,
         prove: async (image, how) => (await this.#assembly.docker()).prove(image, how),
       }),

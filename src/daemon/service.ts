@@ -59,9 +59,41 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       cached: optional(flag),
       config: optional(secret),
       defaultLogin: optional(flag),
+      asOf: optional(text),
     }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
       await using pulled = await larder.pull(reference, { ...withoutUndefined(request), ...options });
+      return { record: pulled.record, info: pulled.info };
+    },
+  ),
+  '/v1/plan': operation(
+    'plan',
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+    }),
+    async ({ reference, ...request }, { larder }, options) =>
+      larder.plan(reference, { ...withoutUndefined(request), ...options }),
+  ),
+  '/v1/history': operation(
+    'history',
+    object({ reference: anyText, platform: optional(text) }),
+    async ({ reference, ...request }, { larder }) => larder.history(reference, withoutUndefined(request)),
+  ),
+  '/v1/rollback': operation(
+    'rollback',
+    object({
+      reference: anyText,
+      platform: optional(text),
+      to: optional(text),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+    }),
+    async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
+      await using pulled = await larder.rollback(reference, { ...withoutUndefined(request), ...options });
       return { record: pulled.record, info: pulled.info };
     },
   ),

@@ -59,12 +59,12 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface HeadOptions extends RequestOptions {
+export interface PlaceOptions extends RequestOptions {
   /** No mirror is asked: whether a login reaches the image is for the registry alone to say. */
   readonly atRegistry?: boolean;
 }
 
-interface ManifestRequest extends HeadOptions {
+interface ManifestRequest extends PlaceOptions {
   /** What the image was asked for with, which decides where. */
   readonly reference: Reference;
   /** The manifest's own name. */
@@ -100,7 +100,7 @@ export class RegistryClient {
    */
   async resolve(
     reference: Reference,
-    options: RequestOptions = {},
+    options: PlaceOptions = {},
   ): Promise<ResolvedManifest<Manifest | Schema1Manifest>> {
     const doing = `fetch the manifest: ${formatReference(reference)}`;
     return this.#manifest(
@@ -130,7 +130,7 @@ export class RegistryClient {
   }
 
   /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */
-  async head(reference: Reference, options: HeadOptions = {}): Promise<Digest | undefined> {
+  async head(reference: Reference, options: PlaceOptions = {}): Promise<Digest | undefined> {
     const doing = `ask for the digest: ${formatReference(reference)}`;
     return this.#manifest({ reference, wanted: reference, doing, method: 'HEAD', ...options }, ({ answer }) => {
       const digest = answer.header('docker-content-digest') ?? '';
@@ -173,6 +173,13 @@ export class RegistryClient {
       verifyBytes(descriptor, bytes, doing);
       return bytes;
     });
+  }
+
+  /** Who may be asked for what a digest of the repository names, best first, each once: `host[:port]`. Asks nobody. */
+  async hostsOf(reference: Reference): Promise<readonly string[]> {
+    const { hosts = DIRECT } = this.#options;
+    const serving = (await hosts.endpointsOf(reference)).filter(({ serves }) => serves);
+    return [...new Set(serving.map(({ server }) => server.host))];
   }
 
   /** Grants for the blobs of the reference's repository, with this client's tokens; the signal ends them all. */

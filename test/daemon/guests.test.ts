@@ -137,6 +137,35 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     assert.deepEqual(await requests(() => pulled(larder(BERT, ['pull', all])), open), []);
   });
 
+  test('are let in by the registry alone, whatever a mirror gives everybody', async () => {
+    await using mirror = new ImageSource(await startRegistry());
+    mirror.publish('team/app', [sampleLayer('app', 50_000)]);
+    const conf = join(home.directory, 'registries.conf');
+    const lines = ['[[registry]]', `location = "${secret.registry.host}"`, '[[registry.mirror]]'];
+    writeFileSync(conf, [...lines, `location = "${mirror.registry.host}"`].join('\n'));
+    await end(daemon);
+    await start('--registries-conf', conf);
+    await refused(larder(ANNA, ['pull', image]), /wants a login/);
+    await refused(larder(ANNA, ['pull', '--refresh', image]), /wants a login/);
+    assert.match(await ask(ANNA, '/v1/images'), /^200 \[\]/);
+    assert.equal(mirror.requests('manifest').length, 0);
+
+    await pulled(larder(ANNA, ['pull', image], LOGIN.password));
+    assert.equal(mirror.requests('layer').length, 1);
+    await refused(larder(BERT, ['pull', '--refresh', image]), /wants a login/);
+    const told = await ask(ANNA, '/v1/pull', { reference: image, cached: false });
+    assert.match(told, /^200 .*"type":"resolve"/);
+    assert.doesNotMatch(told, /"type":"mirror"/);
+  });
+
+  test('are let in by a registry that knows no HEAD', async () => {
+    await using old = new ImageSource(
+      await startRegistry({ fault: ({ method }) => (method === 'HEAD' ? { kind: 'status', status: 405 } : undefined) }),
+    );
+    old.publish('a', [sampleLayer('a')]);
+    for (const uid of [ANNA, BERT]) await pulled(larder(uid, ['pull', old.reference('a')]));
+  });
+
   test('get their login out of a helper of their own, which runs as they', async () => {
     const tools = join(home.directory, 'tools');
     mkdirSync(tools);
@@ -248,6 +277,9 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     ['all of his own at once', '/v1/destroy', { id: `u${ANNA}` }],
     ['pruning', '/v1/prune', {}],
     ['pruning as Mesos does', '/api/v1', { type: 'PRUNE_IMAGES' }],
+    ['a plan', '/v1/plan', { reference: 'a' }],
+    ['what a name meant', '/v1/history', { reference: 'a' }],
+    ['a change of what a name means', '/v1/rollback', { reference: 'a' }],
     ['the removal of an image', '/v1/remove', { reference: 'a' }],
     ['recovery', '/v1/recover', { known: [] }],
     ['a check', '/v1/check', {}],

@@ -324,7 +324,10 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       'test/store/docker-archive.test.ts',
       'layers in … are proven by what they hash to',
     ),
-    'no foreign layers': [scope('**Foreign and non-distributable layers**')],
+    'no foreign layers': tests(
+      'test/store/foreign-layers.test.ts',
+      'comes from a host that the setting names, without a login',
+    ),
     'no manifest.json of docker save': tests(
       ARCHIVE,
       'each image is found by its name, and layers that images share are stored once',

@@ -55,6 +55,13 @@ export class AnyPuller implements ImagePuller {
     );
   }
 
+  /** Of an archive only reading it tells. */
+  async isFresh(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
+    if (isArchiveName(name)) return false;
+    const puller = await this.#references.get();
+    return (await puller.digestOf?.(name, options)) === record.digest;
+  }
+
   /** What a reference means is asked again only where the caller wants that. */
   async isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
     return !isArchiveName(name) || (await this.#archives.get()).isCurrent(name, record, options);
