@@ -1,6 +1,7 @@
 /**
  * ▸ `check`: reads the store against every numbered invariant (docs/storage.md) and changes nothing, not even what
- * opening a store clears; of a layer whose bytes are wrong it leaves a note in the database. It runs at the end of every test that opened a store and after every killed process.
+ * opening a store clears; of a layer whose bytes are wrong it leaves a note in the database. It runs at the end of every
+ * test that opened a store and after every killed process.
  *
  * Two kinds of findings. A `fault` breaks an invariant: something that was promised is not there or not what it was.
  * `garbage` is what an interrupted operation left; it is safe, and the next prune takes it.

@@ -158,6 +158,17 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     assert.doesNotMatch(told, /"type":"mirror"/);
   });
 
+  test('get nothing offline for knowing the digest of what is here by another one’s login', async () => {
+    await pulled(larder(ANNA, ['pull', image], LOGIN.password));
+    const [{ digest } = { digest: '' }] = (await home.client.images()).filter(({ reference }) => /team/.test(reference));
+    await pulled(larder(BERT, ['pull', open.reference('for/all')]));
+    await end(daemon);
+    await start('--offline');
+    await pulled(larder(BERT, ['pull', open.reference('for/all')]));
+    await refused(larder(BERT, ['pull', `${open.reference('for/all')}@${digest}`]), /larder is offline/);
+    await home.client.pull(`${open.reference('for/all')}@${digest}`);
+  });
+
   test('are let in by a registry that knows no HEAD', async () => {
     await using old = new ImageSource(
       await startRegistry({ fault: ({ method }) => (method === 'HEAD' ? { kind: 'status', status: 405 } : undefined) }),

@@ -28,9 +28,10 @@ export class OfflinePuller implements ProvingPuller<Reference> {
     throw notAsked(reference, 'only its registry can tell who may have it: try again when it may be asked');
   }
 
-  async resolve(reference: Reference, { platform }: PullOptions): Promise<Resolution> {
+  async resolve(reference: Reference, { platform, credentials }: PullOptions): Promise<Resolution> {
     const doing = `resolve ${familiarReference(reference)}`;
-    const { digest } = reference;
+    // What is here under another name may be here by somebody else's login.
+    const digest = credentials === undefined ? reference.digest : undefined;
     const stored =
       digest === undefined ? undefined : await resolveStored(digest, parsePlatform(platform), this.#content, doing);
     if (stored !== undefined && (await this.#hasAll(stored))) return imageInStore(stored);
