@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 'use strict';
 const { existsSync } = require('node:fs');
+const { availableParallelism } = require('node:os');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
 const { DIST, load } = require('./load.js');
+
+// Layers are inflated and written on libuv's pool, whose four threads are made when it is first used: here at the latest.
+if (availableParallelism() > 4) process.env.UV_THREADPOOL_SIZE ??= String(Math.min(availableParallelism(), 16));
 
 const bundled = load('command');
 if (bundled !== undefined) start(bundled);

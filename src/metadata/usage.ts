@@ -86,9 +86,11 @@ export class Usage {
     const id = `CASE i.type WHEN 'appc' THEN (SELECT replace(digest, ':', '-') FROM image_layers WHERE image = i.id ORDER BY position DESC LIMIT 1) END`;
     const sql = `
       SELECT i.type, i.reference, i.platform, coalesce(${id}, i.config) AS image_id, i.pinned, i.created,
-        (SELECT count(*) FROM image_layers l WHERE l.image = i.id) AS layers,
-        (SELECT coalesce(sum(y.tar_size), 0) FROM image_layers l JOIN layers y ON y.diff_id = l.diff_id WHERE l.image = i.id) AS bytes
-      FROM images i ORDER BY i.type DESC, i.reference, i.platform`;
+        coalesce(x.layers, 0) AS layers, coalesce(x.bytes, 0) AS bytes
+      FROM images i LEFT JOIN (
+        SELECT l.image, count(*) AS layers, sum(y.tar_size) AS bytes
+        FROM image_layers l LEFT JOIN layers y ON y.diff_id = l.diff_id GROUP BY l.image) x ON x.image = i.id
+      ORDER BY i.type DESC, i.reference, i.platform`;
     return column(this.#database, lineOf, sql);
   }
 
