@@ -160,7 +160,9 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
 
   test('get nothing offline for knowing the digest of what is here by another one’s login', async () => {
     await pulled(larder(ANNA, ['pull', image], LOGIN.password));
-    const [{ digest } = { digest: '' }] = (await home.client.images()).filter(({ reference }) => /team/.test(reference));
+    const [{ digest } = { digest: '' }] = (await home.client.images()).filter(({ reference }) =>
+      /team/.test(reference),
+    );
     await pulled(larder(BERT, ['pull', open.reference('for/all')]));
     await end(daemon);
     await start('--offline');
