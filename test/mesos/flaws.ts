@@ -37,7 +37,6 @@ const MANIFEST = 'test/spec/manifest.test.ts';
 const REBUILD = 'test/metadata/rebuild.test.ts';
 
 const SIGNATURES = scope('Signatures of Docker and OCI images, and policies about them.');
-const REGISTRIES = scope("Registry mirrors and hosts' configuration files");
 const COMPRESSED = scope('Keeping the compressed layers beside the tars.');
 const ROOTLESS = scope('Root filesystems in a user namespace.');
 const SNAPSHOTS = scope('**Snapshots of btrfs, ZFS or LVM, and reflinks**');
@@ -250,7 +249,7 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       ...tests(CLIENT, 'three times with 503 is asked again, and each retry is told'),
     ],
     'no backoff': tests(CLIENT, 'with Retry-After is left alone for so long'),
-    'no mirrors': [REGISTRIES],
+    'no mirrors': tests('test/e2e/mirrors.test.ts', 'a mirror that is there is all that is asked'),
     'all blobs are fetched at once': tests(SINGLE, 'flaw 13: no more layers are fetched at once than the setting says'),
     'a download may take for ever': tests(
       'test/registry/fetch-blob.test.ts',
@@ -299,7 +298,7 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
   },
   16: {
     'no IPv6': tests(SINGLE, 'flaw 16: a registry may be named by an IPv6 address'),
-    'no paths in the address of a registry': [scope('a path behind the host in `docker_registry`')],
+    'no paths in the address of a registry': [scope('A path behind the host in `docker_registry`')],
     'docker.io is no name of Docker Hub’s API': tests(
       'test/spec/reference.test.ts',
       'docker.io/alpine',

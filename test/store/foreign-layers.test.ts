@@ -4,7 +4,9 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { LarderError } from '../../src/errors.js';
 import { openLarder, type RawFlags } from '../../src/index.js';
+import { ForeignLayers } from '../../src/registry/foreign-layers.js';
 import { type FakeRegistry, startRegistry } from '../../src/testing/fake-registry.js';
 import { buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
@@ -117,4 +119,17 @@ describe('a foreign layer', { skip: hasOpenssl ? false : 'openssl is not install
     elsewhere.setFault(() => ({ kind: 'redirect', location: 'https://localhost:1/x' }));
     await assert.rejects(pull({ foreign_layer_hosts: elsewhere.host }), { code: 'LARDER_POLICY_DENIED' });
   });
+});
+
+test('a foreign layer is fetched through the proxy for its host', async () => {
+  const foreign = new ForeignLayers({
+    hosts: ['layers.example'],
+    caFiles: [],
+    proxyFor: ({ host }) => (host === 'layers.example' ? 'http://proxy.example:3128' : undefined),
+    stallTimeoutMs: 1000,
+    onEvent: () => {},
+  });
+  const ask = foreign.source(layer.digest, ['https://layers.example/x'], undefined);
+  const grant = await ask({ digest: layer.digest, attempt: 0 }, new LarderError('LARDER_BLOB_NOT_FOUND', 'gone'));
+  assert.deepEqual([grant.url, grant.proxy], ['https://layers.example/x', 'http://proxy.example:3128']);
 });
