@@ -130,6 +130,9 @@ test('a foreign layer is fetched through the proxy for its host', async () => {
     onEvent: () => {},
   });
   const ask = foreign.source(layer.digest, ['https://layers.example/x'], undefined);
-  const grant = await ask({ digest: layer.digest, attempt: 0 }, new LarderError('LARDER_BLOB_NOT_FOUND', 'gone'));
+  const grant = await ask(
+    { digest: layer.digest, offset: 0, attempt: 0 },
+    new LarderError('LARDER_BLOB_NOT_FOUND', 'gone'),
+  );
   assert.deepEqual([grant.url, grant.proxy], ['https://layers.example/x', 'http://proxy.example:3128']);
 });
