@@ -141,6 +141,8 @@ export class Assembly {
       import('./layers/layer-store.js'),
       import('./check.js'),
     ]);
+    // What this process is about to delete itself is nothing to tell of.
+    await this.#deleted();
     // Without a handle and without recovery: it stages nothing, and what lies about is to be found, not cleared.
     const layers = this.#makeLayers(LayerStore, 'check');
     yield* checkStore({ ...this.#parts(), layers }, options);
@@ -366,12 +368,17 @@ export class Assembly {
 
   async close(): Promise<void> {
     await this.#pool.close();
-    // What could not start has been reported to who asked for it, and holds nothing.
-    const working = await this.#working.made?.catch(() => undefined);
-    // What a removal left to be deleted is free when this resolves.
-    await working?.sweeper.settled();
+    const working = await this.#deleted();
     working?.handle.close();
     this.#database.close();
+  }
+
+  /** What a removal left to be deleted is free when this resolves. */
+  async #deleted(): Promise<Working | undefined> {
+    // What could not start has been reported to who asked for it, and holds nothing.
+    const working = await this.#working.made?.catch(() => undefined);
+    await working?.sweeper.settled();
+    return working;
   }
 
   #parts(): Omit<CheckParts, 'layers'> {

@@ -79,6 +79,16 @@ test('a removal answers when the image is out of the store, and the store closes
     assert.deepEqual(readdirSync(join(store.root, 'gc')), []);
   }));
 
+test('a check does not tell of what a removal of the same process is deleting', () =>
+  withStore(async (store) => {
+    const { names } = await pullTwo(store);
+    const slow = join(store.root, 'gc', 'slow');
+    mkdirSync(slow);
+    for (let i = 0; i < 2000; i++) writeFileSync(join(slow, String(i)), '');
+    await store.larder.remove(names.gone);
+    assert.deepEqual(await findingsOf(store.assembly), []);
+  }));
+
 test(
   'what a removal cannot delete is told before the store is closed, and the next sweep takes it',
   { skip: needsRoot },
