@@ -88,7 +88,8 @@ function versionOf(path: string, required: boolean): string | undefined {
   const stat = required ? statSync(path, { bigint: true }) : findStat(path);
   if (stat === undefined) return undefined;
   const { dev, ino, size, mtimeNs, ctimeNs, mode } = stat;
-  if ((mode & 0o022n) !== 0n) {
+  // What is no file is refused as such when it is read.
+  if (stat.isFile() && (mode & 0o022n) !== 0n) {
     throw new LarderError('LARDER_POLICY_DENIED', `credentials: ${path}: others than its owner can write to it`, {
       hint: 'chmod 600 it',
     });
