@@ -1,6 +1,7 @@
 /**
  * Puts the command and the program of worker threads into one file each, `dist/bundle/{command,worker}.cjs`, and makes
- * V8's code caches of them (`bin/warm.js`). From what tsc made, so that there is one compiler; native packages stay out.
+ * V8's code caches of them (`bin/warm.js`). From what tsc made, so that there is one compiler; native packages stay out,
+ * and those that few need.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +30,7 @@ for (const [name, entry] of Object.entries(PROGRAMS)) {
     lineLimit: 160,
     logLevel: 'warning',
     supported: { 'dynamic-import': false },
-    external: ['koffi', '@photostructure/sqlite'],
+    external: ['koffi', '@photostructure/sqlite', 'smol-toml', 'socks'],
     plugins: [{ name: 'urls', setup: keepUrls }],
   });
   const path = join(BUNDLE, `${name}.cjs`);

@@ -1,6 +1,7 @@
 /** The composition of pullers: where Docker images come from, by their names and by the settings. */
 import type { Logins } from './assemble-credentials.js';
 import type { Config } from './config.js';
+import type { ContentStore } from './content/content-store.js';
 import { LarderError } from './errors.js';
 import type { OnEvent } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
@@ -8,37 +9,44 @@ import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
 import type { OpenArchiveParts } from './store/archives/open-archive.js';
-import type { ImageCredentials, ImagePuller, Puller } from './store/puller.js';
+import type { ForeignSource } from './store/docker/registry-puller.js';
+import type { ImageCredentials, ImagePuller, ProvingPuller, Puller } from './store/puller.js';
 import type { WorkerPool } from './workers/pool.js';
 
 export interface PullerParts {
   readonly config: Config;
   readonly logins: Logins;
   readonly pool: WorkerPool;
+  readonly content: ContentStore;
 }
 
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
 export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<ImagePuller> {
   const { AnyPuller } = await import('./store/docker/any-puller.js');
   const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
+  const offline = async () =>
+    new (await import('./store/docker/offline-puller.js')).OfflinePuller(parts.content, layers);
   const archivePuller = async () => new (await import('./store/archives/archive-puller.js')).ArchivePuller(archives);
-  return new AnyPuller(archivePuller, (onEvent) => referencePuller(parts, archives, onEvent));
+  return new AnyPuller(archivePuller, (onEvent) => referencePuller(parts, archives, offline, onEvent));
 }
 
 async function referencePuller(
   parts: PullerParts,
   archives: OpenArchiveParts,
+  offline: () => Promise<Puller<Reference>>,
   onEvent: OnEvent,
-): Promise<Puller<Reference>> {
+): Promise<Puller<Reference> | ProvingPuller<Reference>> {
   const setting = parseDockerRegistry(parts.config.dockerRegistry);
   if (setting?.kind === 'directory') {
     const { ArchiveDirectory } = await import('./store/archives/archive-directory.js');
     return new ArchiveDirectory(setting.path, archives);
   }
+  if (parts.config.offline) return offline();
   if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
   const { RegistryPuller } = await import('./store/docker/registry-puller.js');
   return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
+    foreign: await foreignLayers(parts.config, onEvent),
   });
 }
 
@@ -59,19 +67,41 @@ async function hdfsPuller(
   });
 }
 
+async function foreignLayers(config: Config, onEvent: OnEvent): Promise<ForeignSource> {
+  const [{ ForeignLayers }, { proxiesOf }] = await Promise.all([
+    import('./registry/foreign-layers.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
+  const foreign = new ForeignLayers({
+    hosts: config.foreignLayerHosts,
+    caFiles: config.registryCaFiles,
+    proxyFor: proxiesOf(process.env),
+    stallTimeoutMs: config.stallTimeoutMs,
+    onEvent,
+  });
+  return (...layer) => foreign.source(...layer);
+}
+
 async function makeClient(
   { config, logins }: PullerParts,
   onEvent: OnEvent,
   own?: ImageCredentials,
 ): Promise<RegistryClient> {
-  const { RegistryClient } = await import('./registry/registry-client.js');
-  const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry } = config;
+  const [{ RegistryClient }, { HostFiles }, { proxiesOf }] = await Promise.all([
+    import('./registry/registry-client.js'),
+    import('./registry/hosts/host-files.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
+  const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry, tokenHosts } = config;
   const setting = parseDockerRegistry(dockerRegistry);
   const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
   return new RegistryClient({
     credentials: own ?? (await logins.default()),
     insecureRegistries: [...insecureRegistries, ...plainHosts],
+    tokenHosts,
     caFiles: registryCaFiles,
+    hosts: new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir }),
+    proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: stallTimeoutMs },
     onEvent,
   });

@@ -6,6 +6,7 @@ import type { ContentStore } from './content/content-store.js';
 import type { Layout } from './layout.js';
 import type { StoreLock } from './linux/store-lock.js';
 import type { History } from './metadata/history.js';
+import type { Layers } from './metadata/layers.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { DiffId } from './spec/digest.js';
 import type { AciSource } from './store/appc/aci-source.js';
@@ -18,6 +19,7 @@ export interface StoreParts extends PullerParts {
   readonly lock: StoreLock;
   readonly content: ContentStore;
   readonly history: History;
+  readonly layerRecords: Layers;
   readonly limits: LayerLimits;
   /** A proven tar took the place of these layers' damaged ones. */
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
@@ -33,7 +35,7 @@ export async function makeDocker(
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention },
     puller: await makePuller(parts, layers),
-    credentialsOf: (config) => parts.logins.of(config),
+    credentialsOf: (image) => parts.logins.of(image),
   });
 }
 
@@ -50,16 +52,35 @@ export async function makeAppc(
   });
 }
 
-function shared({ config, layout, lock, content, history, limits, pool, onReplaced }: StoreParts) {
-  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers } = config;
+function shared({ config, layout, lock, content, history, layerRecords, limits, pool, onReplaced }: StoreParts) {
+  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers, reservedDiskBytes } = config;
   return {
-    ...{ layout, lock, content, history, limits, pool, onReplaced, platform, ignoreRuntime, maxParallelLayers },
+    ...{
+      layout,
+      lock,
+      content,
+      history,
+      layerRecords,
+      limits,
+      pool,
+      onReplaced,
+      platform,
+      ignoreRuntime,
+      maxParallelLayers,
+    },
+    reservedDiskBytes,
     usesMergedImage: (backend: string) => backend === 'erofs' || backend === 'bind',
   };
 }
 
 async function makeSource(config: Config): Promise<AciSource> {
-  const { AciFetcher } = await import('./registry/appc-fetch.js');
+  if (config.offline && !/^(?:\/|file:)/i.test(config.appcSimpleDiscoveryUriPrefix ?? '')) {
+    return new (await import('./store/appc/offline-source.js')).OfflineSource();
+  }
+  const [{ AciFetcher }, { proxiesOf }] = await Promise.all([
+    import('./registry/appc-fetch.js'),
+    import('./registry/hosts/proxy.js'),
+  ]);
   const { appcSimpleDiscoveryUriPrefix: simplePrefix, hadoopHome } = config;
   return new AciFetcher({
     ...(simplePrefix === undefined ? {} : { simplePrefix }),
@@ -67,6 +88,7 @@ async function makeSource(config: Config): Promise<AciSource> {
     trust: config.appcTrust,
     insecureRegistries: config.insecureRegistries,
     caFiles: config.registryCaFiles,
+    proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: config.stallTimeoutMs },
     maxAciBytes: config.maxLayerBytes,
   });

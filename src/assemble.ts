@@ -25,6 +25,7 @@ import { TimedStoreLock } from './linux/timed-store-lock.js';
 import { Claims } from './metadata/claims.js';
 import type { Database } from './metadata/database.js';
 import { Derived } from './metadata/derived.js';
+import { Grants } from './metadata/grants.js';
 import { openHandle } from './metadata/handles.js';
 import { History } from './metadata/history.js';
 import { Holders } from './metadata/holders.js';
@@ -42,7 +43,9 @@ import type { DiffId } from './spec/digest.js';
 import type { ImageType, SecretResolver } from './spec/image.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import type { AppcStore } from './store/appc/appc-store.js';
+import type { ExportParts } from './store/archives/export-image.js';
 import type { DockerStore } from './store/docker/docker-store.js';
+import type { TagHistory } from './store/docker/tag-history.js';
 import { LazyStore } from './store/lazy-store.js';
 import { type OpenMetadataOptions, openMetadata } from './store/metadata/open-metadata.js';
 import type { HeldImage, Store } from './store/store.js';
@@ -72,6 +75,7 @@ export class Assembly {
   readonly derived: Derived;
   readonly layerRecords: Layers;
   readonly history: History;
+  readonly grants: Grants;
   readonly content: ContentStore;
   readonly #readWhitelist: ReadWhitelist = async (document) => parseWhitelist(await this.content.read(document));
   readonly #database: Database;
@@ -102,6 +106,7 @@ export class Assembly {
     this.derived = new Derived(database);
     this.layerRecords = new Layers(database);
     this.history = new History(database);
+    this.grants = new Grants(database, config.grantLifetimeMs);
     this.content = content;
     this.#database = database;
     this.lock = new TimedStoreLock(layout);
@@ -266,6 +271,18 @@ export class Assembly {
     return new Map(imageProviders.map((type) => [type, new LazyStore(() => this.storeOf(type))] as const));
   }
 
+  /** What references meant, and what is left of it; needs no handle on the store. */
+  async tagHistory(): Promise<TagHistory> {
+    const { history, layout, content, layerRecords } = this;
+    const { TagHistory } = await import('./store/docker/tag-history.js');
+    return new TagHistory({ history, layout, content, layerRecords, records: () => this.records() });
+  }
+
+  /** What an export reads from. */
+  async exportParts(): Promise<ExportParts> {
+    return { content: this.content, layers: (await this.working()).layers };
+  }
+
   async appc(): Promise<AppcStore> {
     return this.#appc.get();
   }
@@ -370,6 +387,7 @@ export class Assembly {
       ...{ layout, claims, derived, layerRecords, content },
       metadata: [this.metadata, this.appcMetadata],
       integrity: () => this.#database.integrity(),
+      suspect: (diffId: DiffId) => this.layerRecords.setSuspect(diffId, true),
       leaseHandles: () => leaseHandles(this.#database),
     };
   }
@@ -399,9 +417,9 @@ export class Assembly {
   }
 
   #storeParts(): StoreParts {
-    const { config, layout, lock, content, history, limits } = this;
+    const { config, layout, lock, content, history, layerRecords, limits } = this;
     return {
-      ...{ config, layout, lock, content, history, limits },
+      ...{ config, layout, lock, content, history, layerRecords, limits },
       logins: this.#logins,
       pool: this.#pool,
       onReplaced: (diffIds) => this.#detach(diffIds),

@@ -1,6 +1,7 @@
 /**
  * ▸ `check`: reads the store against every numbered invariant (docs/storage.md) and changes nothing, not even what
- * opening a store clears. It runs at the end of every test that opened a store and after every killed process.
+ * opening a store clears; of a layer whose bytes are wrong it leaves a note in the database. It runs at the end of every
+ * test that opened a store and after every killed process.
  *
  * Two kinds of findings. A `fault` breaks an invariant: something that was promised is not there or not what it was.
  * `garbage` is what an interrupted operation left; it is safe, and the next prune takes it.
@@ -52,6 +53,8 @@ export interface CheckParts {
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly integrity: () => readonly string[];
+  /** Notes that a layer's bytes are not what its name says, so that it is read again before anybody is given them. */
+  readonly suspect: (diffId: DiffId) => Promise<void>;
   /** Handles that leases name. */
   readonly leaseHandles: () => readonly string[];
 }
@@ -160,16 +163,23 @@ async function* checkBytes(parts: CheckParts, options: CheckOptions): AsyncGener
 }
 
 async function checkTar(
-  { layers }: CheckParts,
+  { layers, suspect }: CheckParts,
   diffId: DiffId,
   onBytes: (bytes: number) => void,
-  { signal }: CheckOptions,
+  { signal, onEvent }: CheckOptions,
 ): Promise<void> {
   try {
     await layers.verify(diffId, { onBytes, ...(signal === undefined ? {} : { signal }) });
   } catch (error) {
     // Reported by the fast form, or pruned meanwhile.
-    if (!isLarderError(error, 'LARDER_PATH_NOT_FOUND')) throw error;
+    if (isLarderError(error, 'LARDER_PATH_NOT_FOUND')) return;
+    if (isLarderError(error, 'LARDER_LAYER_CORRUPT')) {
+      await suspect(diffId).catch((cause: unknown) => {
+        if (!isLarderError(cause)) throw cause;
+        onEvent?.({ type: 'warning', message: `layer ${diffId}: its damage could not be noted: ${cause.message}` });
+      });
+    }
+    throw error;
   }
 }
 

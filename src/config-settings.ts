@@ -69,6 +69,11 @@ export const SETTINGS = {
     value: 'FILE|JSON',
     help: 'Docker config.json with credentials (default: $DOCKER_CONFIG/config.json or ~/.docker/config.json)',
   },
+  token_hosts: {
+    kind: 'list',
+    value: 'REGISTRY=HOST,…',
+    help: 'token servers in another domain than their registry that may have its credentials',
+  },
   docker_ignore_runtime: {
     kind: 'bool',
     value: 'BOOL',
@@ -84,10 +89,30 @@ export const SETTINGS = {
     value: 'FILE,…',
     help: "PEM files of certificate authorities trusted beside the system's",
   },
+  registries_conf: {
+    kind: 'text',
+    value: 'PATH|none',
+    help: "mirrors and rules: a registries.conf, or a directory of hosts.toml files (default: podman's, else containerd's)",
+  },
+  registry_certs_dir: {
+    kind: 'text',
+    value: 'DIR|none',
+    help: "certificates by registry, as HOST[:PORT]/{*.crt,*.cert,*.key} (default: podman's and Docker's certs.d)",
+  },
+  foreign_layer_hosts: {
+    kind: 'list',
+    value: 'HOST[:PORT],…',
+    help: 'where layers that their registry has not got may be fetched, over HTTPS and without a login (default: nowhere)',
+  },
   fetcher_stall_timeout: {
     kind: 'duration',
     value: 'DURATION',
     help: 'give a request up when no byte arrives for this long, as 60 or 1mins (default: 1mins)',
+  },
+  offline: {
+    kind: 'bool',
+    value: 'BOOL',
+    help: 'ask nobody over the network: only what is in the store, and archives and ACIs on this machine',
   },
   appc_simple_discovery_uri_prefix: {
     kind: 'prefix',
@@ -119,10 +144,25 @@ export const SETTINGS = {
     value: 'PATH|none',
     help: "the daemon's socket (default: /run/larder/larder.sock, or below $XDG_RUNTIME_DIR when not root)",
   },
+  socket_group: {
+    kind: 'text',
+    value: 'GROUP',
+    help: "whose members the daemon serves with what their own logins reach (default: only root and the daemon's user)",
+  },
+  grant_lifetime: {
+    kind: 'duration',
+    value: 'DURATION',
+    help: 'how long the daemon serves a user without asking the registry again whether he may (default: 1days)',
+  },
   max_parallel_layers: {
     kind: 'count',
     value: 'N',
     help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
+  },
+  reserved_disk_bytes: {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'refuse a pull that would leave less of the file system free (default: a hundredth of it, at most 64 MiB)',
   },
   max_layer_bytes: {
     kind: 'count',

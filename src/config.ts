@@ -20,7 +20,7 @@ import { DEFAULT_LAYER_LIMITS } from './tar/entry.js';
 
 export type { AppcTrust, ImageGcConfig } from './config-documents.js';
 export { optionName, SETTINGS, type SettingName, variableName } from './config-settings.js';
-export { nearestName } from './config-values.js';
+export { nearestName, parseDurationMs } from './config-values.js';
 
 /** Settings that were given, checked; those left out have their default. */
 export type Flags = { readonly [N in SettingName]?: ValueOf<N> };
@@ -37,17 +37,29 @@ export interface Config {
   /** A URL of a registry, or an absolute path or `hdfs://` of archives. */
   readonly dockerRegistry: string | undefined;
   readonly dockerConfig: DockerConfigSource | undefined;
+  /** For a registry's `host[:port]`: token servers of other domains that may have its credentials. */
+  readonly tokenHosts: Readonly<Record<string, readonly string[]>>;
   readonly dockerIgnoreRuntime: boolean;
   readonly insecureRegistries: readonly string[];
   readonly registryCaFiles: readonly string[];
+  readonly registriesConf: string | undefined;
+  readonly registryCertsDir: string | undefined;
+  /** Of layers that their registry has not got. */
+  readonly foreignLayerHosts: readonly string[];
   readonly stallTimeoutMs: number;
+  readonly offline: boolean;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
   readonly hadoopHome: string | undefined;
   readonly imageGc: ImageGcConfig | undefined;
   /** Module specifier or absolute path. */
   readonly secretResolver: string | undefined;
+  /** Name or number of the group that the daemon serves. */
+  readonly socketGroup: string | undefined;
+  readonly grantLifetimeMs: number;
   readonly maxParallelLayers: number;
+  /** Undefined: a part of the file system. */
+  readonly reservedDiskBytes: number | undefined;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
@@ -83,16 +95,24 @@ export function configOf(flags: Flags): Config {
     platform: flags.platform,
     dockerRegistry: flags.docker_registry,
     dockerConfig: flags.docker_config,
+    tokenHosts: tokenHostsOf(flags.token_hosts ?? []),
     dockerIgnoreRuntime: flags.docker_ignore_runtime ?? false,
     insecureRegistries: flags.insecure_registries ?? [],
     registryCaFiles: flags.registry_ca_files ?? [],
+    registriesConf: flags.registries_conf,
+    registryCertsDir: flags.registry_certs_dir,
+    foreignLayerHosts: flags.foreign_layer_hosts ?? [],
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
+    offline: flags.offline ?? false,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },
     hadoopHome: flags.hadoop_home,
     imageGc: flags.image_gc_config,
     secretResolver: flags.secret_resolver,
+    socketGroup: flags.socket_group,
+    grantLifetimeMs: flags.grant_lifetime ?? 24 * 60 * 60_000,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
+    reservedDiskBytes: flags.reserved_disk_bytes,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',
@@ -115,6 +135,23 @@ function rootOf(flags: Flags): string {
     `settings: ${first.name} is ${JSON.stringify(first.path)} but ${other.name} is ${JSON.stringify(other.path)}: both name the one store`,
     { hint: 'give one of them, or all the same' },
   );
+}
+
+const TOKEN_HOST = /^([a-z0-9.[\]:-]+)=([a-z0-9.[\]:-]+)$/;
+
+function tokenHostsOf(pairs: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const hosts: Record<string, readonly string[]> = Object.create(null);
+  for (const pair of pairs) {
+    const [, registry, host] = TOKEN_HOST.exec(pair.toLowerCase()) ?? [];
+    if (registry === undefined || host === undefined) {
+      throw new LarderError(
+        'LARDER_FLAGS_INVALID',
+        `settings: token_hosts: ${JSON.stringify(pair)}: expected REGISTRY=HOST`,
+      );
+    }
+    hosts[registry] = [...(hosts[registry] ?? []), host];
+  }
+  return hosts;
 }
 
 function defaultRoot(env: NodeJS.ProcessEnv): string {

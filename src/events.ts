@@ -41,6 +41,14 @@ export type LarderEvent =
       readonly attempt: number;
       readonly afterMs: number;
     }
+  /** A mirror is asked for something; or, with `insteadOf`, a host is asked since another one was passed over. */
+  | {
+      readonly type: 'mirror';
+      readonly what: string;
+      readonly host: string;
+      readonly insteadOf?: string;
+      readonly reason?: string;
+    }
   | { readonly type: 'merge'; readonly layers: number; readonly entries: number; readonly ms: number }
   | { readonly type: 'commit'; readonly reference: string; readonly imageId: string }
   | { readonly type: 'mounted'; readonly container: string; readonly rootfs: string; readonly backend: string }
@@ -54,7 +62,7 @@ export type LarderEvent =
   /** How much of a long work on the whole store is done. */
   | {
       readonly type: 'progress';
-      readonly what: 'check' | 'rebuild' | 'repair';
+      readonly what: 'check' | 'rebuild' | 'repair' | 'export';
       readonly done: number;
       readonly total: number;
     }

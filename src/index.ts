@@ -13,10 +13,12 @@ export {
   type ImageSummary,
   type Larder,
   openLarder,
+  type PlanRequest,
   type PruneImagesRequest,
   type PruneReport,
   type PullRequest,
   type RemoveRequest,
+  type RollbackRequest,
   type StoreInfo,
 } from './larder.js';
 export { type DroppedImage, MetadataManager } from './metadata/metadata-manager.js';
@@ -44,6 +46,10 @@ export {
 export { parseMesosImage } from './spec/mesos-image.js';
 export { formatReference, parseReference, type Reference } from './spec/reference.js';
 export { type CommandInfo, commandOf, type ResolvedCommand, type RuntimeConfig } from './spec/runtime.js';
+export type { ExportReport } from './store/archives/export.js';
+export type { PlannedLayer } from './store/docker/layer-survey.js';
+export type { PlatformChoice, PullPlan } from './store/docker/pull-plan.js';
+export type { PastState, TagEntry } from './store/docker/tag-history.js';
 export type { ImagePuller, Puller, ResolvedImage } from './store/puller.js';
 export type { HeldImage, ImageInfo } from './store/store.js';
 export type { GcReport } from './store/upkeep/gc-collector.js';

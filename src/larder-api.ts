@@ -7,14 +7,18 @@ import type { OperationOptions } from './events.js';
 import type {
   ImageOverview,
   ImageSummary,
+  PlanRequest,
   PruneImagesRequest,
   PruneReport,
   PullRequest,
   RemoveRequest,
+  RollbackRequest,
   StoreInfo,
 } from './larder.js';
 import type { ClaimRecord, ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
+import type { PullPlan } from './store/docker/pull-plan.js';
+import type { TagEntry } from './store/docker/tag-history.js';
 import type { ImageInfo } from './store/store.js';
 
 /** An image that was pulled. Where the store is open here it is held until it is disposed. */
@@ -26,11 +30,14 @@ export interface PulledFacts extends AsyncDisposable {
 export interface LarderApi extends AsyncDisposable {
   readonly root: string;
   pull(reference: string, request?: PullRequest): Promise<PulledFacts>;
+  plan(reference: string, request?: PlanRequest): Promise<PullPlan>;
+  history(reference: string, request?: { readonly platform?: string }): Promise<readonly TagEntry[]>;
+  rollback(reference: string, request?: RollbackRequest): Promise<PulledFacts>;
   images(): readonly ImageSummary[] | Promise<readonly ImageSummary[]>;
   overview(): readonly ImageOverview[] | Promise<readonly ImageOverview[]>;
   provision(
     reference: string,
-    request: ProvisionRequest & PullRequest & { readonly id: string },
+    request: ProvisionRequest & PlanRequest & { readonly id: string },
   ): Promise<ProvisionInfo>;
   destroy(id: string, options?: OperationOptions): Promise<boolean>;
   /** Destroys this owner's containers that are not in `known`; the others are mounted again where a reboot took them. */

@@ -20,9 +20,13 @@ import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
 import type { Repair } from './repair.js';
 import { imageKeyOf, imageNamed, imageOfKey } from './spec/any-image.js';
-import type { Digest } from './spec/digest.js';
+import { type Digest, isDigest } from './spec/digest.js';
 import type { Image, Secret } from './spec/image.js';
 import { formatPlatform, hostPlatform, parsePlatform } from './spec/platform.js';
+import type { ExportReport } from './store/archives/export.js';
+import { parseExportTarget } from './store/archives/export-target.js';
+import type { PullPlan } from './store/docker/pull-plan.js';
+import type { TagEntry } from './store/docker/tag-history.js';
 import type { GcReport } from './store/upkeep/gc-collector.js';
 import type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';
 import type { WhyReport } from './store/upkeep/why.js';
@@ -34,7 +38,26 @@ export interface PullRequest extends OperationOptions {
   readonly cached?: boolean;
   /** A Docker `config.json` for this image alone, before the default one. Asked for only when something is fetched. */
   readonly config?: Secret;
+  /** False: only `config` logs in, and nobody where there is none. Default true. */
+  readonly defaultLogin?: boolean;
+  /**
+   * What the reference meant once is what it means here from now on: a digest or the beginning of one that
+   * {@link Larder.history} lists, a time (ISO 8601), or how long ago that was (`7days`). Docker images only.
+   */
+  readonly asOf?: string;
 }
+
+export interface RollbackRequest extends OperationOptions {
+  readonly platform?: string;
+  /** As {@link PullRequest.asOf}; default: what it meant before what it means now. */
+  readonly to?: string;
+  readonly config?: Secret;
+  /** As {@link PullRequest.defaultLogin}. */
+  readonly defaultLogin?: boolean;
+}
+
+/** What a reference means, as a plan or a container takes it. */
+export type PlanRequest = Omit<PullRequest, 'asOf'>;
 
 /** An image in the store, for listings. */
 export interface ImageSummary extends ImageRecord {
@@ -81,7 +104,7 @@ export interface PruneImagesRequest extends OperationOptions {
 
 /**
  * Opens the store, which is made when it is missing. Settings are those of `config.ts`; the library reads no
- * configuration file and no variable. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
+ * configuration file and no variable of larder's. Rejects with LARDER_FLAGS_INVALID, LARDER_STORE_UNSAFE, LARDER_FORMAT_VERSION,
  * LARDER_PERMISSION, LARDER_NO_SPACE. A database that is damaged is moved aside and made again, of which `onEvent` hears.
  */
 export async function openLarder(
@@ -109,14 +132,48 @@ export class Larder implements AsyncDisposable {
 
   /** The image, fetched when it is not here; nothing of it is pruned before the handle is disposed. */
   async pull(reference: string, request: PullRequest = {}): Promise<PulledImage> {
-    const { platform, cached, config } = request;
-    const image = imageNamed(reference, process.cwd(), { platform, cached, config });
+    const { platform, cached, config, defaultLogin } = request;
+    const image = imageNamed(reference, process.cwd(), { platform, cached, config, defaultLogin });
     const store = await this.#assembly.storeOf(image.type);
-    return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), request));
+    const asOf = request.asOf === undefined ? undefined : await this.#digestAsOf(reference, platform, request.asOf);
+    const { signal, onEvent } = request;
+    const how = {
+      ...(signal === undefined ? {} : { signal }),
+      ...(onEvent === undefined ? {} : { onEvent }),
+      ...(asOf === undefined ? {} : { asOf }),
+    };
+    return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), how));
+  }
+
+  /**
+   * What a pull would fetch, from where, and what it would take of the disk, without fetching more than documents.
+   * Rejects as {@link pull}, and with LARDER_IMAGE_TYPE_UNSUPPORTED for Appc images.
+   */
+  async plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {
+    const { platform, cached, config, defaultLogin } = request;
+    const image = imageNamed(reference, process.cwd(), { platform, cached, config, defaultLogin });
+    return (await this.#assembly.storeOf(image.type)).plan(image, request);
+  }
+
+  /** What the reference meant here and when, newest first, and what of it is left; of all platforms when none is given. */
+  async history(reference: string, request: { readonly platform?: string } = {}): Promise<readonly TagEntry[]> {
+    const key = imageKeyOf(reference, process.cwd(), request.platform);
+    return (await this.#assembly.tagHistory()).list(key, request.platform === undefined ? undefined : key.platform);
+  }
+
+  /**
+   * Takes the reference back to what it meant before, out of the store while that is still there, else from its registry
+   * by digest. A later pull with `cached: false` moves it on again. Rejects with LARDER_IMAGE_NOT_FOUND when it is too late.
+   */
+  async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledImage> {
+    const { to, ...rest } = request;
+    const wanted = imageKeyOf(reference, process.cwd(), request.platform ?? this.#assembly.config.platform);
+    const asOf = to ?? (await this.#assembly.tagHistory()).digestBefore(wanted);
+    return this.pull(reference, { ...rest, asOf });
   }
 
   /** An image that is here, without asking anybody. Rejects with LARDER_IMAGE_NOT_FOUND. */
-  async open(reference: string, request: Omit<PullRequest, 'cached'> = {}): Promise<PulledImage> {
+  async open(reference: string, request: Omit<PullRequest, 'cached' | 'asOf'> = {}): Promise<PulledImage> {
     const record = await this.find(reference, request.platform);
     const store = await this.#assembly.storeOf(record.type);
     return this.#assembly.pulledImage(await store.acquire(imageOfKey(record), 'copy', { ...request, asIs: true }));
@@ -141,6 +198,36 @@ export class Larder implements AsyncDisposable {
     );
   }
 
+  /**
+   * Writes the image, fetched when it is not here, to `docker-archive:FILE[:NAME:TAG]` or `oci-archive:FILE[:NAME]`,
+   * durably; a file that is there is replaced. Its image ID stays what it is. Rejects with LARDER_REFERENCE_INVALID,
+   * LARDER_IMAGE_TYPE_UNSUPPORTED (Appc), LARDER_NO_SPACE, LARDER_PERMISSION, and as {@link pull}.
+   */
+  async export(reference: string, target: string, request: PullRequest = {}): Promise<ExportReport> {
+    const to = parseExportTarget(target, process.cwd());
+    const { path } = to;
+    if (path === undefined) {
+      throw new LarderError('LARDER_REQUEST_INVALID', `export to ${target}: a stream has no file`, {
+        hint: 'exportStream() answers its bytes',
+      });
+    }
+    await using image = await this.pull(reference, request);
+    const { exportImage } = await import('./store/archives/export.js');
+    return exportImage(image.record, { ...to, path }, await this.#assembly.exportParts(), request);
+  }
+
+  /** The bytes of the same archive; nothing of the image is pruned before they are read or given up. `target`: `docker-archive:-`, `oci-archive:-`. */
+  async *exportStream(
+    reference: string,
+    target: string,
+    request: PullRequest = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const to = parseExportTarget(target, process.cwd());
+    await using image = await this.pull(reference, request);
+    const { exportStream } = await import('./store/archives/export.js');
+    yield* exportStream(image.record, to, await this.#assembly.exportParts(), request);
+  }
+
   images(): ImageSummary[] {
     const claims = this.#assembly.claims.list();
     const sizes = new Map(this.#assembly.layerRecords.list().map((layer) => [layer.diffId, layer.tarSize]));
@@ -163,10 +250,10 @@ export class Larder implements AsyncDisposable {
   /** The image as the root filesystem of a new container, fetched when it is not here. */
   async provision(
     reference: string | Image,
-    request: ProvisionRequest & PullRequest & { readonly id: string },
+    request: ProvisionRequest & PlanRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    const { id, platform, cached, config, ...rest } = request;
-    const choice = { platform, cached, config };
+    const { id, platform, cached, config, defaultLogin, ...rest } = request;
+    const choice = { platform, cached, config, defaultLogin };
     const image = typeof reference === 'string' ? imageNamed(reference, process.cwd(), choice) : reference;
     return (await this.#assembly.provisioner()).provision(id, image, rest);
   }
@@ -286,6 +373,19 @@ export class Larder implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #digestAsOf(reference: string, platform: string | undefined, text: string): Promise<Digest> {
+    const key = imageKeyOf(reference, process.cwd(), platform ?? this.#assembly.config.platform);
+    if (key.type === 'appc' || /@sha(?:256|512):/.test(key.reference)) {
+      const type = key.type === 'appc' ? 'LARDER_IMAGE_TYPE_UNSUPPORTED' : 'LARDER_REQUEST_INVALID';
+      const hint = key.type === 'appc' ? 'name it by its id: NAME@sha512-…' : 'leave the digest out of the name';
+      throw new LarderError(type, `go back to ${text} of ${reference}: only what a tag meant is remembered`, { hint });
+    }
+    const { parseMoment } = await import('./store/docker/moment.js');
+    const moment = parseMoment(text, Date.now());
+    if (moment.kind === 'digest' && isDigest(moment.digest)) return moment.digest;
+    return (await this.#assembly.tagHistory()).digestAt(key, moment);
   }
 
   #platform(given: string | undefined): string {

@@ -8,7 +8,7 @@
  * nothing itself: the owners of each path do.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, lstatSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { cpus } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { Semaphore } from './concurrency.js';
@@ -27,6 +27,7 @@ import { blobsOf, type DerivedRecord, type ImageRecord, stackOf } from './metada
 import type { DiffId, Digest } from './spec/digest.js';
 import type { StackLayer } from './spec/stack.js';
 import type { BrokenParts } from './store/docker/repair-image.js';
+import { proveLayer } from './store/suspect-layers.js';
 import { mergedKeyOf } from './tree/merged-key.js';
 
 export interface RepairParts {
@@ -94,49 +95,15 @@ async function brokenLayers(
   const broken = new Set<DiffId>();
   const slots = new Semaphore(Math.max(2, cpus().length));
   let done = 0;
+  const isNamed = (diffId: DiffId): boolean =>
+    parts.images.some((image) => image.layers.some((layer) => layer.diffId === diffId)) ||
+    parts.claims.holdersOfLayer(diffId).length > 0;
   const look = async (diffId: DiffId): Promise<void> => {
-    let state = await stateOf(parts, diffId, signal);
-    while (state === 'replaced') state = await stateOf(parts, diffId, signal);
-    if (state === 'broken') broken.add(diffId);
+    if ((await proveLayer(diffId, isNamed, parts, { signal })) === 'broken') broken.add(diffId);
     onEvent?.({ type: 'progress', what: 'repair', done: ++done, total: diffIds.length });
   };
   await Promise.all(diffIds.map((diffId) => slots.run(() => look(diffId), signal)));
   return broken;
-}
-
-type State = 'whole' | 'broken' | 'replaced' | 'gone';
-
-/**
- * A broken layer has lost its record when it resolves. Alone in the store, that is asked again of the very tar that was
- * read: what another process has put in its place since is not to be forgotten, and what a prune took is not broken.
- */
-async function stateOf(parts: RepairParts, diffId: DiffId, signal: AbortSignal | undefined): Promise<State> {
-  const { layout, lock, layers, layerRecords, claims, images } = parts;
-  const seen = identityOf(layout.layerTar(diffId));
-  if (await isWhole(layers, diffId, signal)) return 'whole';
-  using _exclusive = await lock.exclusive(signal === undefined ? {} : { signal });
-  if (identityOf(layout.layerTar(diffId)) !== seen) return 'replaced';
-  const isNamed = images.some((image) => image.layers.some((layer) => layer.diffId === diffId));
-  const known = layerRecords.get(diffId) !== undefined || isNamed || claims.holdersOfLayer(diffId).length > 0;
-  if (seen === undefined && !known) return 'gone';
-  await layerRecords.delete(diffId);
-  return 'broken';
-}
-
-function identityOf(path: string): string | undefined {
-  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return found === undefined ? undefined : `${found.dev} ${found.ino}`;
-}
-
-async function isWhole(layers: LayerStore, diffId: DiffId, signal: AbortSignal | undefined): Promise<boolean> {
-  if (!(await layers.has(diffId))) return false;
-  try {
-    await layers.verify(diffId, signal === undefined ? {} : { signal });
-    return true;
-  } catch (error) {
-    if (isLarderError(error, 'LARDER_LAYER_CORRUPT', 'LARDER_PATH_NOT_FOUND')) return false;
-    throw error;
-  }
 }
 
 async function brokenDocuments(

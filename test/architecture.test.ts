@@ -62,7 +62,16 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   ],
   erofs: ['write-erofs', 'verify', 'constants'],
   workers: ['pool', 'serve', 'protocol'],
-  registry: ['registry-client', 'blob', 'blob-broker', 'fetch-blob', 'credentials', 'appc-fetch', 'appc-trust'],
+  registry: [
+    'registry-client',
+    'foreign-layers',
+    'blob',
+    'blob-broker',
+    'fetch-blob',
+    'credentials',
+    'appc-fetch',
+    'appc-trust',
+  ],
   content: ['content-store', 'ingest'],
   layers: ['layer-store', 'layer-task', 'merged-images', 'derived-listing'],
   metadata: [
@@ -78,6 +87,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'usage',
     'handles',
     'history',
+    'grants',
     'names',
     'rebuild',
   ],
@@ -93,6 +103,8 @@ const SHARED_CONTRACTS = ['metadata/records', 'backends/backend'];
 const CONFINED: Readonly<Record<string, readonly string[]>> = {
   koffi: ['linux', 'tar'],
   zstddec: ['tar'],
+  'smol-toml': ['registry'],
+  socks: ['registry'],
   valibot: ['spec', 'registry'],
   commander: ['cli'],
   '@photostructure/sqlite': ['metadata'],
@@ -106,8 +118,8 @@ const CONFINED: Readonly<Record<string, readonly string[]>> = {
   'node:child_process': ['cli', 'linux'],
 };
 const BUILTIN = /^node:/;
-/** Loaded only when something is mounted or locked: reading images must work without it. */
-const LAZY = ['koffi'];
+/** Loaded only where it is needed: reading images must work without koffi, and few hosts have the files or proxies of the others. */
+const LAZY = ['koffi', 'smol-toml', 'socks'];
 /** Pure folders touch no file system. */
 const PURE = ['spec', 'tar', 'erofs'];
 const FILE_SYSTEM = /^node:fs(\/promises)?$/;

@@ -36,6 +36,17 @@ describe('settings', () => {
     });
   });
 
+  test('name token servers by their registries', () => {
+    const { token_hosts } = parseFlags(
+      { token_hosts: 'R.example=sso.test,r.example=b.test:8443,q.io=sso.test' },
+      'test',
+    );
+    const { tokenHosts } = configOf({ root: '/x', ...(token_hosts && { token_hosts }) });
+    assert.deepEqual({ ...tokenHosts }, { 'r.example': ['sso.test', 'b.test:8443'], 'q.io': ['sso.test'] });
+    for (const pair of ['r.example', '=x', 'r.example=', 'r.example=https://x', 'a=b=c'])
+      assert.throws(() => configOf({ root: '/x', token_hosts: [pair] }), { code: 'LARDER_FLAGS_INVALID' }, pair);
+  });
+
   const wrong: Record<string, readonly unknown[]> = {
     root: ['', 7, null, []],
     max_parallel_layers: [0, -1, 1.5, '1e3', 'x', ' 3', Number.NaN, '99999999999999999999', true],

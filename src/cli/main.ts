@@ -34,8 +34,32 @@ const COMMANDS: readonly Described[] = [
     name: 'pull',
     args: '<reference...>',
     help: 'fetch images into the store',
-    options: [REFRESH, REGISTRY_CONFIG],
+    options: [
+      REFRESH,
+      ['--as-of <when>', 'take back what the name meant: a time, how long ago (7days), or a digest of its history'],
+      REGISTRY_CONFIG,
+    ],
     load: async () => (await import('./commands/pull.js')).pull,
+  },
+  {
+    name: 'plan',
+    args: '<reference>',
+    help: 'show what a pull would fetch, from where, and what it would take of the disk',
+    options: [REFRESH, REGISTRY_CONFIG],
+    load: async () => (await import('./commands/plan.js')).plan,
+  },
+  {
+    name: 'history',
+    args: '<reference>',
+    help: 'show what an image name meant, when, and what of it is left',
+    load: async () => (await import('./commands/history.js')).history,
+  },
+  {
+    name: 'rollback',
+    args: '<reference> [digest]',
+    help: 'let an image name mean again what it meant before, or this digest of its history',
+    options: [REGISTRY_CONFIG],
+    load: async () => (await import('./commands/pull.js')).rollback,
   },
   {
     name: 'images',
@@ -64,6 +88,13 @@ const COMMANDS: readonly Described[] = [
     args: '<reference> <path>',
     help: 'print a file of an image, without mounting it',
     load: async () => (await import('./commands/cat.js')).cat,
+  },
+  {
+    name: 'export',
+    args: '<reference> <target>',
+    help: 'write an image to docker-archive:FILE[:NAME:TAG] or oci-archive:FILE[:NAME]; a FILE of - is standard output',
+    options: [REFRESH, REGISTRY_CONFIG],
+    load: async () => (await import('./commands/export.js')).exportImage,
   },
   {
     name: 'provision',

@@ -122,6 +122,10 @@ export class Progress {
         return `${layerName(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
       case 'retry':
         return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
+      case 'mirror':
+        return event.insteadOf === undefined
+          ? undefined
+          : `${event.what}: ${event.reason ?? 'no answer'}; ${event.host} is asked instead of ${event.insteadOf}`;
       case 'warning':
         return `warning: ${event.message}`;
       default:

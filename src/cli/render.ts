@@ -88,9 +88,15 @@ export function outliveReaders(): void {
 /** Waits for a slow reader; a reader that went away ends the output, as with every filter. */
 async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
   if (stream.destroyed) return;
+  const settled = new AbortController();
+  const listening = { signal: settled.signal };
   try {
-    if (!stream.write(data)) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+    if (stream.write(data)) return;
+    await Promise.race([once(stream, 'drain', listening), once(stream, 'close', listening)]);
   } catch (error) {
     if (errnoOf(error) !== 'EPIPE') throw error;
+  } finally {
+    // The one that did not come would listen on, once for each piece.
+    settled.abort();
   }
 }

@@ -17,6 +17,7 @@ import { type FileLock, tryLockFile } from '../linux/file-lock.js';
 import { namesIn } from '../linux/names-in.js';
 import { algorithmOf, type Digest, digestOf, hexOf, isDigest } from '../spec/digest.js';
 import {
+  downloaded,
   Ingest,
   type IngestLeftover,
   LOCK_SUFFIX,
@@ -204,6 +205,11 @@ export class ContentStore implements ContentManager {
 
   listIngests(): AsyncIterable<IngestLeftover> {
     return listIngests(this.#layout);
+  }
+
+  /** How many bytes there are of a download, under way or broken off; 0 when there is none. They are not proven. */
+  downloaded(digest: Digest): Promise<number> {
+    return downloaded(this.#layout, digest);
   }
 
   removeIngest(digest: Digest): Promise<boolean> {

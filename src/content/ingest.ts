@@ -101,6 +101,11 @@ export class Ingest {
   }
 }
 
+/** Bytes that are there; not proven. */
+export function downloaded(layout: Layout, digest: Digest): Promise<number> {
+  return sizeOf(dataOf(layout, digest));
+}
+
 export async function* listIngests(layout: Layout): AsyncIterable<IngestLeftover> {
   for (const name of await readdir(layout.ingests)) {
     const digest = name.replace('-', ':');

@@ -1,7 +1,9 @@
 /** From one HTTP request to its answer. It trusts nothing that a request says: who asks is known from the socket. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { errnoOf, isAbort, isLarderError, printable } from '../errors.js';
+import { errnoOf, isAbort, isLarderError, LarderError, printable } from '../errors.js';
 import type { PeerCredentials } from '../linux/peer-credentials.js';
+import { GUEST_OPERATIONS, GUEST_QUESTIONS } from './guest-service.js';
+import { guestName } from './guests.js';
 import type { LarderMetrics } from './larder-metrics.js';
 import { LineResponse, sendError, sendJson } from './line-response.js';
 import { readPruneImages } from './mesos-call.js';
@@ -61,6 +63,7 @@ export class Api {
 
   async #route(request: IncomingMessage, response: ServerResponse, peer: PeerCredentials): Promise<void> {
     const path = pathOf(request);
+    if (!isOwner(peer.uid)) return this.#routeGuest(path, request, response, peer);
     const operation = Object.hasOwn(OPERATIONS, path) ? OPERATIONS[path] : undefined;
     const question = Object.hasOwn(QUESTIONS, path) ? QUESTIONS[path] : undefined;
     if (operation !== undefined) return this.#operate(operation, request, response, peer);
@@ -81,6 +84,31 @@ export class Api {
     throw new HttpRefusal(404, `serve ${printable(path.slice(0, 200))}: there is no such path`);
   }
 
+  /** Everything else is as if it were not there. */
+  async #routeGuest(
+    path: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    peer: PeerCredentials,
+  ): Promise<void> {
+    const { uid } = peer;
+    const operation = Object.hasOwn(GUEST_OPERATIONS, path) ? GUEST_OPERATIONS[path] : undefined;
+    const question = Object.hasOwn(GUEST_QUESTIONS, path) ? GUEST_QUESTIONS[path] : undefined;
+    if (operation !== undefined) return this.#operate(operation(uid), request, response, peer);
+    if (question !== undefined) {
+      requireMethod(request, response, 'GET');
+      return sendJson(response, 200, await question(this.#parts.service, uid));
+    }
+    if (path.startsWith(RUNNING)) {
+      requireMethod(request, response, 'DELETE');
+      const id = `${guestName(uid)}.${path.slice(RUNNING.length)}`;
+      return sendJson(response, 200, { cancelled: this.#parts.operations.cancel(id) });
+    }
+    throw new LarderError('LARDER_PERMISSION', `serve user ${uid}: ${printable(path.slice(0, 200))}: not for users`, {
+      hint: "only root and the daemon's own user may ask for this",
+    });
+  }
+
   async #operate(
     operation: Operation,
     request: IncomingMessage,
@@ -88,7 +116,9 @@ export class Api {
     peer: PeerCredentials,
   ): Promise<void> {
     requireMethod(request, response, 'POST');
-    const id = operationId(request);
+    const given = operationId(request);
+    // No user cancels what another one runs.
+    const id = given === undefined || isOwner(peer.uid) ? given : `${guestName(peer.uid)}.${given}`;
     const work = operation.read(await readJson(request));
     const lines = new LineResponse(response);
     const outcome = this.#run(operation.name, id, response, peer, (signal, onEvent) =>
@@ -162,6 +192,11 @@ export class Api {
       response?.off('close', onClose);
     }
   }
+}
+
+/** Whom the daemon serves wholly. */
+export function isOwner(uid: number): boolean {
+  return uid === 0 || uid === process.getuid?.();
 }
 
 /** The path alone, decoded: an id in it may have any form that a URL can carry. */

@@ -13,16 +13,20 @@ import { abortedError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type {
   ImageSummary,
+  PlanRequest,
   PruneImagesRequest,
   PruneReport,
   PullRequest,
   RemoveRequest,
+  RollbackRequest,
   StoreInfo,
 } from '../larder.js';
 import type { ClaimRecord } from '../metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest, PruneRequest, VolumesInfo } from '../provisioner.js';
 import type { Image } from '../spec/image.js';
 import { absoluteImageName } from '../spec/image-name.js';
+import type { PullPlan } from '../store/docker/pull-plan.js';
+import type { TagEntry } from '../store/docker/tag-history.js';
 import { ask, follow } from './exchange.js';
 import { type DaemonFacts, OPERATION_HEADER, type PulledSummary } from './wire.js';
 
@@ -56,7 +60,7 @@ export class DaemonClient {
   /** As `Larder.provision`: the image as people write it. */
   async provisionReference(
     reference: string,
-    request: ProvisionRequest & PullRequest & { readonly id: string },
+    request: ProvisionRequest & PlanRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
     return (await this.#post(
       '/v1/provision',
@@ -94,6 +98,26 @@ export class DaemonClient {
       { reference: here(reference), ...membersOf(request) },
       request,
     )) as PulledSummary;
+  }
+
+  /** As `Larder.plan`. */
+  async plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {
+    return (await this.#post('/v1/plan', { reference: here(reference), ...membersOf(request) }, request)) as PullPlan;
+  }
+
+  /** As `Larder.history`. */
+  async history(
+    reference: string,
+    request: { readonly platform?: string } & OperationOptions = {},
+  ): Promise<readonly TagEntry[]> {
+    const body = { reference: here(reference), ...membersOf(request) };
+    return (await this.#post('/v1/history', body, request)) as readonly TagEntry[];
+  }
+
+  /** As `Larder.rollback`. Nothing holds the image afterwards. */
+  async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledSummary> {
+    const body = { reference: here(reference), ...membersOf(request) };
+    return (await this.#post('/v1/rollback', body, request)) as PulledSummary;
   }
 
   async images(): Promise<readonly ImageSummary[]> {

@@ -3,19 +3,23 @@ import { lstatSync, realpathSync } from 'node:fs';
 import type { Finding } from '../check.js';
 import { configOf, type Flags } from '../config.js';
 import { isLarderError } from '../errors.js';
-import type { OperationOptions } from '../events.js';
+import type { OnEvent, OperationOptions } from '../events.js';
 import type {
   ImageOverview,
   ImageSummary,
+  PlanRequest,
   PruneImagesRequest,
   PruneReport,
   PullRequest,
   RemoveRequest,
+  RollbackRequest,
   StoreInfo,
 } from '../larder.js';
 import type { LarderApi, PulledFacts } from '../larder-api.js';
 import type { ClaimRecord } from '../metadata/records.js';
-import type { ProvisionInfo, ProvisionRequest } from '../provisioner.js';
+import type { ProvisionInfo, ProvisionRequest, VolumeRequest } from '../provisioner.js';
+import type { PullPlan } from '../store/docker/pull-plan.js';
+import type { TagEntry } from '../store/docker/tag-history.js';
 import { DaemonClient, type DaemonFacts } from './client.js';
 import { socketOf } from './default-socket.js';
 import { difference } from './settings.js';
@@ -32,7 +36,7 @@ export async function findDaemon(flags: Flags, onPassed: (why: string) => void):
   try {
     const facts = await client.facts();
     const why = difference(flags, realRoot(configOf(flags).root), facts);
-    if (why === undefined) return new RemoteLarder(client, facts, flags.platform);
+    if (why === undefined) return new RemoteLarder(client, facts, flags);
     onPassed(`the daemon at ${socket} is not asked: ${why}`);
   } catch (error) {
     if (!isLarderError(error, 'LARDER_DAEMON_UNREACHABLE', 'LARDER_PERMISSION', 'LARDER_REQUEST_INVALID')) throw error;
@@ -55,15 +59,34 @@ export class RemoteLarder implements LarderApi {
   readonly root: string;
   readonly #client: DaemonClient;
   readonly #platform: { readonly platform?: string };
+  readonly #flags: Flags;
+  /** The daemon asks who its caller is at the registry. */
+  readonly #ownLogins: boolean;
 
-  constructor(client: DaemonClient, { root }: DaemonFacts, platform: string | undefined) {
+  constructor(client: DaemonClient, { root, ownLogins = false }: DaemonFacts, flags: Flags) {
     this.root = root;
     this.#client = client;
-    this.#platform = platform === undefined ? {} : { platform };
+    this.#platform = flags.platform === undefined ? {} : { platform: flags.platform };
+    this.#flags = flags;
+    this.#ownLogins = ownLogins;
   }
 
   async pull(reference: string, request: PullRequest = {}): Promise<PulledFacts> {
-    const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...request });
+    const own = await this.#withLogin(reference, request, request.onEvent);
+    const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...own });
+    return { record, info, [Symbol.asyncDispose]: async () => {} };
+  }
+
+  plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {
+    return this.#client.plan(reference, { ...this.#platform, ...request });
+  }
+
+  history(reference: string, request: { readonly platform?: string } = {}): Promise<readonly TagEntry[]> {
+    return this.#client.history(reference, request);
+  }
+
+  async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledFacts> {
+    const { record, info } = await this.#client.rollback(reference, { ...this.#platform, ...request });
     return { record, info, [Symbol.asyncDispose]: async () => {} };
   }
 
@@ -83,9 +106,10 @@ export class RemoteLarder implements LarderApi {
 
   async provision(
     reference: string,
-    request: ProvisionRequest & PullRequest & { readonly id: string },
+    request: ProvisionRequest & PlanRequest & { readonly id: string },
   ): Promise<ProvisionInfo> {
-    return this.#client.provisionReference(reference, { ...this.#platform, ...request });
+    const own = await this.#withLogins(reference, request);
+    return this.#client.provisionReference(reference, { ...this.#platform, ...own });
   }
 
   destroy(id: string, options: OperationOptions = {}): Promise<boolean> {
@@ -114,6 +138,35 @@ export class RemoteLarder implements LarderApi {
 
   info(): Promise<StoreInfo> {
     return this.#client.info();
+  }
+
+  /** As without a daemon, a credential helper that fails is a reason to go on without a login. */
+  async #withLogin<R extends Pick<PullRequest, 'config'>>(
+    reference: string,
+    request: R,
+    onEvent: OnEvent | undefined,
+  ): Promise<R> {
+    if (!this.#ownLogins || request.config !== undefined) return request;
+    const { ownLogin } = await import('./own-login.js');
+    try {
+      const config = await ownLogin(reference, this.#flags);
+      return config === undefined ? request : { ...request, config };
+    } catch (error) {
+      if (!isLarderError(error, 'LARDER_REGISTRY_UNAUTHENTICATED')) throw error;
+      onEvent?.({ type: 'warning', message: `${error.message}; going on without a login` });
+      return request;
+    }
+  }
+
+  async #withLogins<R extends ProvisionRequest & PlanRequest>(reference: string, request: R): Promise<R> {
+    const own = await this.#withLogin(reference, request, request.onEvent);
+    if (!this.#ownLogins || own.volumes === undefined) return own;
+    const volumes: VolumeRequest[] = [];
+    for (const { image, ...volume } of own.volumes) {
+      const theirs = image.type === 'docker' ? await this.#withLogin(image.name, image, own.onEvent) : image;
+      volumes.push({ ...volume, image: theirs });
+    }
+    return { ...own, volumes };
   }
 
   /** The daemon goes on. */

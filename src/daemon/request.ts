@@ -129,6 +129,7 @@ const dockerImage = object({
   cached: optional(flag),
   platform: optional(text),
   config: optional(secret),
+  defaultLogin: optional(flag),
 });
 
 const appcImage = object({

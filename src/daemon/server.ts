@@ -1,5 +1,6 @@
 /**
- * ▸ The daemon: one store behind a Unix socket, for root and the daemon's own user. It adds nothing to what the
+ * ▸ The daemon: one store behind a Unix socket, for root and the daemon's own user, and for guests with what their own
+ * logins reach (`guests.ts`). It adds nothing to what the
  * library does: the same store may be used beside it by any other process, and a container that it made outlives it.
  *
  * Owns its socket and the lock beside it. Who calls is known from the kernel (SO_PEERCRED), never from what is sent.
@@ -15,9 +16,10 @@ import type { OnEvent } from '../events.js';
 import { Larder } from '../larder.js';
 import { loadPeerCredentials, type PeerCredentials, type PeerCredentialsOf } from '../linux/peer-credentials.js';
 import { notifyService } from '../linux/sd-notify.js';
-import { Api } from './api.js';
+import { Api, isOwner } from './api.js';
 import { socketOf } from './default-socket.js';
 import { diskUsage, GcTimer } from './gc-timer.js';
+import { Guests } from './guests.js';
 import { LarderMetrics } from './larder-metrics.js';
 import { sendError } from './line-response.js';
 import { Operations } from './operations.js';
@@ -76,7 +78,8 @@ export class Daemon {
    */
   static async start(options: DaemonOptions): Promise<Daemon> {
     const env = options.env ?? process.env;
-    const place = activatedSocket(env) ?? (await takeSocket(requireSocket(options.flags, env)));
+    const place =
+      activatedSocket(env) ?? (await takeSocket(requireSocket(options.flags, env), options.flags.socket_group));
     let assembly: Assembly | undefined;
     try {
       assembly = await Assembly.open(configOf(options.flags));
@@ -131,6 +134,10 @@ export class Daemon {
         owner: this.#assembly.config.owner,
         settings: fingerprints(flags),
       },
+      guests: new Guests({
+        grants: this.#assembly.grants,
+        prove: async (image, how) => (await this.#assembly.docker()).prove(image, how),
+      }),
       alwaysExcluded: this.#assembly.config.imageGc?.excludedImages ?? [],
     };
     const api = new Api({
@@ -165,7 +172,7 @@ export class Daemon {
     response.once('close', () => this.#answering.delete(response));
     const peer = this.#peers.get(request.socket);
     if (this.#operations.stopping) response.setHeader('connection', 'close');
-    if (peer === undefined || !isServed(peer.uid)) {
+    if (peer === undefined || !(isOwner(peer.uid) || this.#assembly.config.socketGroup !== undefined)) {
       this.#metrics.denied(peer?.uid);
       this.#log(`refused: uid ${peer?.uid ?? 'unknown'}, pid ${peer?.pid ?? 'unknown'}: ${request.method ?? ''}`);
       response.setHeader('connection', 'close');
@@ -272,13 +279,9 @@ function requireSocket(flags: Flags, env: NodeJS.ProcessEnv): string {
   });
 }
 
-function isServed(uid: number): boolean {
-  return uid === 0 || uid === process.getuid?.();
-}
-
 function denied(uid: number | undefined): LarderError {
   return new LarderError('LARDER_PERMISSION', `serve a request: user ${uid ?? 'unknown'} is not served`, {
-    hint: 'only root and the daemon’s own user may use its socket',
+    hint: 'only root and the daemon’s own user may use its socket, unless socket_group names others',
   });
 }
 

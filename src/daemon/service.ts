@@ -5,6 +5,7 @@ import type { OperationOptions } from '../events.js';
 import type { Larder } from '../larder.js';
 import type { Provisioner, ProvisionRequest, VolumeRequest } from '../provisioner.js';
 import type { Image } from '../spec/image.js';
+import type { Guests } from './guests.js';
 import {
   anyText,
   flag,
@@ -25,6 +26,7 @@ export interface Service {
   readonly larder: Larder;
   readonly provisioner: Provisioner;
   readonly facts: DaemonFacts;
+  readonly guests: Guests;
   /** Images that no garbage collection and no operator's call removes. */
   readonly alwaysExcluded: readonly Image[];
 }
@@ -45,15 +47,53 @@ const volumeMembers = object({
   backend: optional(oneOf(...BACKEND_NAMES)),
 });
 
-const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMembers(value, what));
+export const volume: Read<VolumeRequest> = (value, what) => withoutUndefined(volumeMembers(value, what));
 
 /** POST: path -> what it does. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   '/v1/pull': operation(
     'pull',
-    object({ reference: anyText, platform: optional(text), cached: optional(flag), config: optional(secret) }),
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+      asOf: optional(text),
+    }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
       await using pulled = await larder.pull(reference, { ...withoutUndefined(request), ...options });
+      return { record: pulled.record, info: pulled.info };
+    },
+  ),
+  '/v1/plan': operation(
+    'plan',
+    object({
+      reference: anyText,
+      platform: optional(text),
+      cached: optional(flag),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+    }),
+    async ({ reference, ...request }, { larder }, options) =>
+      larder.plan(reference, { ...withoutUndefined(request), ...options }),
+  ),
+  '/v1/history': operation(
+    'history',
+    object({ reference: anyText, platform: optional(text) }),
+    async ({ reference, ...request }, { larder }) => larder.history(reference, withoutUndefined(request)),
+  ),
+  '/v1/rollback': operation(
+    'rollback',
+    object({
+      reference: anyText,
+      platform: optional(text),
+      to: optional(text),
+      config: optional(secret),
+      defaultLogin: optional(flag),
+    }),
+    async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
+      await using pulled = await larder.rollback(reference, { ...withoutUndefined(request), ...options });
       return { record: pulled.record, info: pulled.info };
     },
   ),
@@ -66,6 +106,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       platform: optional(text),
       cached: optional(flag),
       config: optional(secret),
+      defaultLogin: optional(flag),
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(flag),
       nosuid: optional(flag),
@@ -73,12 +114,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       volumes: optional(list(volume)),
     }),
     async (
-      { id, image: wanted, reference, platform, cached, config, ...request },
+      { id, image: wanted, reference, platform, cached, config, defaultLogin, ...request },
       { larder, provisioner },
       options,
     ) => {
       const how: ProvisionRequest = { ...withoutUndefined(request), ...options };
-      const choice = withoutUndefined({ platform, cached, config });
+      const choice = withoutUndefined({ platform, cached, config, defaultLogin });
       if (reference !== undefined && wanted === undefined)
         return larder.provision(reference, { ...choice, ...how, id });
       if (reference === undefined && Object.keys(choice).length === 0)

@@ -5,7 +5,15 @@ import { SecretText } from '../spec/secret-text.js';
 import type { DaemonFacts } from './wire.js';
 
 /** Carried by each request, or of no concern to what a daemon does. */
-const OF_THE_CALL: readonly string[] = ['root', 'docker_store_dir', 'appc_store_dir', 'socket', 'platform'];
+const OF_THE_CALL: readonly string[] = [
+  'root',
+  'docker_store_dir',
+  'appc_store_dir',
+  'socket',
+  'socket_group',
+  'grant_lifetime',
+  'platform',
+];
 
 export function fingerprints(flags: Flags): Readonly<Record<string, string>> {
   const given = Object.entries(flags).filter(([name, value]) => value !== undefined && !OF_THE_CALL.includes(name));
@@ -16,6 +24,8 @@ export function fingerprints(flags: Flags): Readonly<Record<string, string>> {
 export function difference(flags: Flags, root: string, facts: DaemonFacts): string | undefined {
   if (facts.root !== root) return `its store is ${facts.root}`;
   for (const [name, print] of Object.entries(fingerprints(flags))) {
+    // His own login is what a guest is asked for.
+    if (facts.ownLogins === true && name === 'docker_config') continue;
     if (facts.settings[name] !== print) return `its setting ${name} is another`;
   }
   return undefined;

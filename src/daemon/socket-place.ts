@@ -2,11 +2,12 @@
  * Where a daemon listens. Owns the socket and `<socket>.lock` beside it: who holds the lock may replace a socket that
  * nobody answers any more, and nobody else touches it. A socket that the service manager opened is not ours to remove.
  */
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
+import { groupNumber } from '../linux/group-number.js';
 
 /** unix(7): `sun_path`, with its terminator. */
 const MAX_SOCKET_PATH = 107;
@@ -22,13 +23,14 @@ export interface SocketPlace {
 }
 
 /**
- * The place at `path`, taken from a dead daemon if need be. Rejects with LARDER_STORE_LOCKED where a daemon is alive,
+ * The place at `path`, taken from a dead daemon if need be; open to the members of `group`, by name or number. Rejects with LARDER_STORE_LOCKED where a daemon is alive,
  * LARDER_STORE_UNSAFE where others could replace the socket, LARDER_FLAGS_INVALID, LARDER_PERMISSION.
  */
-export async function takeSocket(path: string): Promise<SocketPlace> {
+export async function takeSocket(path: string, group?: string): Promise<SocketPlace> {
   if (!path.startsWith('/') || Buffer.byteLength(path) > MAX_SOCKET_PATH) {
     throw new LarderError('LARDER_FLAGS_INVALID', `listen at ${path}: not an absolute path of at most 107 bytes`);
   }
+  const gid = group === undefined ? undefined : await groupNumber(group);
   prepareDirectory(dirname(path), path);
   const lock = tryLockFile(`${path}.lock`, 'exclusive');
   if (lock === undefined) throw taken(path);
@@ -38,7 +40,7 @@ export async function takeSocket(path: string): Promise<SocketPlace> {
     lock.release();
     throw error;
   }
-  return new OwnPlace(path, lock);
+  return new OwnPlace(path, lock, gid);
 }
 
 /** The socket that systemd opened for us, or undefined; see sd_listen_fds(3). */
@@ -59,10 +61,12 @@ export function activatedSocket(env: NodeJS.ProcessEnv): SocketPlace | undefined
 class OwnPlace implements SocketPlace {
   readonly name: string;
   readonly #lock: FileLock;
+  readonly #gid: number | undefined;
 
-  constructor(path: string, lock: FileLock) {
+  constructor(path: string, lock: FileLock, gid: number | undefined) {
     this.name = path;
     this.#lock = lock;
+    this.#gid = gid;
   }
 
   /** The socket never is anybody else's to open, not for an instant: its mode is in force when it appears. */
@@ -74,6 +78,7 @@ class OwnPlace implements SocketPlace {
       process.umask(old);
       await done;
       chmodSync(this.name, 0o600);
+      if (this.#gid !== undefined) openToGroup(this.name, this.#gid);
     } finally {
       process.umask(old);
     }
@@ -81,6 +86,22 @@ class OwnPlace implements SocketPlace {
 
   release(): void {
     this.#lock.release({ unlink: true });
+  }
+}
+
+/** The directory may be passed through, not listed; one that everybody may pass through stays as it is. */
+function openToGroup(path: string, gid: number): void {
+  const directory = dirname(path);
+  try {
+    const { mode } = lstatSync(directory);
+    if ((mode & 0o001) === 0) {
+      chownSync(directory, -1, gid);
+      chmodSync(directory, (mode & 0o7777) | 0o010);
+    }
+    chownSync(path, -1, gid);
+    chmodSync(path, 0o660);
+  } catch (error) {
+    throw systemError(`listen at ${path}: open it to group ${gid}`, error);
   }
 }
 

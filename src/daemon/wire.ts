@@ -27,6 +27,8 @@ export interface DaemonFacts {
   readonly owner: string;
   /** SHA-256 of each setting that the daemon was given, by {@link fingerprint}: settings may hold credentials. */
   readonly settings: Readonly<Record<string, string>>;
+  /** Who asks gets what his own logins reach: they come as the `config` of his requests. */
+  readonly ownLogins?: boolean;
 }
 
 /** What a pull answers: the facts of the image, without a hold on it. */

@@ -10,6 +10,8 @@ export interface ProgramOptions {
   /** Nothing of ours goes along but this. Default: `LANG=C` and the system's own PATH. */
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
+  /** What the program reads. Default: nothing. */
+  readonly input?: string;
   /** Of what the program says, the first bytes are kept; what follows is read and dropped. Default 64 KiB each. */
   readonly maxOutputBytes?: number;
   readonly signal?: AbortSignal | undefined;
@@ -50,7 +52,7 @@ export async function isExecutableFile(path: string): Promise<boolean> {
 }
 
 /**
- * Runs a program of the host to its end, without a shell, without input, in `/`, with the environment that is given and
+ * Runs a program of the host to its end, without a shell, in `/`, with the environment that is given and
  * no other. It and its children are killed when the time is up or the signal aborts. An exit status is a result, not an
  * error. Rejects with LARDER_TIMEOUT, LARDER_ABORTED, or as `systemError` when it cannot be started.
  */
@@ -65,11 +67,14 @@ export async function runProgram(
   const child = spawn(program, args, {
     cwd: '/',
     env: { PATH: SYSTEM_PATH, LANG: 'C', ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     // A group of its own, so that its children end with it.
     detached: true,
   });
   const maxBytes = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT;
+  // A program need not read to the end what it is told.
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(options.input);
   const stdout = collect(child, 'stdout', maxBytes);
   const stderr = collect(child, 'stderr', maxBytes);
   return new Promise<ProgramResult>((resolve, reject) => {

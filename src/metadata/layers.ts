@@ -18,7 +18,7 @@ export class Layers {
     await this.#database.transaction((writer) => {
       for (const record of records) {
         writer.run(
-          'INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          'INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
           record.diffId,
           record.tarSize,
           record.entries,
@@ -27,6 +27,7 @@ export class Layers {
           record.extraSha256 ?? null,
           record.extraSize,
           record.derivedFormat,
+          record.suspect === true ? 1 : 0,
         );
       }
     });
@@ -39,6 +40,18 @@ export class Layers {
 
   list(): LayerRecord[] {
     return column(this.#database, layerRecordOf, `${SELECT} ORDER BY diff_id`);
+  }
+
+  /** Notes what a look at the layer's bytes said of them; nothing where there is no record. Durable. */
+  async setSuspect(diffId: DiffId, suspect: boolean): Promise<void> {
+    const value = suspect ? 1 : 0;
+    const sql = 'UPDATE layers SET suspect = ? WHERE diff_id = ? AND suspect <> ?';
+    await this.#database.transaction((writer) => writer.run(sql, value, diffId, value));
+  }
+
+  /** Nearly always none: asked before every use of an image, it must cost nothing. */
+  suspects(): DiffId[] {
+    return column(this.#database, (row) => row.diffId('diff_id'), 'SELECT diff_id FROM layers WHERE suspect = 1');
   }
 
   /** How many of them there were; one transaction. */
@@ -59,5 +72,6 @@ function layerRecordOf(row: RowReader): LayerRecord {
     extraSha256: row.optionalText('extra_sha256'),
     extraSize: row.count('extra_size'),
     derivedFormat: row.count('derived_format'),
+    ...(row.count('suspect') === 0 ? {} : { suspect: true }),
   };
 }

@@ -63,6 +63,8 @@ export interface LayerRecord {
   readonly extraSize: number;
   /** The DERIVED_FORMAT that the checksums are of. */
   readonly derivedFormat: number;
+  /** A check read bytes that are not the layer's: they are read again before anybody is given them. */
+  readonly suspect?: boolean;
 }
 
 /** One derived file or tree that was made from several layers: a merged EROFS image, an overlay directory. Key: (kind, key). */

@@ -1,7 +1,7 @@
 /** The tables, drawn once. Times are milliseconds since the epoch; digests and DiffIDs are `algorithm:hex`. */
 
 /** Raise it with every change, and teach `database.ts` the way from the version before. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 export const SCHEMA = `
   -- One image under one reference and platform. Its row is the commit of a pull (I3).
@@ -50,8 +50,11 @@ export const SCHEMA = `
     index_size     INTEGER NOT NULL,
     extra_sha256   TEXT,                          -- NULL: no layer.extra
     extra_size     INTEGER NOT NULL,
-    derived_format INTEGER NOT NULL               -- what the checksums are of (I10)
+    derived_format INTEGER NOT NULL,              -- what the checksums are of (I10)
+    suspect        INTEGER NOT NULL DEFAULT 0     -- 1: a check read bytes that are not the layer's; read again before use
   ) STRICT, WITHOUT ROWID;
+
+  CREATE INDEX suspect_layers ON layers (diff_id) WHERE suspect = 1;
 
   -- What was made from several layers.
   CREATE TABLE derived (
@@ -134,14 +137,26 @@ export const SCHEMA = `
     PRIMARY KEY (lease, digest)
   ) STRICT, WITHOUT ROWID;
 
-  -- What references resolved to, and when: who asks why an image changed reads it here.
+  -- What references resolved to, and when: who asks why an image changed, or wants the old one back, reads it here.
   CREATE TABLE history (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     reference TEXT NOT NULL,
     digest    TEXT NOT NULL,
-    at        INTEGER NOT NULL
+    at        INTEGER NOT NULL,
+    seen      INTEGER NOT NULL,                   -- when it was last found to be so
+    platform  TEXT NOT NULL DEFAULT '',           -- '': of a time when nobody wrote it down
+    image_id  TEXT NOT NULL DEFAULT '',           -- the same
+    how       TEXT NOT NULL DEFAULT 'resolved'    -- resolved, taken-back
   ) STRICT;
   CREATE INDEX history_by_reference ON history (reference, id);
+
+  -- Whose logins have reached which repositories: only these users are served what is here of them.
+  CREATE TABLE grants (
+    uid        INTEGER NOT NULL,
+    repository TEXT NOT NULL,                     -- domain/path
+    proven     INTEGER NOT NULL,
+    PRIMARY KEY (uid, repository)
+  ) STRICT, WITHOUT ROWID;
 `;
 
 /** From each version to the next; run in one transaction. */
@@ -199,5 +214,22 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
     DROP TABLE old_claim_images;
     DROP TABLE old_claim_layers;
     DROP TABLE old_claim_blobs;
+  `,
+  2: `
+    CREATE TABLE grants (
+      uid INTEGER NOT NULL, repository TEXT NOT NULL, proven INTEGER NOT NULL, PRIMARY KEY (uid, repository)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE layers ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX suspect_layers ON layers (diff_id) WHERE suspect = 1;
+    ALTER TABLE history RENAME TO old_history;
+    DROP INDEX history_by_reference;
+    CREATE TABLE history (
+      id INTEGER PRIMARY KEY AUTOINCREMENT, reference TEXT NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL,
+      seen INTEGER NOT NULL, platform TEXT NOT NULL DEFAULT '', image_id TEXT NOT NULL DEFAULT '',
+      how TEXT NOT NULL DEFAULT 'resolved'
+    ) STRICT;
+    INSERT INTO history (id, reference, digest, at, seen) SELECT id, reference, digest, at, at FROM old_history;
+    DROP TABLE old_history;
+    CREATE INDEX history_by_reference ON history (reference, id);
   `,
 };

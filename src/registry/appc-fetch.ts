@@ -22,6 +22,7 @@ import { type AciPlace, type CopyOptions, sizeOfFile } from './appc-places.js';
 import { type AppcTrust, keyFilesFor, MAX_SIGNATURE_BYTES, verifySignature } from './appc-trust.js';
 import { readCertificates } from './certificates.js';
 import { NO_CREDENTIALS } from './credentials.js';
+import type { FindProxy } from './hosts/proxy.js';
 import { DEFAULT_TIMEOUTS, type RegistryTimeouts } from './registry-client.js';
 import type { HostSettings } from './registry-host.js';
 import { expectManyListeners } from './transport.js';
@@ -39,6 +40,8 @@ export interface AciFetcherOptions {
   readonly insecureRegistries?: readonly string[];
   /** PEM files, trusted in addition to the authorities that Node brings. */
   readonly caFiles?: readonly string[];
+  /** Default: no proxy. */
+  readonly proxyFor?: FindProxy;
   readonly userAgent?: string;
   readonly timeouts?: Partial<RegistryTimeouts>;
   /** Of one ACI as it is transferred. Default: 256 GiB. */
@@ -174,13 +177,14 @@ export class AciFetcher {
   }
 
   async #settings({ onEvent }: OperationOptions): Promise<HostSettings> {
-    const { insecureRegistries, caFiles, userAgent, timeouts } = this.#options;
+    const { insecureRegistries, caFiles, proxyFor, userAgent, timeouts } = this.#options;
     const { connectMs, stallMs, backoffMs } = { ...DEFAULT_TIMEOUTS, ...timeouts };
     return {
       credentials: NO_CREDENTIALS,
       insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
       tokenHosts: {},
       ca: await readCertificates(caFiles ?? []),
+      proxyFor,
       userAgent: userAgent ?? 'larder',
       connectTimeoutMs: connectMs,
       stallTimeoutMs: stallMs,

@@ -1,12 +1,12 @@
 import type { Digest } from '../spec/digest.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import type { BlobGrant, BlobRequest } from './blob.js';
-import type { RegistryHost } from './registry-host.js';
-import { RequestPlan } from './request-plan.js';
+import { type Endpoint, originOf } from './hosts/endpoint.js';
+import type { MirrorPlan } from './mirror-plan.js';
 
 export interface BrokerSettings {
   readonly reference: Reference;
-  readonly host: () => Promise<RegistryHost>;
+  readonly planFor: (digest: Digest) => Promise<MirrorPlan>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -16,7 +16,7 @@ export interface BrokerSettings {
  */
 export class BlobBroker {
   readonly #settings: BrokerSettings;
-  readonly #plans = new Map<Digest, RequestPlan>();
+  readonly #plans = new Map<Digest, MirrorPlan>();
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -25,25 +25,38 @@ export class BlobBroker {
   /** Rejects with the error that ends the fetch: LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, LARDER_TIMEOUT, LARDER_ABORTED. */
   async ask(request: BlobRequest): Promise<BlobGrant> {
     const { signal } = this.#settings;
-    const known = request.attempt === 0 ? undefined : this.#plans.get(request.digest);
-    if (known !== undefined) return known.next(request.previous, signal);
-    const plan = new RequestPlan(await this.#settings.host(), blobTarget(this.#settings.reference, request.digest));
+    const known = this.#plans.get(request.digest);
+    // Who was passed over for this blob is not asked for it again.
+    if (known !== undefined) return known.next(request.attempt === 0 ? undefined : request.previous, signal);
+    const plan = await this.#settings.planFor(request.digest);
     this.#plans.set(request.digest, plan);
     return plan.next(undefined, signal);
   }
+
+  /** What came for the blob was wrong: whether another host can be asked for it, which the next request then does. */
+  passOver(digest: Digest, error: unknown): boolean {
+    return this.#plans.get(digest)?.passOver(error) ?? false;
+  }
 }
 
-export function blobTarget(reference: Reference, digest: Digest) {
+/** `at` is where the blob is asked for, `reference` what it is called. */
+export function blobTarget(reference: Reference, digest: Digest, at = originOf(reference)) {
   return {
     kind: 'registry',
     doing: `fetch a blob: ${formatReference(withDigest(reference, digest))}`,
-    path: `/v2/${reference.path}/blobs/${digest}`,
-    scope: pullScope(reference),
+    path: pathAt(at, `blobs/${digest}`),
+    scope: pullScope(at),
     notFound: 'LARDER_BLOB_NOT_FOUND',
   } as const;
 }
 
 /** What to ask a token for. */
-export function pullScope(reference: Reference): string {
-  return `repository:${reference.path}:pull`;
+export function pullScope({ repository }: Endpoint): string {
+  return `repository:${repository}:pull`;
+}
+
+/** Path and query of a thing of the repository. */
+export function pathAt({ server, repository }: Endpoint, thing: string): string {
+  const query = server.namespace === undefined ? '' : `?ns=${encodeURIComponent(server.namespace)}`;
+  return `${server.apiRoot}/${repository}/${thing}${query}`;
 }

@@ -43,6 +43,10 @@ export interface BlobGrant {
   readonly stallTimeoutMs: number;
   /** PEM, in addition to the system's. */
   readonly ca?: string;
+  /** PEM: who we are to this host. */
+  readonly clients?: readonly { readonly cert: string; readonly key: string }[];
+  /** URL of the proxy to go through, with its login: for no message. */
+  readonly proxy?: string;
   readonly insecureTls?: boolean;
   /** Address ranges that must not be connected to: where another host's redirect may not lead (server-side request forgery). */
   readonly refuseAddresses?: readonly AddressRange[];

@@ -1,23 +1,25 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
-import * as v from 'valibot';
-import { errnoOf, LarderError, systemError } from '../errors.js';
-import { readPlainFile } from '../linux/plain-file.js';
-import { parseJson } from '../spec/json.js';
+/**
+ * ▸ Who may log in where. A login is looked up by the exact `host[:port]` and the repository, never by a part of a host's
+ * name, and only once the registry has asked for one. Owns nothing on disk. Called by the composition root and by the
+ * registry client.
+ */
 import type { SecretText } from '../spec/secret-text.js';
-import { assertShape, mapOf } from '../spec/shape.js';
+import { AuthFiles } from './auth-files.js';
+import { type AskOptions, CredentialHelpers } from './credential-helper.js';
+import { type DockerConfig, type Login, normalHost, readDockerConfigText } from './docker-config.js';
 
-/** A name and a password for one registry. */
-export interface Credential {
-  readonly username: string;
-  readonly password: string;
-}
+export type { AskOptions } from './credential-helper.js';
+export type { Login } from './docker-config.js';
 
-/** Who may log in where. Looked up by the exact `host[:port]`, never by a part of it. */
 export interface Credentials {
-  find(host: string): Credential | undefined;
-  /** The credential helper that a `config.json` names for the host; larder does not run it yet. */
-  helperFor(host: string): string | undefined;
+  /**
+   * The login for a repository of a registry; without a repository, what opens all of the registry. Rejects with
+   * LARDER_CONFIG_INVALID and LARDER_POLICY_DENIED when the file that has it is not usable any more,
+   * LARDER_REGISTRY_UNAUTHENTICATED when a credential helper fails, LARDER_ABORTED.
+   */
+  find(host: string, repository?: string, options?: AskOptions): Promise<Login | undefined>;
+  /** A credential helper that is named for the host and that nobody runs, for messages. */
+  unusedHelper(host: string): string | undefined;
 }
 
 /** In place, or a file's path. */
@@ -25,122 +27,88 @@ export type DockerConfigSource =
   | { readonly kind: 'inline'; readonly text: SecretText }
   | { readonly kind: 'file'; readonly path: string };
 
-export const NO_CREDENTIALS: Credentials = { find: () => undefined, helperFor: () => undefined };
-
-const MAX_CONFIG_BYTES = 1024 * 1024;
-/** All that Docker has ever called its own registry by. */
-const HUB_NAMES = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+export const NO_CREDENTIALS: Credentials = { find: async () => undefined, unusedHelper: () => undefined };
 
 /** `over` decides for the registries that it has logins for, `base` for all others. */
 export function overlayCredentials(over: Credentials, base: Credentials): Credentials {
   return {
-    find: (host) => over.find(host) ?? base.find(host),
-    helperFor: (host) => over.helperFor(host) ?? base.helperFor(host),
+    find: async (host, repository, options) =>
+      (await over.find(host, repository, options)) ?? base.find(host, repository, options),
+    unusedHelper: (host) => over.unusedHelper(host) ?? base.unusedHelper(host),
   };
 }
 
 /**
- * A Docker `config.json`, or the `.dockercfg` from before it, whose entries stand in the document itself. `source` is
+ * A Docker `config.json`, `.dockercfg` or `auth.json`. Helpers that it names are run only where they are given. `source` is
  * for messages, which have nothing of the text in them. Rejects with LARDER_CONFIG_INVALID.
  */
-export function parseDockerConfig(text: string, source: string): Credentials {
-  const doing = `credentials: ${source}`;
-  const limits = { doing, maxBytes: MAX_CONFIG_BYTES, code: 'LARDER_CONFIG_INVALID' } as const;
-  const document = withoutCause(() => parseJson(Buffer.from(text), limits));
-  const config = assertShape(CONFIG, legacyEntries(document) ?? document, doing, limits.code);
-  const found = new Map<string, Credential>();
-  for (const [key, entry] of Object.entries(config.auths)) {
-    const host = hostOfKey(key);
-    const credential = credentialOf(entry, `${doing}: ${key.slice(0, 200)}`);
-    if (host !== undefined && credential !== undefined) found.set(host, credential);
-  }
-  const helpers = new Map<string, string>();
-  for (const [key, helper] of Object.entries(config.credHelpers)) {
-    const host = hostOfKey(key);
-    if (host !== undefined) helpers.set(host, helper);
-  }
+export function parseDockerConfig(text: string, source: string, helpers?: CredentialHelpers): Credentials {
+  return credentialsIn(readDockerConfigText(text, source), helpers);
+}
+
+/**
+ * Those of the user's own files; see `auth-files.ts` for which. None where there is no file. Files that change are read
+ * again. Rejects with LARDER_CONFIG_INVALID, LARDER_POLICY_DENIED.
+ */
+export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Promise<Credentials> {
+  return fromFiles(AuthFiles.ofUser(env), new CredentialHelpers({ env }));
+}
+
+/** What the setting `docker_config` names. Rejects with LARDER_CONFIG_INVALID, LARDER_POLICY_DENIED, LARDER_PERMISSION, LARDER_INTERNAL. */
+export async function readDockerConfig(source: DockerConfigSource): Promise<Credentials> {
+  const helpers = new CredentialHelpers();
+  if (source.kind === 'inline') return parseDockerConfig(source.text.reveal(), 'docker_config', helpers);
+  return fromFiles(AuthFiles.named(source.path), helpers);
+}
+
+/** In the order of the files: the first that has a login for the registry gives it. */
+function fromFiles(files: AuthFiles, helpers: CredentialHelpers): Credentials {
+  // What is wrong with them is said now, not in the middle of a pull.
+  files.read();
+  const all = (): Credentials[] =>
+    files.read().map(({ config, trusted }) => credentialsIn(config, trusted ? helpers : undefined));
   return {
-    find: (host) => found.get(normalHost(host)),
-    helperFor: (host) => helpers.get(normalHost(host)) ?? (config.credsStore || undefined),
+    find: async (host, repository, options) => {
+      for (const credentials of all()) {
+        const login = await credentials.find(host, repository, options);
+        if (login !== undefined) return login;
+      }
+      return undefined;
+    },
+    unusedHelper: (host) => {
+      for (const credentials of all()) {
+        const name = credentials.unusedHelper(host);
+        if (name !== undefined) return name;
+      }
+      return undefined;
+    },
   };
 }
 
-/** `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`; none where there is no such file. Rejects with LARDER_CONFIG_INVALID. */
-export async function loadDockerConfig(env: NodeJS.ProcessEnv = process.env): Promise<Credentials> {
-  const { DOCKER_CONFIG: configured, HOME: home } = env;
-  const path = join(configured || join(home || homedir(), '.docker'), 'config.json');
-  let text: string;
-  try {
-    text = readConfig(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return NO_CREDENTIALS;
-    throw systemError(`credentials: ${path}`, error);
+/**
+ * The order within one document: the longest key with a path that the repository lies below (podman's), the helper of
+ * the host, the helper of all hosts, the entry of the host. As in Docker a helper comes before what is written down; a
+ * helper that has nothing is no answer.
+ */
+function credentialsIn({ logins, helpers: named, store }: DockerConfig, helpers?: CredentialHelpers): Credentials {
+  return {
+    find: async (name, repository, options) => {
+      const host = normalHost(name);
+      const login = belowPath(logins, host, repository);
+      if (login !== undefined) return login;
+      const helper = named.get(host) ?? store;
+      const known = helper === undefined ? undefined : await helpers?.get(helper, host, options);
+      return known ?? logins.get(host);
+    },
+    unusedHelper: (name) => (helpers === undefined ? (named.get(normalHost(name)) ?? store) : undefined),
+  };
+}
+
+function belowPath(logins: ReadonlyMap<string, Login>, host: string, repository = ''): Login | undefined {
+  const parts = repository.split('/');
+  for (let length = repository === '' ? 0 : parts.length; length > 0; length--) {
+    const login = logins.get(`${host}/${parts.slice(0, length).join('/')}`);
+    if (login !== undefined) return login;
   }
-  return parseDockerConfig(text, path);
-}
-
-/** What the setting `docker_config` names. Rejects with LARDER_CONFIG_INVALID, LARDER_PERMISSION, LARDER_INTERNAL. */
-export async function readDockerConfig(source: DockerConfigSource): Promise<Credentials> {
-  if (source.kind === 'inline') return parseDockerConfig(source.text.reveal(), 'docker_config');
-  try {
-    return parseDockerConfig(readConfig(source.path), source.path);
-  } catch (error) {
-    throw systemError(`credentials: ${source.path}`, error);
-  }
-}
-
-const MAX_CONFIG_FILE = 4 * 1024 * 1024;
-
-function readConfig(path: string): string {
-  const how = { doing: 'credentials', code: 'LARDER_CONFIG_INVALID', maxBytes: MAX_CONFIG_FILE } as const;
-  return readPlainFile(path, how).toString('utf8');
-}
-
-const text = v.nullish(v.string(), '');
-const ENTRY = v.object({ auth: text, username: text, password: text });
-const CONFIG = v.object({
-  auths: mapOf(ENTRY),
-  credsStore: text,
-  credHelpers: mapOf(v.string()),
-});
-
-/** `.dockercfg`: a map of entries, each with its `auth`. A config.json may do without `auths`, but not with such entries. */
-function legacyEntries(document: unknown): { readonly auths: Record<string, unknown> } | undefined {
-  if (typeof document !== 'object' || document === null || Array.isArray(document) || 'auths' in document)
-    return undefined;
-  const entries = Object.entries(document).filter(
-    ([, entry]) => typeof entry === 'object' && entry !== null && 'auth' in entry,
-  );
-  return entries.length === 0 ? undefined : { ...document, auths: Object.fromEntries(entries) };
-}
-
-/** Only keys that mean a whole registry: podman's `quay.io/team` must not open the rest of quay.io. */
-function hostOfKey(key: string): string | undefined {
-  const match = /^(?:https?:\/\/)?([^/@\s]+)(?:\/(?:v[12]\/?)?)?$/.exec(key);
-  return match?.[1] === undefined ? undefined : normalHost(match[1]);
-}
-
-function normalHost(host: string): string {
-  const lower = host.toLowerCase().replace(/:443$/, '');
-  return HUB_NAMES.has(lower) ? 'docker.io' : lower;
-}
-
-function credentialOf(entry: v.InferOutput<typeof ENTRY>, doing: string): Credential | undefined {
-  if (entry.auth === '') {
-    return entry.username === '' ? undefined : { username: entry.username, password: entry.password };
-  }
-  const decoded = Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '');
-  const colon = decoded.indexOf(':');
-  if (colon <= 0) throw new LarderError('LARDER_CONFIG_INVALID', `${doing}: "auth" is not base64 of name:password`);
-  return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
-}
-
-/** The parser's own error quotes the text, and this text has passwords in it. */
-function withoutCause<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    if (error instanceof LarderError) throw new LarderError(error.code, error.message);
-    throw error;
-  }
+  return undefined;
 }

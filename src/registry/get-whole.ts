@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortedError, type ErrorCode, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
-import type { RequestPlan } from './request-plan.js';
+import type { Plan } from './request-plan.js';
 import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface GetWholeOptions {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Of a POST. */
+  readonly body?: string | undefined;
   readonly maxBytes: number;
   /** The code to reject with when the answer is longer. */
   readonly tooLong: ErrorCode;
@@ -19,13 +21,14 @@ export interface WholeAnswer {
 }
 
 /** Follows a plan to its end for something small. Rejects with what the plan rejects with, or with `tooLong`. */
-export async function getWhole(plan: RequestPlan, options: GetWholeOptions): Promise<WholeAnswer> {
+export async function getWhole(plan: Plan, options: GetWholeOptions): Promise<WholeAnswer> {
   let previous: BlobOutcome | undefined;
   for (;;) {
     const { afterMs, ...grant } = await plan.next(previous, options.signal);
     await pause(afterMs, options.doing, options.signal);
     try {
-      const answer = await sendRequest({ ...grant, method: options.method ?? 'GET', signal: options.signal });
+      const { method = 'GET', body, signal } = options;
+      const answer = await sendRequest({ ...grant, method, ...(body === undefined ? {} : { body }), signal });
       if (answer.status === 200) return { answer, bytes: await readAll(answer, options) };
       previous = await answer.outcome();
     } catch (error) {

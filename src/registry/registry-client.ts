@@ -16,13 +16,16 @@ import { MAX_CONFIG_BYTES } from '../spec/image-config.js';
 import { MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '../spec/manifest.js';
 import { isSchema1, parseSchema1, type Schema1Manifest } from '../spec/manifest-v1.js';
 import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
-import { formatReference, type Reference, registryHostOf, withDigest } from '../spec/reference.js';
-import { BlobBroker, blobTarget, pullScope } from './blob-broker.js';
+import { formatReference, type Reference, withDigest } from '../spec/reference.js';
+import { BlobBroker, blobTarget, pathAt, pullScope } from './blob-broker.js';
 import { readCertificates } from './certificates.js';
 import { type Credentials, NO_CREDENTIALS } from './credentials.js';
-import { getWhole, type WholeAnswer } from './get-whole.js';
+import { type GetWholeOptions, getWhole, type WholeAnswer } from './get-whole.js';
+import { DIRECT, type Endpoint, type RegistryHosts, type Server } from './hosts/endpoint.js';
+import type { FindProxy } from './hosts/proxy.js';
+import { MirrorPlan } from './mirror-plan.js';
 import { openHost, type RegistryHost } from './registry-host.js';
-import { RequestPlan } from './request-plan.js';
+import type { RegistryTarget } from './request-plan.js';
 import { expectManyListeners } from './transport.js';
 
 export interface RegistryTimeouts {
@@ -42,6 +45,10 @@ export interface RegistryOptions {
   readonly tokenHosts?: Readonly<Record<string, readonly string[]>>;
   /** PEM files, trusted in addition to the authorities that Node brings. */
   readonly caFiles?: readonly string[];
+  /** Mirrors, and how hosts are spoken to. Default: each registry at its own address. */
+  readonly hosts?: RegistryHosts;
+  /** Default: no proxy. */
+  readonly proxyFor?: FindProxy;
   readonly userAgent?: string;
   readonly timeouts?: Partial<RegistryTimeouts>;
   /** Retries and warnings. */
@@ -50,6 +57,20 @@ export interface RegistryOptions {
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
+}
+
+export interface PlaceOptions extends RequestOptions {
+  /** No mirror is asked: whether a login reaches the image is for the registry alone to say. */
+  readonly atRegistry?: boolean;
+}
+
+interface ManifestRequest extends PlaceOptions {
+  /** What the image was asked for with, which decides where. */
+  readonly reference: Reference;
+  /** The manifest's own name. */
+  readonly wanted: Reference;
+  readonly doing: string;
+  readonly method: 'GET' | 'HEAD';
 }
 
 /** What a reference resolved to. */
@@ -79,42 +100,42 @@ export class RegistryClient {
    */
   async resolve(
     reference: Reference,
-    options: RequestOptions = {},
+    options: PlaceOptions = {},
   ): Promise<ResolvedManifest<Manifest | Schema1Manifest>> {
     const doing = `fetch the manifest: ${formatReference(reference)}`;
-    const { answer, bytes: received } = await this.#manifest(reference, doing, 'GET', options.signal);
-    const contentType = answer.header('content-type');
-    // The digest of schema 1 is that of a part of it, so that part is looked for first.
-    const old = isSchema1(received, contentType) ? parseSchema1(received, doing) : undefined;
-    const bytes = old?.payload ?? received;
-    if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
-    const manifest = old ?? parseManifest(bytes, contentType, doing);
-    return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
+    return this.#manifest(
+      { reference, wanted: reference, doing, method: 'GET', ...options },
+      ({ answer, bytes: received }) => {
+        const contentType = answer.header('content-type');
+        // The digest of schema 1 is that of a part of it, so that part is looked for first.
+        const old = isSchema1(received, contentType) ? parseSchema1(received, doing) : undefined;
+        const bytes = old?.payload ?? received;
+        if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
+        const manifest = old ?? parseManifest(bytes, contentType, doing);
+        return { digest: reference.digest ?? digestOf(bytes), mediaType: manifest.mediaType, bytes, manifest };
+      },
+    );
   }
 
   /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
   async blobSize(reference: Reference, digest: Digest, options: RequestOptions = {}): Promise<number> {
-    const target = blobTarget(reference, digest);
-    const { doing } = target;
-    const plan = new RequestPlan(await this.#host(reference, options.signal), target);
-    const { answer } = await getWhole(plan, {
-      method: 'HEAD',
-      maxBytes: 0,
-      tooLong: 'LARDER_SIZE_MISMATCH',
-      doing,
-      signal: options.signal,
+    const { doing } = blobTarget(reference, digest);
+    const plan = await this.#blobPlan(reference, digest, options.signal);
+    const request = { method: 'HEAD', maxBytes: 0, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
+    return getFirstGood(plan, request, ({ answer }) => {
+      const length = answer.header('content-length') ?? '';
+      if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
+      throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
     });
-    const length = answer.header('content-length') ?? '';
-    if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
-    throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
   }
 
   /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */
-  async head(reference: Reference, options: RequestOptions = {}): Promise<Digest | undefined> {
+  async head(reference: Reference, options: PlaceOptions = {}): Promise<Digest | undefined> {
     const doing = `ask for the digest: ${formatReference(reference)}`;
-    const { answer } = await this.#manifest(reference, doing, 'HEAD', options.signal);
-    const digest = answer.header('docker-content-digest') ?? '';
-    return isDigest(digest) ? digest : undefined;
+    return this.#manifest({ reference, wanted: reference, doing, method: 'HEAD', ...options }, ({ answer }) => {
+      const digest = answer.header('docker-content-digest') ?? '';
+      return isDigest(digest) ? digest : undefined;
+    });
   }
 
   /** A manifest that an image index of the same repository names. Rejects as {@link resolve}, and with LARDER_SIZE_MISMATCH. */
@@ -125,11 +146,12 @@ export class RegistryClient {
   ): Promise<ResolvedManifest> {
     const wanted = withDigest(reference, descriptor.digest);
     const doing = `fetch the manifest: ${formatReference(wanted)}`;
-    const { bytes } = await this.#manifest(wanted, doing, 'GET', options.signal);
-    verifyBytes(descriptor, bytes, doing);
-    // The descriptor is under the index's digest; what the registry calls the bytes now is not.
-    const manifest = parseManifest(bytes, descriptor.mediaType, doing);
-    return { digest: descriptor.digest, mediaType: manifest.mediaType, bytes, manifest };
+    return this.#manifest({ reference, wanted, doing, method: 'GET', ...options }, ({ bytes }) => {
+      verifyBytes(descriptor, bytes, doing);
+      // The descriptor is under the index's digest; what the registry calls the bytes now is not.
+      const manifest = parseManifest(bytes, descriptor.mediaType, doing);
+      return { digest: descriptor.digest, mediaType: manifest.mediaType, bytes, manifest };
+    });
   }
 
   /** A config: at most 4 MiB. Rejects with LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, LARDER_SIZE_MISMATCH, LARDER_DIGEST_MISMATCH, LARDER_CONFIG_INVALID when it is larger. */
@@ -138,73 +160,120 @@ export class RegistryClient {
     descriptor: Descriptor,
     options: RequestOptions = {},
   ): Promise<Uint8Array> {
-    const target = blobTarget(reference, descriptor.digest);
+    const { doing } = blobTarget(reference, descriptor.digest);
     if (descriptor.size > MAX_CONFIG_BYTES) {
       throw new LarderError(
         'LARDER_CONFIG_INVALID',
-        `${target.doing}: ${descriptor.size} bytes are more than the limit of ${MAX_CONFIG_BYTES}`,
+        `${doing}: ${descriptor.size} bytes are more than the limit of ${MAX_CONFIG_BYTES}`,
       );
     }
-    const plan = new RequestPlan(await this.#host(reference, options.signal), target);
-    const { doing } = target;
-    const { bytes } = await getWhole(plan, {
-      maxBytes: descriptor.size,
-      tooLong: 'LARDER_SIZE_MISMATCH',
-      doing,
-      signal: options.signal,
+    const plan = await this.#blobPlan(reference, descriptor.digest, options.signal);
+    const request = { maxBytes: descriptor.size, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
+    return getFirstGood(plan, request, ({ bytes }) => {
+      verifyBytes(descriptor, bytes, doing);
+      return bytes;
     });
-    verifyBytes(descriptor, bytes, doing);
-    return bytes;
+  }
+
+  /** Who may be asked for what a digest of the repository names, best first, each once: `host[:port]`. Asks nobody. */
+  async hostsOf(reference: Reference): Promise<readonly string[]> {
+    const { hosts = DIRECT } = this.#options;
+    const serving = (await hosts.endpointsOf(reference)).filter(({ serves }) => serves);
+    return [...new Set(serving.map(({ server }) => server.host))];
   }
 
   /** Grants for the blobs of the reference's repository, with this client's tokens; the signal ends them all. */
   broker(reference: Reference, options: RequestOptions = {}): BlobBroker {
     const { signal } = options;
-    return new BlobBroker({ reference, host: () => this.#host(reference, signal), signal });
+    return new BlobBroker({ reference, planFor: (digest) => this.#blobPlan(reference, digest, signal), signal });
   }
 
-  async #manifest(
-    reference: Reference,
-    doing: string,
-    method: 'GET' | 'HEAD',
-    signal: AbortSignal | undefined,
-  ): Promise<WholeAnswer> {
-    const plan = new RequestPlan(await this.#host(reference, signal), {
+  async #blobPlan(reference: Reference, digest: Digest, signal: AbortSignal | undefined): Promise<MirrorPlan> {
+    const { doing } = blobTarget(reference, digest);
+    const mayServe = ({ serves }: Endpoint): boolean => serves;
+    return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, signal);
+  }
+
+  async #manifest<T>(
+    { reference, wanted, doing, method, signal, atRegistry }: ManifestRequest,
+    read: (answer: WholeAnswer) => T,
+  ): Promise<T> {
+    const may = ({ resolves, serves, isMirror }: Endpoint): boolean =>
+      (wanted.digest === undefined ? resolves : serves) && !(isMirror && atRegistry === true);
+    const targetAt = (at: Endpoint): RegistryTarget => ({
       kind: 'registry',
       doing,
-      path: `/v2/${reference.path}/manifests/${reference.digest ?? reference.tag ?? 'latest'}`,
-      scope: pullScope(reference),
+      path: pathAt(at, `manifests/${wanted.digest ?? wanted.tag ?? 'latest'}`),
+      scope: pullScope(at),
       accept: ACCEPTED_MANIFESTS.join(', '),
       notFound: 'LARDER_IMAGE_NOT_FOUND',
     });
-    return getWhole(plan, { method, maxBytes: MAX_MANIFEST_BYTES, tooLong: 'LARDER_MANIFEST_INVALID', doing, signal });
+    const plan = await this.#plan(reference, may, targetAt, doing, signal);
+    const request = {
+      method,
+      maxBytes: MAX_MANIFEST_BYTES,
+      tooLong: 'LARDER_MANIFEST_INVALID',
+      doing,
+      signal,
+    } as const;
+    return getFirstGood(plan, request, read);
   }
 
-  async #host(reference: Reference, signal: AbortSignal | undefined): Promise<RegistryHost> {
+  async #plan(
+    reference: Reference,
+    may: (endpoint: Endpoint) => boolean,
+    targetAt: (endpoint: Endpoint) => RegistryTarget,
+    doing: string,
+    signal: AbortSignal | undefined,
+  ): Promise<MirrorPlan> {
     expectManyListeners(signal);
-    const name = registryHostOf(reference);
-    const known = this.#hosts.get(name);
+    const { hosts = DIRECT, onEvent } = this.#options;
+    const endpoints = (await hosts.endpointsOf(reference)).filter(may);
+    const open = ({ server }: Endpoint, during: AbortSignal | undefined) => this.#host(server, during);
+    return new MirrorPlan({ doing, endpoints, open, targetAt, onEvent });
+  }
+
+  async #host(server: Server, signal: AbortSignal | undefined): Promise<RegistryHost> {
+    expectManyListeners(signal);
+    const key = JSON.stringify(server);
+    const known = this.#hosts.get(key);
     if (known !== undefined) return known;
     const options = signal === undefined ? {} : { signal };
-    return this.#opening.run(name, (shared) => this.#open(name, shared.signal), options);
+    return this.#opening.run(key, (shared) => this.#open(server, key, shared.signal), options);
   }
 
-  async #open(name: string, signal: AbortSignal): Promise<RegistryHost> {
-    const { credentials, insecureRegistries, tokenHosts, userAgent, onEvent } = this.#options;
+  async #open(server: Server, key: string, signal: AbortSignal): Promise<RegistryHost> {
+    const { credentials, insecureRegistries, tokenHosts, proxyFor, userAgent, onEvent } = this.#options;
     const timeouts = { ...DEFAULT_TIMEOUTS, ...this.#options.timeouts };
     const settings = {
       credentials: credentials ?? NO_CREDENTIALS,
       insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
       tokenHosts: tokenHosts ?? {},
       ca: await readCertificates(this.#options.caFiles ?? []),
+      proxyFor,
       userAgent: userAgent ?? 'larder',
       connectTimeoutMs: timeouts.connectMs,
       stallTimeoutMs: timeouts.stallMs,
       backoffMs: timeouts.backoffMs,
       onEvent,
     };
-    const host = await openHost(name, settings, signal);
-    this.#hosts.set(name, host);
+    const host = await openHost(server, settings, signal);
+    this.#hosts.set(key, host);
     return host;
+  }
+}
+
+/** What the first host gives that `read` takes; what it throws ends nothing while another can be asked. */
+async function getFirstGood<T>(
+  plan: MirrorPlan,
+  options: GetWholeOptions,
+  read: (answer: WholeAnswer) => T,
+): Promise<T> {
+  for (;;) {
+    try {
+      return read(await getWhole(plan, options));
+    } catch (error) {
+      if (!plan.passOver(error)) throw error;
+    }
   }
 }

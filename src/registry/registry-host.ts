@@ -2,10 +2,12 @@ import { lookup } from 'node:dns/promises';
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { isLoopbackHost, rangeOf } from './addresses.js';
-import { Authenticator } from './auth.js';
+import { Authenticator, type TokenRequest } from './auth.js';
 import type { AddressRange, BlobGrant } from './blob.js';
 import type { Credentials } from './credentials.js';
 import { getWhole } from './get-whole.js';
+import { plainServer, type Server } from './hosts/endpoint.js';
+import type { FindProxy } from './hosts/proxy.js';
 import { RequestPlan } from './request-plan.js';
 import { isTlsError } from './retry.js';
 import { failureOutcome, sendRequest } from './transport.js';
@@ -16,6 +18,8 @@ export interface HostSettings {
   readonly insecure: ReadonlySet<string>;
   readonly tokenHosts: Readonly<Record<string, readonly string[]>>;
   readonly ca: string | undefined;
+  /** Left out: none. */
+  readonly proxyFor?: FindProxy | undefined;
   readonly userAgent: string;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
@@ -29,60 +33,65 @@ export class RegistryHost {
   readonly url: URL;
   readonly auth: Authenticator;
   readonly settings: HostSettings;
+  readonly server: Server;
   #ranges: Promise<ReadonlySet<AddressRange | 'public'>> | undefined;
 
-  constructor(name: string, url: URL, settings: HostSettings) {
+  constructor(name: string, url: URL, settings: HostSettings, server: Server = plainServer(name)) {
     this.name = name;
     this.url = url;
     this.settings = settings;
+    this.server = server;
     this.auth = new Authenticator({
       name,
       url,
-      credential: settings.credentials.find(name),
-      helper: settings.credentials.helperFor(name),
+      credentials: settings.credentials,
       tokenHosts: settings.tokenHosts[name] ?? [],
       onEvent: settings.onEvent,
-      get: (tokenUrl, headers, maxBytes, signal) => this.#getToken(tokenUrl, headers, maxBytes, signal),
+      send: (request, signal) => this.#sendToTokenServer(request, signal),
     });
+  }
+
+  /** Somebody said that nobody need vouch for it. */
+  get isInsecure(): boolean {
+    return this.server.insecure || this.settings.insecure.has(this.name);
   }
 
   /** A grant for `url` with the client's settings; for another host than the registry, without its privileges. */
   async grant(url: URL, headers: Readonly<Record<string, string>>, afterMs: number): Promise<BlobGrant> {
-    const { settings } = this;
+    const { settings, server } = this;
     const own = url.hostname === this.url.hostname;
     const refuseAddresses = own ? [] : await this.#foreignAddresses();
+    const proxy = settings.proxyFor?.(url);
+    // Who vouches for a registry vouches for where it sends us; who we are is for it alone, and not for another port.
+    const clients = url.host === this.url.host ? server.trust.clients : undefined;
+    const authorities = [settings.ca, server.trust.ca].filter((pem) => pem !== undefined).join('\n');
     return {
       url: url.href,
       headers: { 'user-agent': settings.userAgent, ...headers },
       afterMs,
-      connectTimeoutMs: settings.connectTimeoutMs,
+      connectTimeoutMs: (own ? server.connectTimeoutMs : undefined) ?? settings.connectTimeoutMs,
       stallTimeoutMs: settings.stallTimeoutMs,
-      ...(settings.ca === undefined ? {} : { ca: settings.ca }),
-      ...(own && settings.insecure.has(this.name) ? { insecureTls: true } : {}),
+      ...(authorities === '' ? {} : { ca: authorities }),
+      ...(clients === undefined ? {} : { clients }),
+      ...(proxy === undefined ? {} : { proxy }),
+      ...(own && this.isInsecure ? { insecureTls: true } : {}),
       ...(refuseAddresses.length === 0 ? {} : { refuseAddresses }),
     };
   }
 
-  async #getToken(
-    url: URL,
-    headers: Readonly<Record<string, string>>,
-    maxBytes: number,
-    signal: AbortSignal,
-  ): Promise<Uint8Array> {
+  async #sendToTokenServer({ url, headers, body, maxBytes }: TokenRequest, signal: AbortSignal): Promise<Uint8Array> {
     const doing = `log in: ${this.name}`;
-    const plan = new RequestPlan(this, {
-      kind: 'token',
-      url,
-      headers,
-      doing,
-      notFound: 'LARDER_REGISTRY_UNAUTHENTICATED',
-    });
-    return (await getWhole(plan, { maxBytes, tooLong: 'LARDER_REGISTRY_UNAUTHENTICATED', doing, signal })).bytes;
+    const code = 'LARDER_REGISTRY_UNAUTHENTICATED';
+    const plan = new RequestPlan(this, { kind: 'token', url, headers, doing, notFound: code });
+    const method = body === undefined ? 'GET' : 'POST';
+    return (await getWhole(plan, { method, body, maxBytes, tooLong: code, doing, signal })).bytes;
   }
 
   /** A registry on the Internet has no business naming addresses of the network that we stand in. */
   async #foreignAddresses(): Promise<readonly AddressRange[]> {
-    this.#ranges ??= rangesOf(this.url.hostname);
+    // Behind a proxy, names are the proxy's to look up, and what they mean here says nothing.
+    const behindProxy = this.settings.proxyFor?.(this.url) !== undefined;
+    this.#ranges ??= behindProxy ? Promise.resolve(new Set(['public'] as const)) : rangesOf(this.url.hostname);
     const own = await this.#ranges;
     if (own.has('loopback')) return ['link-local'];
     if (own.has('private') || own.has('link-local'))
@@ -108,21 +117,23 @@ async function rangesOf(hostname: string): Promise<ReadonlySet<AddressRange | 'p
  * How to speak to a registry. HTTPS, always, unless the host is loopback or was named insecure. Docker tries HTTPS
  * first for both; here a loopback registry is tried with HTTP first, since nearly all of them speak only that and
  * nobody is in between, while a host that was named insecure may well have TLS, if with a certificate of its own,
- * and then gets it.
+ * and then gets it. Where the host's files name a scheme, it is that.
  */
-export async function openHost(name: string, settings: HostSettings, signal?: AbortSignal): Promise<RegistryHost> {
-  const secure = new RegistryHost(name, urlOf('https', name), settings);
+export async function openHost(server: Server, settings: HostSettings, signal?: AbortSignal): Promise<RegistryHost> {
+  const { host: name, scheme } = server;
+  if (scheme !== undefined) return new RegistryHost(name, urlOf(scheme, name), settings, server);
+  const secure = new RegistryHost(name, urlOf('https', name), settings, server);
   const loopback = isLoopbackHost(secure.url.hostname);
-  const insecure = settings.insecure.has(name);
+  const insecure = secure.isInsecure;
   if (!loopback && !insecure) return secure;
-  const plain = new RegistryHost(name, urlOf('http', name), settings);
+  const plain = new RegistryHost(name, urlOf('http', name), settings, server);
   const [first, second] = loopback && !insecure ? [plain, secure] : [secure, plain];
   return (await speaks(first, signal)) ? first : second;
 }
 
 /** Whether the host answers `GET /v2/` under this scheme; a failure that the other scheme would not mend counts as yes. */
 async function speaks(host: RegistryHost, signal: AbortSignal | undefined): Promise<boolean> {
-  const url = new URL('/v2/', host.url);
+  const url = new URL(`${host.server.apiRoot}/`, host.url);
   const { afterMs: _, ...grant } = await host.grant(url, {}, 0);
   try {
     const answer = await sendRequest({ ...grant, signal });

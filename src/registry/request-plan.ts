@@ -1,7 +1,8 @@
 import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
+import { HOST_HEALTH } from './hosts/host-health.js';
 import type { RegistryHost } from './registry-host.js';
-import { RetryBudget, reasonOf } from './retry.js';
+import { PATIENCE, type Patience, RetryBudget, reasonOf, retryAfterMs } from './retry.js';
 import { withoutQuery } from './transport.js';
 
 interface CommonTarget {
@@ -34,6 +35,11 @@ export interface PlainTarget extends CommonTarget {
 
 type Target = RegistryTarget | TokenTarget | PlainTarget;
 
+/** Says what to ask next, told what became of the last request. */
+export interface Plan {
+  next(previous: BlobOutcome | undefined, signal?: AbortSignal): Promise<BlobGrant>;
+}
+
 const MAX_REDIRECTS = 5;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
@@ -42,11 +48,12 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
  * became of the last request, it logs in, follows, waits, or throws the error that ends it. It sends nothing itself,
  * so a worker thread's requests and the main thread's follow the same rules.
  */
-export class RequestPlan {
+export class RequestPlan implements Plan {
   readonly #host: RegistryHost;
   readonly #target: Target;
   readonly #origin: URL;
   readonly #budget: RetryBudget;
+  readonly #patience: Patience;
   #url: URL;
   #redirects = 0;
   /** Authorization of the last request. */
@@ -56,31 +63,50 @@ export class RequestPlan {
   /** Set once the chain of redirects has left the registry's origin; nothing is restored when it comes back. */
   #foreign = false;
 
-  constructor(host: RegistryHost, target: Target) {
+  constructor(host: RegistryHost, target: Target, patience: Patience = PATIENCE) {
     this.#host = host;
     this.#target = target;
     this.#origin = target.kind === 'registry' ? new URL(target.path, host.url) : target.url;
     this.#url = this.#origin;
-    this.#budget = new RetryBudget(target.doing, target.notFound, host.settings.backoffMs);
+    this.#budget = new RetryBudget(target.doing, target.notFound, host.settings.backoffMs, patience);
+    this.#patience = patience;
   }
 
   /** Permission for the next request. Rejects with the error that ends the attempt to get the thing. */
   async next(previous: BlobOutcome | undefined, signal?: AbortSignal): Promise<BlobGrant> {
     throwIfAborted(signal, this.#target.doing);
     const afterMs = previous === undefined ? 0 : await this.#react(previous, signal);
-    return this.#host.grant(this.#url, await this.#headers(signal), afterMs);
+    const headers = await this.#headers(signal);
+    return this.#host.grant(this.#url, headers, Math.max(afterMs, this.#pauseMs()));
+  }
+
+  /** What a host asked of one request goes for all of them. Throws LARDER_REGISTRY_RATE_LIMITED where that is too long. */
+  #pauseMs(): number {
+    const { host } = this.#url;
+    const pausedMs = Math.ceil(HOST_HEALTH.pausedMs(host));
+    if (pausedMs <= this.#patience.maxWaitMs) return pausedMs;
+    const retryAfterSeconds = Math.ceil(pausedMs / 1000);
+    throw new LarderError(
+      'LARDER_REGISTRY_RATE_LIMITED',
+      `${this.#target.doing}: ${host} asked not to be asked for another ${retryAfterSeconds} s`,
+      { hint: 'wait, or log in for a higher limit', details: { host, retryAfterSeconds } },
+    );
   }
 
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
     const { kind } = this.#target;
     if (previous.kind === 'status' && kind !== 'token') {
-      if (REDIRECTS.has(previous.status)) return this.#follow(previous.headers['location']);
+      if (REDIRECTS.has(previous.status)) {
+        // Only who was let in is sent on: what is refused after this is a login that has grown old.
+        this.#unproven = false;
+        return this.#follow(previous.headers['location']);
+      }
       if (previous.status === 401 && kind === 'plain') throw this.#needsLogin();
       if (previous.status === 401 && !this.#foreign)
         return this.#logIn(previous.headers['www-authenticate'] ?? '', signal);
     }
     if (previous.kind === 'error' && previous.received > 0) this.#unproven = false;
-    const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous);
+    const afterMs = this.#waitFor(previous);
     this.#host.settings.onEvent?.({
       type: 'retry',
       what: this.#target.doing,
@@ -95,15 +121,21 @@ export class RequestPlan {
     return afterMs;
   }
 
+  #waitFor(previous: BlobOutcome): number {
+    const isLimit = previous.kind === 'status' && (previous.status === 429 || previous.status === 503);
+    const pause = (ms: number): void => {
+      if (isLimit) HOST_HEALTH.pause(new URL(previous.url).host, ms);
+    };
+    pause(retryAfterMs(previous) ?? 0);
+    const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous);
+    if (isLimit && previous.status === 429) pause(afterMs);
+    return afterMs;
+  }
+
   async #logIn(challenge: string, signal: AbortSignal | undefined): Promise<number> {
     const { doing } = this.#target;
-    const { auth, name } = this.#host;
-    if (this.#unproven) {
-      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', `${doing}: ${name} refused the login`, {
-        hint: 'check the name, and what this login may read',
-        details: { host: name },
-      });
-    }
+    const { auth } = this.#host;
+    if (this.#unproven) throw await auth.refusal(this.#scope(), doing, signal);
     await auth.answer(challenge, this.#scope(), this.#sent, doing, signal);
     this.#unproven = true;
     return 0;
@@ -146,7 +178,8 @@ export class RequestPlan {
     const accept = target.accept === undefined ? {} : { accept: target.accept };
     if (this.#foreign || target.kind === 'plain') return accept;
     this.#sent = await this.#host.auth.current(target.scope, signal);
-    return this.#sent === undefined ? accept : { ...accept, authorization: this.#sent };
+    const own = { ...this.#host.server.headers, ...accept };
+    return this.#sent === undefined ? own : { ...own, authorization: this.#sent };
   }
 
   #scope(): string {

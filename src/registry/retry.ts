@@ -2,33 +2,44 @@ import { type ErrorCode, type ErrorOptions, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
 import { withoutQuery } from './transport.js';
 
-/** Tries in a row without progress; the first one counts. */
-const MAX_TRIES = 4;
-/** Where nothing listens, or no such name exists, waiting seldom helps. */
-const MAX_TRIES_REFUSED = 2;
+/** How long somebody is put up with. */
+export interface Patience {
+  /** Tries in a row without progress; the first one counts. */
+  readonly tries: number;
+  /** Where nothing listens, or no such name exists, waiting seldom helps. */
+  readonly triesRefused: number;
+  /** Where nothing came for as long as a request may take. */
+  readonly triesSilent: number;
+  /** A registry that asks for more is left alone, and the caller told. */
+  readonly maxWaitMs: number;
+}
+
+export const PATIENCE: Patience = { tries: 4, triesRefused: 2, triesSilent: 4, maxWaitMs: 60_000 };
+/** Where another host can be asked. */
+export const MIRROR_PATIENCE: Patience = { tries: 2, triesRefused: 1, triesSilent: 1, maxWaitMs: 5_000 };
 /** A try that brought this much is progress, and the count starts again. A server that drips bytes gets no credit. */
 const PROGRESS_BYTES = 64 * 1024;
 /** However much progress each brings. */
 const MAX_TRIES_EVER = 200;
 const MAX_BACKOFF_MS = 15_000;
-/** A registry that asks for more is left alone, and the caller told. */
-const MAX_RETRY_AFTER_MS = 60_000;
 
-const QUICKLY_GIVEN_UP = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH']);
+const QUICKLY_GIVEN_UP = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'ELARDERPROXY']);
 
 /** Counts what went wrong with one thing that is fetched. */
 export class RetryBudget {
   readonly #doing: string;
   readonly #notFound: ErrorCode;
   readonly #backoffMs: number;
+  readonly #patience: Patience;
   #tries = 0;
   #ever = 0;
 
   /** `doing` opens every message; `notFound` is the code for a 404. */
-  constructor(doing: string, notFound: ErrorCode, backoffMs: number) {
+  constructor(doing: string, notFound: ErrorCode, backoffMs: number, patience: Patience = PATIENCE) {
     this.#doing = doing;
     this.#notFound = notFound;
     this.#backoffMs = backoffMs;
+    this.#patience = patience;
   }
 
   get attempt(): number {
@@ -40,9 +51,9 @@ export class RetryBudget {
     if (outcome.kind === 'error' && outcome.received >= PROGRESS_BYTES) this.#tries = 0;
     this.#tries++;
     this.#ever++;
-    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome)) throw this.#failure(outcome);
+    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome, this.#patience)) throw this.#failure(outcome);
     const asked = retryAfterMs(outcome);
-    if (asked !== undefined && asked > MAX_RETRY_AFTER_MS) throw this.#failure(outcome);
+    if (asked !== undefined && asked > this.#patience.maxWaitMs) throw this.#failure(outcome);
     const ceiling = Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2 ** (this.#tries - 1));
     return Math.max(asked ?? 0, Math.round(ceiling * (0.5 + Math.random() / 2)));
   }
@@ -59,12 +70,13 @@ export function reasonOf(outcome: BlobOutcome): string {
   return outcome.kind === 'status' ? `the answer was ${outcome.status}` : outcome.message;
 }
 
-function maxTries(outcome: BlobOutcome): number {
+function maxTries(outcome: BlobOutcome, { tries, triesRefused, triesSilent }: Patience): number {
   if (outcome.kind === 'status')
-    return outcome.status === 429 || outcome.status === 408 || outcome.status >= 500 ? MAX_TRIES : 1;
+    return outcome.status === 429 || outcome.status === 408 || outcome.status >= 500 ? tries : 1;
   const { errno = '' } = outcome;
-  if (QUICKLY_GIVEN_UP.has(errno)) return MAX_TRIES_REFUSED;
-  return isTlsError(errno) || errno.startsWith('HPE_') ? 1 : MAX_TRIES;
+  if (QUICKLY_GIVEN_UP.has(errno)) return triesRefused;
+  if (errno === 'ETIMEDOUT' && outcome.received < PROGRESS_BYTES) return triesSilent;
+  return isTlsError(errno) || errno.startsWith('HPE_') ? 1 : tries;
 }
 
 type Status = Extract<BlobOutcome, { kind: 'status' }>;
@@ -146,8 +158,8 @@ function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : withoutQuery(url);
 }
 
-/** Seconds or a date (RFC 9110, 10.2.3). */
-function retryAfterMs(outcome: BlobOutcome): number | undefined {
+/** Seconds or a date (RFC 9110, 10.2.3); undefined where nobody said. */
+export function retryAfterMs(outcome: BlobOutcome): number | undefined {
   if (outcome.kind !== 'status') return undefined;
   const text = outcome.headers['retry-after']?.trim() ?? '';
   if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;

@@ -3,20 +3,19 @@
  * custom headers across redirects, and takes a cut body for a whole one. Runs in any thread; each has its own
  * connections. Nothing here retries or follows; {@link RequestPlan} decides what is next.
  */
-import { createHash } from 'node:crypto';
-import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
 import { setMaxListeners } from 'node:events';
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
-import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
-import type { LookupFunction } from 'node:net';
-import { rootCertificates } from 'node:tls';
-import { abortedError, isLarderError, LarderError, throwIfAborted } from '../errors.js';
-import { rangeOf } from './addresses.js';
+import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { abortedError, isLarderError, throwIfAborted } from '../errors.js';
+import { type Agents, agentsFor, refuseLiteral } from './agents.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
+import { isUnknownIssuer, systemAuthorities } from './hosts/system-authorities.js';
 
 /** Everything of a grant but the wait. */
 export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Of a POST. */
+  readonly body?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -24,15 +23,35 @@ export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
 const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after'] as const;
 /** Error bodies are a few hundred bytes of JSON; nobody reads more. */
 const MAX_ERROR_BODY = 4096;
-/** How much of a body is read before its reader asks for it: each pause and each start of a socket costs system calls. */
-const READ_AHEAD_BYTES = 256 << 10;
 
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
   throwIfAborted(request.signal, `${request.method ?? 'GET'} ${withoutQuery(request.url)}`);
+  const { host } = new URL(request.url);
+  if (trustedBySystem.has(host)) return sendTrusting(request);
+  try {
+    return await sendFresh(request);
+  } catch (error) {
+    if (!isUnknownIssuer(error) || systemAuthorities() === '') throw error;
+    const answer = await sendTrusting(request);
+    trustedBySystem.add(host);
+    return answer;
+  }
+}
+
+/** Hosts whose authority this machine knows and Node does not. */
+const trustedBySystem = new Set<string>();
+
+function sendTrusting(request: HttpRequest): Promise<HttpAnswer> {
+  const pem = systemAuthorities();
+  return sendFresh({ ...request, ca: request.ca === undefined ? pem : `${request.ca}\n${pem}` });
+}
+
+async function sendFresh(request: HttpRequest): Promise<HttpAnswer> {
+  const agents = await agentsFor(request);
   for (let stale = 0; ; stale++) {
     try {
-      return await sendOnce(request);
+      return await sendOnce(request, agents);
     } catch (error) {
       // The server closed an idle connection just as it was used again; that is no answer and no failure.
       if (!(error instanceof StaleConnection) || stale >= 3)
@@ -179,7 +198,7 @@ export function withoutQuery(url: string): string {
 
 class StaleConnection extends Error {}
 
-function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
+function sendOnce(request: HttpRequest, { http, https }: Agents): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const url = new URL(request.url);
     const secure = url.protocol === 'https:';
@@ -188,7 +207,6 @@ function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
       headers: { ...request.headers, 'accept-encoding': 'identity' },
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     };
-    const { http, https } = agentsFor(request);
     refuseLiteral(url, request);
     const message = secure
       ? requestHttps(url, { ...options, agent: https })
@@ -207,7 +225,7 @@ function sendOnce(request: HttpRequest): Promise<HttpAnswer> {
         reject(new StaleConnection(error.message, { cause: error }));
       else reject(error);
     });
-    message.end();
+    message.end(request.body);
   });
 }
 
@@ -229,60 +247,4 @@ function guardHead(message: ClientRequest, secure: boolean, request: HttpRequest
 
 function timeoutError(message: string): Error {
   return Object.assign(new Error(message), { code: 'ETIMEDOUT' });
-}
-
-interface Agents {
-  readonly http: HttpAgent;
-  readonly https: HttpsAgent;
-}
-
-/** Connections are shared only between requests with the same trust: the same certificates and the same forbidden addresses. */
-const agents = new Map<string, Agents>();
-
-function agentsFor({ ca, insecureTls, refuseAddresses }: HttpRequest): Agents {
-  const caKey = ca === undefined ? '' : createHash('sha256').update(ca).digest('hex');
-  const key = `${caKey}|${insecureTls === true}|${(refuseAddresses ?? []).join()}`;
-  const known = agents.get(key);
-  if (known !== undefined) return known;
-  const common = { keepAlive: true, highWaterMark: READ_AHEAD_BYTES, lookup: lookupFor(refuseAddresses ?? []) };
-  const made: Agents = {
-    http: new HttpAgent(common),
-    https: new HttpsAgent({
-      ...common,
-      minVersion: 'TLSv1.2',
-      rejectUnauthorized: insecureTls !== true,
-      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-    }),
-  };
-  agents.set(key, made);
-  return made;
-}
-
-/** A host that is an address is never looked up. */
-function refuseLiteral(url: URL, { refuseAddresses }: HttpRequest): void {
-  const range = rangeOf(url.hostname);
-  if (range !== undefined && refuseAddresses?.includes(range) === true) throw refusedAddress(url.hostname, range);
-}
-
-/** The check is on the address that is connected to, so a name that resolves differently a moment later gains nothing. */
-function lookupFor(refuse: HttpRequest['refuseAddresses'] & object): LookupFunction {
-  return (hostname, options: LookupOptions, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
-      if (error !== null) return callback(error, []);
-      for (const { address } of found) {
-        const range = rangeOf(address);
-        if (range !== undefined && refuse.includes(range)) return callback(refusedAddress(hostname, range), []);
-      }
-      const [first] = found;
-      if (options.all === true || first === undefined) return callback(null, found);
-      return callback(null, first.address, first.family);
-    });
-  };
-}
-
-function refusedAddress(host: string, range: string): LarderError {
-  return new LarderError(
-    'LARDER_POLICY_DENIED',
-    `connecting: ${host}: a public registry may not send us to a ${range} address`,
-  );
 }

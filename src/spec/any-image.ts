@@ -18,10 +18,12 @@ export interface ImageChoice {
   readonly platform?: string | undefined;
   readonly cached?: boolean | undefined;
   readonly config?: Secret | undefined;
+  readonly defaultLogin?: boolean | undefined;
 }
 
 /** The image that a text means; relative paths of archives start at `directory`. Rejects with LARDER_REFERENCE_INVALID. */
-export function imageNamed(text: string, directory: string, { platform, cached, config }: ImageChoice = {}): Image {
+export function imageNamed(text: string, directory: string, choice: ImageChoice = {}): Image {
+  const { platform, cached, config, defaultLogin } = choice;
   const freshness = cached === undefined ? {} : { cached };
   if (isAppcName(text)) return { ...onPlatform(parseAppcName(text), platform), ...freshness };
   return {
@@ -30,6 +32,7 @@ export function imageNamed(text: string, directory: string, { platform, cached, 
     ...(platform === undefined ? {} : { platform }),
     ...freshness,
     ...(config === undefined ? {} : { config }),
+    ...(defaultLogin === undefined ? {} : { defaultLogin }),
   };
 }
 

@@ -14,7 +14,12 @@ export interface Descriptor {
 /** An entry of an image index. */
 export interface IndexEntry extends Descriptor {
   readonly platform?: Platform;
+  /** Where else it is said to be (descriptor.md, `urls`). Whoever wrote the manifest chose them: a hint, and an address to distrust. */
+  readonly urls?: readonly string[];
 }
+
+const MAX_URL = 2048;
+const MAX_URLS = 20;
 
 const size = v.pipe(v.number(), v.safeInteger('a size is a whole number below 2^53'), v.minValue(0));
 const digest = v.pipe(v.string(), v.maxLength(200), v.guard(isDigest, 'not a sha256 or sha512 digest'));
@@ -34,17 +39,19 @@ const RAW = v.object({
   size,
   platform: v.nullish(PLATFORM),
   data: v.nullish(v.string()),
+  urls: v.nullish(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_URL))), v.maxLength(MAX_URLS))),
 });
 
 export const DESCRIPTOR = v.pipe(
   RAW,
   v.check((d: v.InferOutput<typeof RAW>) => dataAgrees(d), 'the embedded data is not what digest and size say'),
   v.transform(
-    ({ mediaType, digest, size, platform }): IndexEntry => ({
+    ({ mediaType, digest, size, platform, urls }): IndexEntry => ({
       mediaType,
       digest,
       size,
       ...(platform ? { platform } : {}),
+      ...(urls && urls.length > 0 ? { urls } : {}),
     }),
   ),
 );

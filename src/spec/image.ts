@@ -20,6 +20,8 @@ export interface DockerImage {
   readonly platform?: string;
   /** A Docker `config.json` for this image alone. */
   readonly config?: Secret;
+  /** False: only `config` logs in, and nobody where there is none. Default true. */
+  readonly defaultLogin?: boolean;
 }
 
 export interface AppcImage {

@@ -7,6 +7,7 @@ import {
   DOCKER_LIST,
   DOCKER_MANIFEST,
   type IndexMediaType,
+  isForeignLayerType,
   isGenericType,
   isIndexType,
   isManifestType,
@@ -40,6 +41,8 @@ export interface ImageManifest {
 
 export interface LayerDescriptor extends Descriptor {
   readonly compression: LayerCompression;
+  /** Of a foreign layer: where it is said to be, when the registry has not got it. */
+  readonly urls?: readonly string[];
 }
 
 /** containers/image's limit, too; registries refuse larger ones on push. */
@@ -52,7 +55,7 @@ export const MAX_INDEX_ENTRIES = 1000;
  * Parses the bytes of an image index or manifest. `contentType` is what the registry, or the descriptor that led here,
  * called them; it must agree with the document, and the document can only be one of the two (CVE-2021-41190).
  * Rejects with LARDER_MANIFEST_INVALID, and with LARDER_MEDIA_TYPE_UNSUPPORTED for what is well-formed but no image
- * that larder reads: artifacts, foreign or encrypted layers; and for schema 1, which `manifest-v1.ts` reads.
+ * that larder reads: artifacts, encrypted layers; and for schema 1, which `manifest-v1.ts` reads.
  */
 export function parseManifest(bytes: Uint8Array, contentType?: string, doing = 'manifest'): Manifest {
   const value = parseJson(bytes, { doing, maxBytes: MAX_MANIFEST_BYTES, code: 'LARDER_MANIFEST_INVALID' });
@@ -144,7 +147,11 @@ function parseImageManifest(value: unknown, mediaType: ManifestMediaType, doing:
     kind: 'manifest',
     mediaType,
     config: plain(config),
-    layers: layers.map((layer) => ({ ...plain(layer), compression: layerCompressionOf(layer.mediaType, doing) })),
+    layers: layers.map((layer) => ({
+      ...plain(layer),
+      compression: layerCompressionOf(layer.mediaType, doing),
+      ...(isForeignLayerType(layer.mediaType) ? { urls: layer.urls ?? [] } : {}),
+    })),
   };
 }
 

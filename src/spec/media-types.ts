@@ -44,6 +44,15 @@ const LAYER_TYPES: Readonly<Record<string, LayerCompression>> = {
   'application/vnd.docker.image.rootfs.diff.tar.zstd': 'zstd',
 };
 
+/** Layers that a registry need not have: their descriptors may say where else they are. */
+const FOREIGN_LAYER_TYPES: Readonly<Record<string, LayerCompression>> = {
+  'application/vnd.oci.image.layer.nondistributable.v1.tar': 'none',
+  'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip': 'gzip',
+  'application/vnd.oci.image.layer.nondistributable.v1.tar+zstd': 'zstd',
+  'application/vnd.docker.image.rootfs.foreign.diff.tar': 'none',
+  'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip': 'gzip',
+};
+
 export function isIndexType(mediaType: string): mediaType is IndexMediaType {
   return mediaType === OCI_INDEX || mediaType === DOCKER_LIST;
 }
@@ -60,9 +69,14 @@ export function isGenericType(mediaType: string): boolean {
   return GENERIC.has(mediaType);
 }
 
-/** How the layer's tar is compressed; rejects what is not a tar that the registry has with LARDER_MEDIA_TYPE_UNSUPPORTED. */
+export function isForeignLayerType(mediaType: string): boolean {
+  return Object.hasOwn(FOREIGN_LAYER_TYPES, mediaType);
+}
+
+/** How the layer's tar is compressed; rejects what is not a tar with LARDER_MEDIA_TYPE_UNSUPPORTED. */
 export function layerCompressionOf(mediaType: string, doing: string): LayerCompression {
-  const known = Object.hasOwn(LAYER_TYPES, mediaType) ? LAYER_TYPES[mediaType] : undefined;
+  const types = isForeignLayerType(mediaType) ? FOREIGN_LAYER_TYPES : LAYER_TYPES;
+  const known = Object.hasOwn(types, mediaType) ? types[mediaType] : undefined;
   if (known !== undefined) return known;
   throw new LarderError(
     'LARDER_MEDIA_TYPE_UNSUPPORTED',
@@ -75,7 +89,6 @@ export function layerCompressionOf(mediaType: string, doing: string): LayerCompr
 
 function whyNotALayer(mediaType: string): string {
   if (mediaType.endsWith('+encrypted')) return 'encrypted layers are not supported';
-  if (/\.foreign\.|\.nondistributable\./.test(mediaType)) return 'a layer is foreign: it is not in the registry';
   if (/erofs|squashfs/.test(mediaType)) return 'layers that are file systems of their own are not supported';
   return 'this is not a layer of an image';
 }

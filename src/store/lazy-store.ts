@@ -1,6 +1,7 @@
 import { Lazy } from '../concurrency.js';
 import type { OperationOptions } from '../events.js';
 import type { Image } from '../spec/image.js';
+import type { PullPlan } from './docker/pull-plan.js';
 import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from './store.js';
 
 /** A store that is made when it is first asked for something: who asks it for nothing need not load its code. */
@@ -21,6 +22,10 @@ export class LazyStore implements Store {
 
   async acquire(image: Image, backend: BackendChoice, options?: AcquireOptions): Promise<HeldImage> {
     return (await this.#store.get()).acquire(image, backend, options);
+  }
+
+  async plan(image: Image, options?: OperationOptions): Promise<PullPlan> {
+    return (await this.#store.get()).plan(image, options);
   }
 
   async prune(

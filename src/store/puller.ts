@@ -31,12 +31,16 @@ export interface ImageFacts {
   readonly platform: string;
   /** As the manifest lists them, base first; may repeat. */
   readonly layers: readonly ImageLayer[];
+  /** The layers that their registry need not have, and where the manifest says that they are. */
+  readonly foreign?: ReadonlyMap<Digest, readonly string[]>;
 }
 
 /** Who knows where the bytes of layers are. */
 export interface LayerOrigins {
   /** Where the bytes of one of the layers are, until this is disposed. Pure: nothing is asked or opened yet. */
   layerOrigin(layer: Pick<ImageLayer, 'digest'>, options: OperationOptions): LayerOrigin;
+  /** Where that is, for people, best first: `host[:port]`, or a path on this machine. Left out: nobody says. */
+  readonly from?: readonly string[];
 }
 
 /** The facts, and a hold on the source while layers are fetched. */
@@ -76,12 +80,24 @@ export interface PullOptions extends OperationOptions {
 
 /** `N`: the names that it can resolve. */
 export interface Puller<N> {
+  /**
+   * What the name leads to now, by the cheapest question there is. Nothing is verified: it only tells whether what is
+   * here is what {@link resolve} would find. Undefined where only that can tell.
+   */
+  digestOf?(name: N, options: PullOptions): Promise<Digest | undefined>;
+
   /** Rejects with LARDER_IMAGE_NOT_FOUND, LARDER_PLATFORM_NOT_FOUND, LARDER_MANIFEST_INVALID, LARDER_REGISTRY_*, … */
   resolve(name: N, options: PullOptions): Promise<Resolution>;
 }
 
-/** The puller of all names, which stands before the others. */
-export interface ImagePuller extends Puller<ImageName> {
+/** A puller whose source can tell who may have what. */
+export interface ProvingPuller<N> extends Puller<N> {
+  /** Resolves when the login reaches the image, found out by one request. Rejects as {@link Puller.resolve}. */
+  prove(name: N, options: PullOptions): Promise<void>;
+}
+
+/** The puller of all names, which stands before the others. What comes from no registry nobody can prove: LARDER_POLICY_DENIED. */
+export interface ImagePuller extends ProvingPuller<ImageName> {
   /** Until it is disposed, `onEvent` hears what happens to its requests: retries and warnings. */
   listen(onEvent: OnEvent): Disposable;
 
@@ -90,10 +106,21 @@ export interface ImagePuller extends Puller<ImageName> {
    * is there is looked into, and where it is gone what was pulled from it still stands; of a registry's image it is so.
    */
   isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean>;
+
+  /**
+   * Whether the image that is in the store is what a pull would bring now, as its source says. False where only the
+   * pull can tell. Rejects as a pull does.
+   */
+  isFresh(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean>;
 }
 
 export type LayerOrigin =
   /** A worker thread fetches them and asks for leave to make each request. */
-  | { readonly kind: 'registry'; readonly ask: AskGrant }
+  | {
+      readonly kind: 'registry';
+      readonly ask: AskGrant;
+      /** What came was wrong: true when another host can be asked for it, by fetching it again. */
+      readonly passOver?: (error: unknown) => boolean;
+    }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

@@ -15,8 +15,9 @@ import { blobsOf, type ImageRecord } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { RuntimeConfig } from '../spec/runtime.js';
 import type { HeldImage, ImageInfo } from './store.js';
+import { type SuspicionParts, settleSuspicions } from './suspect-layers.js';
 
-export interface ReadThroughParts {
+export interface ReadThroughParts extends SuspicionParts {
   readonly lock: StoreLock;
   readonly metadata: MetadataManager;
   readonly leases: Leases;
@@ -29,7 +30,7 @@ export interface Sought {
   readonly reference: string;
   readonly platform: string;
   readonly cached: boolean;
-  /** Whether a record that is here may be answered; asked before any pull. Left out: it may. */
+  /** Whether a record that is here may be answered; asked before any pull. Left out: it may where `cached` says so. */
   readonly isCurrent?: (record: ImageRecord) => Promise<boolean>;
 }
 
@@ -77,21 +78,20 @@ export class ReadThrough {
     fetch: () => Promise<Fetch>,
     options: OperationOptions,
   ): Promise<ImageRecord> {
-    let ask = !cached;
+    const mayAnswer = isCurrent ?? (async () => cached);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const known = this.#parts.metadata.get(reference, !ask, platform);
+      const known = this.#parts.metadata.get(reference, true, platform);
       const isHere = known !== undefined && (await this.#leased(lease, known, options));
       // What was pulled just now is current, whatever has changed since.
-      if (isHere && (attempt > 0 || isCurrent === undefined || (await isCurrent(known)))) {
+      if (isHere && (attempt > 0 || (await mayAnswer(known)))) {
         // What was pulled just now was told of by its pull.
-        if (cached && attempt === 0) {
+        if (attempt === 0) {
           options.onEvent?.({ type: 'resolved', reference, digest: digestOfImage(known), platform, cached: true });
         }
         await this.#parts.metadata.touch({ reference, platform });
         return known;
       }
       await this.#pullFor(lease, await fetch(), options);
-      ask = false;
     }
     throw new LarderError('LARDER_INTERNAL', `pull ${reference}: pruned again each time it was there`);
   }
@@ -100,9 +100,12 @@ export class ReadThrough {
    * Whether all of the image is here, found out after the lease protects it. A prune that is under way may not have seen
    * the lease: only what it left counts, so the look comes under the store lock.
    */
-  async #leased(lease: Lease, record: ImageRecord, { signal }: OperationOptions): Promise<boolean> {
+  async #leased(lease: Lease, record: ImageRecord, options: OperationOptions): Promise<boolean> {
     const { lock, metadata, layers, content } = this.#parts;
+    const { signal } = options;
     await lease.add(namesOf(record));
+    // Where a check found wrong bytes, they are read again before anybody is given them.
+    await settleSuspicions(record.layers, this.#parts, options);
     using _shared = await lock.shared(signal === undefined ? {} : { signal });
     const still = metadata.get(record.reference, true, record.platform);
     if (still?.manifest !== record.manifest || still.config !== record.config) return false;

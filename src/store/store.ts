@@ -4,10 +4,12 @@
  */
 import type { OperationOptions } from '../events.js';
 import type { ImageRecord } from '../metadata/records.js';
+import type { Digest } from '../spec/digest.js';
 import type { DockerV1Manifest } from '../spec/docker-v1.js';
 import type { Image } from '../spec/image.js';
 import type { RuntimeConfig } from '../spec/runtime.js';
 import type { AppcMember } from './appc/appc-document.js';
+import type { PullPlan } from './docker/pull-plan.js';
 
 /** The layers of one image, and how to run it. */
 export interface ImageInfo {
@@ -47,6 +49,8 @@ export interface PruneOptions extends OperationOptions {
 export interface AcquireOptions extends OperationOptions {
   /** An image that is here is answered as it is, even if the archive that it came from has changed since. */
   readonly asIs?: boolean;
+  /** What the name meant once is what it is to mean here again. Only Docker images, by what their name resolved to. */
+  readonly asOf?: Digest;
 }
 
 export interface Store {
@@ -62,6 +66,13 @@ export interface Store {
 
   /** Like {@link get}, but what it answers is not pruned before it is disposed. */
   acquire(image: Image, backend: BackendChoice, options?: AcquireOptions): Promise<HeldImage>;
+
+  /**
+   * What {@link get} would fetch, from where, and what it would take of the disk; nothing is fetched but documents, and
+   * nothing is written. Rejects as `get` does, and with LARDER_IMAGE_TYPE_UNSUPPORTED for an Appc image: nobody knows
+   * what that consists of before it is fetched.
+   */
+  plan(image: Image, options?: OperationOptions): Promise<PullPlan>;
 
   /**
    * The mark: forgets images that are not excluded, in one short transaction (I8). Called under the provisioner's

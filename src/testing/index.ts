@@ -68,4 +68,5 @@ export {
   signSchema1,
 } from './schema1-builder.js';
 export * as tarBuilder from './tar-builder.js';
+export { type TokenRequestSeen, TokenServer, type TokenServerOptions } from './token-server.js';
 export { diffListings, diffTrees, listTree, type TreeDigestOptions, type TreeLine, treeDigest } from './tree-digest.js';

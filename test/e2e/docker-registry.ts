@@ -9,6 +9,15 @@ import { type Digest, digestOf, hexOf } from '../../src/spec/digest.js';
 import { type BuiltImage, type BuiltIndex, manifestsOf } from '../../src/testing/image-builder.js';
 import type { BuiltSchema1Image } from '../../src/testing/schema1-builder.js';
 
+export interface DockerRegistryOptions {
+  /** Wants `user` with the password `pass`. */
+  readonly login?: boolean;
+}
+
+/** bcrypt of `pass`, made with `perl -e 'print crypt("pass", "\$2y\$05\$abcdefghijklmnopqrstuu")'`. */
+const HTPASSWD = 'user:$2y$05$abcdefghijklmnopqrstuuZFBUbfXoM8LFiPx8LYlO/sXZB/Cwk3K\n';
+const BASIC = `Basic ${Buffer.from('user:pass').toString('base64')}`;
+
 export class DockerRegistry {
   /** `127.0.0.1:port`, for references. */
   readonly host: string;
@@ -22,11 +31,16 @@ export class DockerRegistry {
   }
 
   /** Its storage is kept in `directory` when it is closed. */
-  static async start(directory: string): Promise<DockerRegistry> {
+  static async start(directory: string, { login = false }: DockerRegistryOptions = {}): Promise<DockerRegistry> {
     mkdirSync(directory, { recursive: true });
+    const htpasswd = join(directory, 'htpasswd');
+    writeFileSync(htpasswd, HTPASSWD);
     const port = await freePort();
     const config = join(directory, `config-${port}.json`);
-    writeFileSync(config, JSON.stringify(configuration(join(directory, 'storage'), port)));
+    writeFileSync(
+      config,
+      JSON.stringify({ ...configuration(join(directory, 'storage'), port), ...(login ? wantsLogin(htpasswd) : {}) }),
+    );
     const child = spawn('docker-registry', ['serve', config], {
       stdio: 'ignore',
       env: { PATH: process.env['PATH'], OTEL_TRACES_EXPORTER: 'none' },
@@ -74,7 +88,10 @@ export class DockerRegistry {
 
   /** OCI distribution-spec, "Pushing a blob in chunks" with one chunk: POST then PUT. */
   async #pushBlob(repository: string, blob: Uint8Array): Promise<void> {
-    const start = await fetch(`http://${this.host}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+    const start = await fetch(`http://${this.host}/v2/${repository}/blobs/uploads/`, {
+      method: 'POST',
+      headers: { authorization: BASIC },
+    });
     const upload = new URL(start.headers.get('location') ?? '', start.url);
     upload.searchParams.set('digest', digestOf(blob));
     await this.#put(`${upload.pathname}${upload.search}`, blob, 'application/octet-stream');
@@ -84,7 +101,7 @@ export class DockerRegistry {
     const answer = await fetch(`http://${this.host}${path}`, {
       method: 'PUT',
       body,
-      headers: { 'content-type': type },
+      headers: { 'content-type': type, authorization: BASIC },
     });
     if (answer.status !== 201) throw new Error(`docker-registry: PUT ${path}: ${answer.status} ${await answer.text()}`);
   }
@@ -108,11 +125,15 @@ function configuration(rootdirectory: string, port: number) {
   };
 }
 
+function wantsLogin(path: string) {
+  return { auth: { htpasswd: { realm: 'test', path } } };
+}
+
 function answers(url: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = request(url, (response) => {
       response.resume();
-      resolve(response.statusCode === 200);
+      resolve(response.statusCode === 200 || response.statusCode === 401);
     });
     probe.on('error', () => resolve(false));
     probe.end();

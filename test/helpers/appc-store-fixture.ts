@@ -64,6 +64,7 @@ function withoutViews(real: AppcStore, { layout }: Assembly): Store {
   const plain = (info: ImageInfo): ImageInfo => ({ ...info, layers: info.layers.map((path) => dirname(path)) });
   return {
     recover: (options) => real.recover(options),
+    plan: (image) => real.plan(image),
     get: async (...args) => plain(await real.get(...args)),
     acquire: async (...args) => {
       const { info, record, ...held } = await real.acquire(...args);

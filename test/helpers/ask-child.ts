@@ -1,6 +1,6 @@
-/** `ask-child SOCKET PATH`: prints the status and the answer. */
+/** `ask-child SOCKET PATH [BODY]`: prints the status and the answer. */
 import { ask } from './daemon.js';
 
-const [socket = '', path = ''] = process.argv.slice(2);
-const { status, body } = await ask(socket, path);
-process.stdout.write(`${status} ${body}`);
+const [socket = '', path = '', body] = process.argv.slice(2);
+const answer = await ask(socket, path, body === undefined ? {} : { body });
+process.stdout.write(`${answer.status} ${answer.body}`);

@@ -37,8 +37,6 @@ const MANIFEST = 'test/spec/manifest.test.ts';
 const REBUILD = 'test/metadata/rebuild.test.ts';
 
 const SIGNATURES = scope('Signatures of Docker and OCI images, and policies about them.');
-const REGISTRIES = scope("Registry mirrors and hosts' configuration files");
-const HELPERS = scope('Credential helpers (`credsStore`, `credHelpers`)');
 const COMPRESSED = scope('Keeping the compressed layers beside the tars.');
 const ROOTLESS = scope('Root filesystems in a user namespace.');
 const SNAPSHOTS = scope('**Snapshots of btrfs, ZFS or LVM, and reflinks**');
@@ -251,7 +249,7 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       ...tests(CLIENT, 'three times with 503 is asked again, and each retry is told'),
     ],
     'no backoff': tests(CLIENT, 'with Retry-After is left alone for so long'),
-    'no mirrors': [REGISTRIES],
+    'no mirrors': tests('test/e2e/mirrors.test.ts', 'a mirror that is there is all that is asked'),
     'all blobs are fetched at once': tests(SINGLE, 'flaw 13: no more layers are fetched at once than the setting says'),
     'a download may take for ever': tests(
       'test/registry/fetch-blob.test.ts',
@@ -284,17 +282,23 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       'gets none in another domain, and that is said',
       'is refused as … of …',
     ),
-    'no credential helpers': [HELPERS],
-    'no identity tokens': [scope('Identity and registry tokens in them are left alone')],
+    'no credential helpers': tests(
+      'test/registry/credential-helper.test.ts',
+      'is asked with `get` and the server on its standard input',
+    ),
+    'no identity tokens': tests('test/registry/token-server.test.ts', 'gives it for an identity token, sent by POST'),
     'no access_token': tests(AUTH, 'with a token (…) needs one for everything in a repository'),
     'an image that is here is given to who could not have fetched it': [
-      scope("**Tenants who must not see each other's images.**"),
-      ...tests(PRIVATE, 'that is here is answered without its secret, and without a request'),
+      scope("**Tenants who must not see each other's images, without a daemon.**"),
+      ...tests(
+        'test/daemon/guests.test.ts',
+        'get an image that is here because of another one’s login only with one of their own',
+      ),
     ],
   },
   16: {
     'no IPv6': tests(SINGLE, 'flaw 16: a registry may be named by an IPv6 address'),
-    'no paths in the address of a registry': [scope('a path behind the host in `docker_registry`')],
+    'no paths in the address of a registry': [scope('A path behind the host in `docker_registry`')],
     'docker.io is no name of Docker Hub’s API': tests(
       'test/spec/reference.test.ts',
       'docker.io/alpine',
@@ -319,7 +323,10 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       'test/store/docker-archive.test.ts',
       'layers in … are proven by what they hash to',
     ),
-    'no foreign layers': [scope('**Foreign and non-distributable layers**')],
+    'no foreign layers': tests(
+      'test/store/foreign-layers.test.ts',
+      'comes from a host that the setting names, without a login',
+    ),
     'no manifest.json of docker save': tests(
       ARCHIVE,
       'each image is found by its name, and layers that images share are stored once',

@@ -8,7 +8,7 @@ import { Claims } from '../../src/metadata/claims.js';
 import type { Database } from '../../src/metadata/database.js';
 import { Derived } from '../../src/metadata/derived.js';
 import { isHandleAlive, openHandle, type StoreHandle } from '../../src/metadata/handles.js';
-import { History } from '../../src/metadata/history.js';
+import { History, type Resolution } from '../../src/metadata/history.js';
 import { Layers } from '../../src/metadata/layers.js';
 import { Leases } from '../../src/metadata/leases.js';
 import type { ClaimedImage, ClaimRecord, DerivedRecord, LayerRecord } from '../../src/metadata/records.js';
@@ -289,9 +289,12 @@ test('derived records keep the order of their layers and are found by any of the
 test('history tells what a reference meant, newest first, and forgets what is too old', () =>
   withOpen(async ({ database }) => {
     const history = new History(database);
-    const at = (n: number): { reference: string; digest: ReturnType<typeof sampleDigest>; atMs: number } => ({
+    const at = (n: number): Resolution => ({
       reference: 'a',
+      platform: 'linux/amd64',
       digest: sampleDigest(`${n}`),
+      imageId: `id ${n}`,
+      how: 'resolved',
       atMs: n,
     });
     assert.equal(await history.add(at(0)), true);
@@ -300,7 +303,31 @@ test('history tells what a reference meant, newest first, and forgets what is to
     for (let n = 1; n <= 100; n++) await history.add(at(n));
     const all = history.list('a');
     assert.equal(all.length, 100);
-    assert.deepEqual(all[0], at(100));
-    assert.deepEqual(all[99], at(1));
+    assert.deepEqual(all[0], { ...at(100), seenMs: 100 });
+    assert.deepEqual(all[99], { ...at(1), seenMs: 1 });
     assert.equal(history.list('b').length, 1);
+  }));
+
+test('history keeps platforms apart, and says until when a reference meant the same', () =>
+  withOpen(async ({ database }) => {
+    const history = new History(database);
+    const one: Resolution = {
+      reference: 'a',
+      platform: 'linux/amd64',
+      digest: sampleDigest('1'),
+      imageId: 'id',
+      how: 'taken-back',
+      atMs: 1000,
+    };
+    assert.equal(await history.add(one), true);
+    assert.equal(await history.add({ ...one, platform: 'linux/arm64' }), true);
+    assert.equal(await history.add({ ...one, atMs: 1_000_000, how: 'resolved' }), false);
+    assert.deepEqual(history.list('a', 'linux/amd64'), [{ ...one, seenMs: 1_000_000 }]);
+    assert.deepEqual(
+      history.list('a').map(({ platform, seenMs }) => [platform, seenMs]),
+      [
+        ['linux/arm64', 1000],
+        ['linux/amd64', 1_000_000],
+      ],
+    );
   }));

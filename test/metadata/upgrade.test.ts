@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Claims } from '../../src/metadata/claims.js';
 import { Database } from '../../src/metadata/database.js';
+import { Grants } from '../../src/metadata/grants.js';
+import { History } from '../../src/metadata/history.js';
+import { Layers } from '../../src/metadata/layers.js';
 import { MetadataManager } from '../../src/metadata/metadata-manager.js';
 import { openSqlite } from '../../src/metadata/sqlite.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
@@ -148,6 +151,8 @@ test('a database of the first version is upgraded in place, with its images and 
     INSERT INTO claim_images VALUES ('c', 0, 'docker', 'docker.io/library/a:1', 'linux/amd64');
     INSERT INTO claim_layers VALUES ('c', 0, '${hex('a')}');
     INSERT INTO claim_blobs VALUES ('c', 0, '${hex('2')}');
+    INSERT INTO layers VALUES ('${hex('a')}', 512, 1, 'i', 2, NULL, 0, 1);
+    INSERT INTO history VALUES (4, 'docker.io/library/a:1', '${hex('1')}', 10);
   `);
   old.close();
   try {
@@ -176,6 +181,21 @@ test('a database of the first version is upgraded in place, with its images and 
         rootfs: '/store/containers/c/rootfs',
         layers: [{ diffId: hex('a') }],
         mergedKey: 'k1',
+      },
+    ]);
+    const grants = new Grants(database, 1000);
+    await grants.put(7, 'quay.io/team/app');
+    assert.ok(grants.has(7, 'quay.io/team/app'));
+    assert.equal(new Layers(database).list()[0]?.suspect, undefined);
+    assert.deepEqual(new History(database).list('docker.io/library/a:1', 'linux/amd64'), [
+      {
+        reference: 'docker.io/library/a:1',
+        platform: '',
+        digest: hex('1'),
+        imageId: '',
+        how: 'resolved',
+        atMs: 10,
+        seenMs: 10,
       },
     ]);
     assert.deepEqual(database.integrity(), []);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { LarderError } from '../../src/errors.js';
 import type { LarderEvent } from '../../src/events.js';
 import { Authenticator, type AuthSettings } from '../../src/registry/auth.js';
 import { parseChallenges } from '../../src/registry/challenge.js';
@@ -9,7 +10,8 @@ import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, download, IMAGE, LAYER, referenceTo } from './fixtures.js';
 
 const user = { username: 'user', password: 'pass' };
-const credentials: Credentials = { ...NO_CREDENTIALS, find: () => user };
+const login = { kind: 'password', ...user, source: 'test' } as const;
+const credentials: Credentials = { ...NO_CREDENTIALS, find: async () => login };
 const BASIC = `Basic ${Buffer.from('user:pass').toString('base64')}`;
 
 describe('a challenge', () => {
@@ -61,7 +63,7 @@ describe('the token server that a registry names', () => {
   const ask = async (registry: string, realm: string, tokenHosts: readonly string[] = []) => {
     const events: LarderEvent[] = [];
     const sent: { readonly url: string; readonly authorization: string | undefined }[] = [];
-    const get: AuthSettings['get'] = async (url, headers) => {
+    const send: AuthSettings['send'] = async ({ url, headers }) => {
       sent.push({ url: url.href, authorization: headers['authorization'] });
       return Buffer.from('{"token":"t"}');
     };
@@ -69,11 +71,10 @@ describe('the token server that a registry names', () => {
     const settings = {
       name: 'r',
       url: new URL(registry),
-      credential: user,
-      helper: undefined,
+      credentials,
       tokenHosts,
       onEvent,
-      get,
+      send,
     };
     await new Authenticator(settings).answer(
       `Bearer realm="${realm}",service="s",scope="repository:secret/other:pull,push"`,
@@ -103,6 +104,36 @@ describe('the token server that a registry names', () => {
     const { sent } = await ask('https://r.example/', 'https://sso.test/token', ['sso.test']);
     assert.equal(sent[0]?.authorization, BASIC);
   });
+  for (const login of [
+    { kind: 'password', username: 'user', password: 'planted', source: 'test' },
+    { kind: 'identity', token: 'planted', source: 'test' },
+    { kind: 'bearer', token: 'planted', source: 'test' },
+  ] as const) {
+    it(`in another domain sees nothing of a login (${login.kind}); the error says what to allow`, async () => {
+      const sent: string[] = [];
+      const settings: AuthSettings = {
+        name: 'r.example',
+        url: new URL('https://r.example/'),
+        credentials: { ...NO_CREDENTIALS, find: async () => login },
+        tokenHosts: [],
+        onEvent: undefined,
+        send: async (request) => {
+          sent.push(JSON.stringify(request));
+          throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', 'no', { details: { status: 401 } });
+        },
+      };
+      const asked = new Authenticator(settings).answer('Bearer realm="https://evil.test/t"', 's', undefined, 'test');
+      if (login.kind === 'bearer') assert.equal(await asked, 'Bearer planted');
+      else {
+        await assert.rejects(asked, {
+          code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+          hint: /token_hosts: r\.example=evil\.test/,
+        });
+        assert.equal(sent.length, 1);
+      }
+      assert.ok(!sent.join().includes('planted'));
+    });
+  }
   const refused = [
     ['https://r.example/', 'http://r.example/token'],
     ['https://r.example/', 'http://169.254.169.254/token'],
@@ -152,11 +183,24 @@ describe('logging in', () => {
     });
   });
 
-  it('tells of a credential helper that is not run yet', async () => {
+  it('without a login tells of a credential helper that failed, or that nobody runs', async () => {
     await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'basic', ...user } });
-    const { client, events } = clientWith({ credentials: { ...NO_CREDENTIALS, helperFor: () => 'desktop' } });
-    await assert.rejects(client.resolve(referenceTo(registry)), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
-    assert.match(JSON.stringify(events), /docker-credential-desktop is not supported yet/);
+    const failing = async () => {
+      throw new LarderError('LARDER_REGISTRY_UNAUTHENTICATED', 'ask docker-credential-x: it broke');
+    };
+    for (const [credentials, why] of [
+      [{ ...NO_CREDENTIALS, unusedHelper: () => 'desktop' }, /docker-credential-desktop/],
+      [{ ...NO_CREDENTIALS, find: failing }, /it broke/],
+    ] as const) {
+      const { client, events } = clientWith({ credentials });
+      await assert.rejects(client.resolve(referenceTo(registry)), {
+        code: 'LARDER_REGISTRY_UNAUTHENTICATED',
+        hint: why,
+      });
+      const warnings = events.filter(({ type }) => type === 'warning');
+      assert.equal(warnings.length, 1);
+      assert.match(JSON.stringify(warnings), why);
+    }
   });
 
   for (const field of ['token', 'access_token'] as const) {
@@ -204,6 +248,48 @@ describe('logging in', () => {
     await client.resolve(referenceTo(registry));
     assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
     assert.equal(registry.requests.filter(({ url }) => url.includes('/manifests/')).length, 3);
+  });
+
+  for (const [what, issuedMs, tokens] of [
+    ['was issued long ago, of its age', () => Date.now() - 3_599_500, 2],
+    ['was issued in 1970, by a clock that is wrong', () => 0, 1],
+    ['is issued tomorrow', () => Date.now() + 86_400_000, 1],
+  ] as const) {
+    it(`reckons with a token that ${what}`, async () => {
+      let asked = 0;
+      const settings: AuthSettings = {
+        name: 'r.example',
+        url: new URL('https://r.example/'),
+        credentials: NO_CREDENTIALS,
+        tokenHosts: [],
+        onEvent: undefined,
+        send: async () => {
+          const answer = { token: `t${asked++}`, expires_in: 3600, issued_at: new Date(issuedMs()).toISOString() };
+          return Buffer.from(JSON.stringify(answer));
+        },
+      };
+      const auth = new Authenticator(settings);
+      await auth.answer('Bearer realm="https://r.example/t"', 's', undefined, 'test');
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      await auth.current('s');
+      assert.equal(asked, tokens);
+    });
+  }
+
+  it('again follows when the token has grown old while storage that it led to failed', async () => {
+    await using storage = await startRegistry({ fault: () => ({ kind: 'status', status: 503 }) });
+    await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+    let led = false;
+    registry.setFault(({ url, headers }) => {
+      if (!url.includes('/blobs/') || headers.authorization === undefined || led) return undefined;
+      led = true;
+      registry.expireTokens();
+      return { kind: 'redirect', location: `${storage.url}/v2/` };
+    });
+    const { client } = clientWith();
+    assert.deepEqual(await download(client, referenceTo(registry)), LAYER);
+    assert.equal(registry.requests.filter(({ url }) => url.startsWith('/token')).length, 2);
+    assert.ok(storage.requests.every(({ headers }) => headers.authorization === undefined));
   });
 
   it('ends when a new token is refused, too', async () => {

@@ -17,7 +17,7 @@ import { CONFIG, clientWith, download, LAYER, LAYER_DIGEST, MANIFEST, MANIFEST_D
 const binary = spawnSync('docker-registry', ['--version']).status === 0;
 const skip = binary ? false : 'docker-registry is not installed (Debian: apt-get install docker-registry)';
 
-const user = { username: 'user', password: 'pass' };
+const user = { kind: 'password', username: 'user', password: 'pass', source: 'test' } as const;
 /** bcrypt of `pass`, made with `perl -e 'print crypt("pass", "\$2y\$05\$abcdefghijklmnopqrstuu")'`. */
 const HTPASSWD = 'user:$2y$05$abcdefghijklmnopqrstuuZFBUbfXoM8LFiPx8LYlO/sXZB/Cwk3K\n';
 
@@ -46,7 +46,7 @@ describe("Debian's docker-registry", { skip }, () => {
         await rm(directory, { recursive: true });
       });
 
-      const options = auth ? { credentials: { ...NO_CREDENTIALS, find: () => user } } : {};
+      const options = auth ? { credentials: { ...NO_CREDENTIALS, find: async () => user } } : {};
 
       it('gives manifest, digest, config and layer', async () => {
         const { client } = clientWith(options);

@@ -6,7 +6,10 @@ import { sendRequest } from '../../src/registry/transport.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, download, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from './fixtures.js';
 
-const credentials = { ...NO_CREDENTIALS, find: () => ({ username: 'user', password: 'pass' }) };
+const credentials = {
+  ...NO_CREDENTIALS,
+  find: async () => ({ kind: 'password', username: 'user', password: 'pass', source: 'test' }) as const,
+};
 const BLOB = `/v2/team/app/blobs/${LAYER_DIGEST}`;
 
 describe('a redirect', () => {

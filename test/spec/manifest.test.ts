@@ -170,9 +170,11 @@ describe('a manifest', () => {
     'a Helm chart': [manifest({ config: blob('application/vnd.cncf.helm.config.v1+json', 1) })],
     'an artifact manifest': [{ schemaVersion: 2, mediaType: 'application/vnd.oci.artifact.manifest.v1+json' }],
     'an encrypted layer': [manifest({ layers: [blob(`${GZIP}+encrypted`, 2)] })],
-    'a foreign layer': [manifest({ layers: [blob('application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', 2)] })],
-    'a non-distributable layer': [
-      manifest({ layers: [blob('application/vnd.oci.image.layer.nondistributable.v1.tar', 2)] }),
+    'an encrypted foreign layer': [
+      manifest({ layers: [blob('application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted', 2)] }),
+    ],
+    'an artifact of artifactType alone': [
+      manifest({ config: blob('application/vnd.oci.empty.v1+json', 2), artifactType: 'application/x', layers: [] }),
     ],
     'an EROFS layer': [manifest({ layers: [blob('application/vnd.erofs.layer.v1', 2)] })],
     'a squashfs layer': [manifest({ layers: [blob('application/vnd.squashfs', 2)] })],
@@ -183,6 +185,31 @@ describe('a manifest', () => {
       assert.throws(() => parse(document, type), { code: 'LARDER_MEDIA_TYPE_UNSUPPORTED' });
     });
   }
+});
+
+describe('a foreign layer', () => {
+  const FOREIGN = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
+  const layersOf = (layers: readonly Json[]) => {
+    const parsed = parse(manifest({ layers }));
+    return parsed.kind === 'manifest' ? parsed.layers : [];
+  };
+
+  it('is a layer like any other, with where it is said to be', () => {
+    const urls = ['https://example.com/layer'];
+    const [layer] = layersOf([blob(FOREIGN, 2, { urls })]);
+    assert.equal(layer?.compression, 'gzip');
+    assert.deepEqual(layer?.urls, urls);
+    assert.deepEqual(layersOf([blob('application/vnd.oci.image.layer.nondistributable.v1.tar+zstd', 2)])[0]?.urls, []);
+  });
+
+  it('is the only one whose addresses are looked at', () => {
+    assert.equal(layersOf([blob(GZIP, 2, { urls: ['https://example.com/layer'] })])[0]?.urls, undefined);
+  });
+
+  it('with thousands of addresses is refused', () => {
+    const urls = Array.from({ length: 1000 }, () => 'https://example.com/');
+    assert.throws(() => layersOf([blob(FOREIGN, 2, { urls })]), { code: 'LARDER_MANIFEST_INVALID' });
+  });
 });
 
 describe('an image index', () => {

@@ -129,6 +129,7 @@ function broken(real: Store, changes: Partial<Store>): Store {
     recover: (...args) => real.recover(...args),
     get: (...args) => real.get(...args),
     acquire: (...args) => real.acquire(...args),
+    plan: (...args) => real.plan(...args),
     prune: (...args) => real.prune(...args),
     ...changes,
   };

@@ -1,7 +1,8 @@
+import { LarderError } from '../../errors.js';
 import type { PulledFacts } from '../../larder-api.js';
 import { imageIdOf } from '../../metadata/records.js';
 import type { ImageInfo } from '../../store/store.js';
-import { type Command, platformOption } from '../command.js';
+import { type Command, platformOption, textOption } from '../command.js';
 import { formatBytes, formatCount, shortDigest } from '../format.js';
 import { registryConfigOption } from '../registry-config.js';
 
@@ -11,20 +12,38 @@ export const pull: Command = async ({ open, onEvent, signal }, references, optio
   const store = await open();
   const pulled = [];
   for (const reference of references) {
-    const request = { onEvent, signal, cached: options['refresh'] !== true, ...platformOption(options), ...own };
+    const request = { onEvent, signal, ...freshness(options), ...platformOption(options), ...own };
     await using image = await store.pull(reference, request);
     pulled.push(describe(image));
   }
   return {
     data: pulled.length === 1 ? pulled[0] : pulled,
-    text: pulled
-      .map(
-        (image) =>
-          `${image.reference}  ${shortDigest(image.imageId)}  ${image.platform}  ${formatCount(image.layers.length, 'layer')}, ${formatBytes(image.size)} compressed`,
-      )
-      .join('\n'),
+    text: pulled.map(sentence).join('\n'),
   };
 };
+
+/** `larder rollback REF [DIGEST]` */
+export const rollback: Command = async ({ open, onEvent, signal }, [reference = '', to], options) => {
+  const own = await registryConfigOption(options);
+  const request = { onEvent, signal, ...(to === undefined ? {} : { to }), ...platformOption(options), ...own };
+  await using image = await (await open()).rollback(reference, request);
+  const data = describe(image);
+  return {
+    data,
+    text: `${sentence(data)}\n${data.reference} is ${data.digest} again, until it is pulled with --refresh`,
+  };
+};
+
+function sentence({ reference, imageId, platform, layers, size }: PulledSummary): string {
+  return `${reference}  ${shortDigest(imageId)}  ${platform}  ${formatCount(layers.length, 'layer')}, ${formatBytes(size)} compressed`;
+}
+
+function freshness(options: Readonly<Record<string, unknown>>): { readonly cached?: boolean; readonly asOf?: string } {
+  const asOf = textOption(options, 'asOf');
+  if (asOf === undefined) return { cached: options['refresh'] !== true };
+  if (options['refresh'] !== true) return { asOf };
+  throw new LarderError('LARDER_REQUEST_INVALID', 'pull: --refresh wants what there is now, --as-of what there was');
+}
 
 /** Whose layer it is, where each layer is an image of its own. */
 function memberOf({ appcImages }: ImageInfo, i: number): { readonly imageId?: string; readonly name?: string } {

@@ -134,7 +134,9 @@ export class AppcPull {
     using _shared = await lock.shared({ signal });
     await metadata.put(record);
     // An image can change and its manifest stay: the id is what tells.
-    await history.add({ reference: record.reference, digest: digestOfImageId(top.id), atMs: record.createdAtMs });
+    const { reference, platform, createdAtMs: atMs } = record;
+    const digest = digestOfImageId(top.id);
+    await history.add({ reference, platform, digest, imageId: top.id, how: 'resolved', atMs });
     if (last) onEvent({ type: 'commit', reference: record.reference, imageId: top.id });
     return record;
   }

@@ -5,6 +5,7 @@
  * makes its `rootfs/` the root; an image is the stack of an ACI and all that it depends on. `appc-pull.ts` has the way
  * in, `retention.ts` the way out.
  */
+
 import { LarderError } from '../../errors.js';
 import type { OperationOptions } from '../../events.js';
 import type { Layout } from '../../layout.js';
@@ -21,6 +22,7 @@ import type { AppcImage, Image } from '../../spec/image.js';
 import { parseJson } from '../../spec/json.js';
 import { hostPlatform, parsePlatform } from '../../spec/platform.js';
 import { type RuntimeConfig, runtimeOfAppc } from '../../spec/runtime.js';
+import type { PullPlan } from '../docker/pull-plan.js';
 import { ReadThrough, runtimeUnlessBroken } from '../read-through.js';
 import type { BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
 import type { Retention } from '../upkeep/retention.js';
@@ -69,6 +71,15 @@ export class AppcStore implements Store {
       },
       (record) => this.#infoOf(record, request, options),
       options,
+    );
+  }
+
+  async plan(image: Image): Promise<PullPlan> {
+    const request = this.requestOf(image);
+    const [reference, platform] = [formatAppcRequest(request), platformOfRequest(request)];
+    throw new LarderError(
+      'LARDER_IMAGE_TYPE_UNSUPPORTED',
+      `plan ${reference}: what an Appc image for ${platform} consists of is known when it has been fetched`,
     );
   }
 

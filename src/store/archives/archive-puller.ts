@@ -26,7 +26,7 @@ export class ArchivePuller implements Puller<ArchiveName> {
   }
 
   async resolve(name: ArchiveName, options: PullOptions): Promise<ResolvedImage> {
-    return resolvedImage(await this.#open(name, options));
+    return { ...resolvedImage(await this.#open(name, options)), from: [name.path] };
   }
 
   async isCurrent(name: ArchiveName, record: ImageRecord, options: PullOptions): Promise<boolean> {

@@ -3,11 +3,12 @@
  * is made when it is first needed: an image that is here needs neither.
  */
 import { Lazy } from '../../concurrency.js';
+import { LarderError } from '../../errors.js';
 import type { OnEvent } from '../../events.js';
 import type { ImageRecord } from '../../metadata/records.js';
-import { type ArchiveName, type ImageName, isArchiveName } from '../../spec/image-name.js';
+import { type ArchiveName, formatImageName, type ImageName, isArchiveName } from '../../spec/image-name.js';
 import type { Reference } from '../../spec/reference.js';
-import type { ImagePuller, Puller, PullOptions, Resolution } from '../puller.js';
+import type { ImagePuller, ProvingPuller, Puller, PullOptions, Resolution } from '../puller.js';
 
 /** Of archives: whether what is there is still what was pulled. */
 export type Archives = Puller<ArchiveName> & {
@@ -17,10 +18,13 @@ export type Archives = Puller<ArchiveName> & {
 export class AnyPuller implements ImagePuller {
   readonly #listeners = new Set<OnEvent>();
   readonly #archives: Lazy<Archives>;
-  readonly #references: Lazy<Puller<Reference>>;
+  readonly #references: Lazy<Puller<Reference> | ProvingPuller<Reference>>;
 
   /** `references` is given who hears of its requests. */
-  constructor(archives: () => Promise<Archives>, references: (onEvent: OnEvent) => Promise<Puller<Reference>>) {
+  constructor(
+    archives: () => Promise<Archives>,
+    references: (onEvent: OnEvent) => Promise<Puller<Reference> | ProvingPuller<Reference>>,
+  ) {
     const tellAll: OnEvent = (event) => {
       for (const listener of this.#listeners) listener(event);
     };
@@ -40,8 +44,30 @@ export class AnyPuller implements ImagePuller {
     return (await this.#references.get()).resolve(name, options);
   }
 
+  async prove(name: ImageName, options: PullOptions): Promise<void> {
+    if (!isArchiveName(name)) {
+      const references = await this.#references.get();
+      if (canProve(references)) return references.prove(name, options);
+    }
+    throw new LarderError(
+      'LARDER_POLICY_DENIED',
+      `${formatImageName(name)}: it comes from no registry, so nobody can tell who may have it`,
+    );
+  }
+
+  /** Of an archive only reading it tells. */
+  async isFresh(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
+    if (isArchiveName(name)) return false;
+    const puller = await this.#references.get();
+    return (await puller.digestOf?.(name, options)) === record.digest;
+  }
+
   /** What a reference means is asked again only where the caller wants that. */
   async isCurrent(name: ImageName, record: ImageRecord, options: PullOptions): Promise<boolean> {
     return !isArchiveName(name) || (await this.#archives.get()).isCurrent(name, record, options);
   }
+}
+
+function canProve(puller: Puller<Reference>): puller is ProvingPuller<Reference> {
+  return 'prove' in puller;
 }

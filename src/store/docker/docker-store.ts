@@ -7,11 +7,10 @@
  */
 import { LarderError } from '../../errors.js';
 import type { OperationOptions } from '../../events.js';
-import type { Layout } from '../../layout.js';
 import type { ImageRecord } from '../../metadata/records.js';
 import { hexOf } from '../../spec/digest.js';
 import { type DockerV1Manifest, dockerV1From, parseDockerV1 } from '../../spec/docker-v1.js';
-import type { DockerImage, Image, Secret } from '../../spec/image.js';
+import type { DockerImage, Image } from '../../spec/image.js';
 import { parseImageConfig } from '../../spec/image-config.js';
 import { formatImageName, type ImageName, parseImageName } from '../../spec/image-name.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../spec/platform.js';
@@ -21,16 +20,17 @@ import { type Fetch, ReadThrough, runtimeUnlessBroken } from '../read-through.js
 import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
 import type { Retention } from '../upkeep/retention.js';
 import { ImagePull, type ImagePullParts, type Wanted } from './image-pull.js';
+import { planPull } from './plan-pull.js';
+import type { PullPlan } from './pull-plan.js';
 
 export interface DockerStoreParts extends ImagePullParts {
-  readonly layout: Layout;
   readonly retention: Retention;
   /** Taken for images that name no platform; default: this machine's. */
   readonly platform: string | undefined;
   /** Leaves out how images ask to be run. */
   readonly ignoreRuntime: boolean;
-  /** Who logs in for an image with a `config` of its own. Rejects as `SecretResolver.resolve`. */
-  readonly credentialsOf: (config: Secret) => Promise<ImageCredentials>;
+  /** Who logs in for an image that does not leave it to the default login. Rejects as `SecretResolver.resolve`. */
+  readonly credentialsOf: (image: DockerImage) => Promise<ImageCredentials | undefined>;
 }
 
 export class DockerStore implements Store {
@@ -61,15 +61,30 @@ export class DockerStore implements Store {
       reference,
       platform,
       backend: typeof backend === 'string' ? backend : await backend(),
-      ...(docker.config === undefined ? {} : { credentials: await this.#parts.credentialsOf(docker.config) }),
+      ...(await this.#credentialsOf(docker)),
+      ...(options.asOf === undefined ? {} : { asOf: options.asOf }),
     });
     const name = formatImageName(reference);
     return this.#images.acquire(
-      { reference: name, platform, cached: image.cached ?? true, isCurrent: this.#isCurrent(reference, options) },
+      {
+        reference: name,
+        platform,
+        cached: image.cached ?? true,
+        isCurrent: this.#mayAnswer(docker, reference, options),
+      },
       async () => this.#fetchOf(name, await wanted()),
       (record) => this.#infoOf(record, options),
       options,
     );
+  }
+
+  async plan(image: Image, options: OperationOptions = {}): Promise<PullPlan> {
+    const docker = dockerImage(image);
+    const { reference, platform: wanted } = this.#wanted(docker);
+    const wantedBy =
+      docker.platform !== undefined ? 'request' : this.#parts.platform !== undefined ? 'setting' : 'machine';
+    const planned = { reference, wanted, wantedBy, cached: docker.cached ?? true } as const;
+    return planPull(planned, () => this.#credentialsOf(docker), this.#parts, options);
   }
 
   async prune(
@@ -85,6 +100,20 @@ export class DockerStore implements Store {
     await this.#parts.retention.prune(excluded, activeLayerPaths, options);
   }
 
+  /**
+   * Asks the registry, with one request, whether the image's login reaches it. Rejects when it does not, or when nobody
+   * can tell: LARDER_REGISTRY_*, LARDER_IMAGE_NOT_FOUND, LARDER_POLICY_DENIED for what comes from no registry.
+   */
+  async prove(image: DockerImage, options: OperationOptions = {}): Promise<void> {
+    const { reference, platform } = this.#wanted(image);
+    await this.#parts.puller.prove(reference, { ...options, platform, ...(await this.#credentialsOf(image)) });
+  }
+
+  async #credentialsOf(image: DockerImage): Promise<{ readonly credentials?: ImageCredentials }> {
+    const credentials = await this.#parts.credentialsOf(image);
+    return credentials === undefined ? {} : { credentials };
+  }
+
   #wanted(image: DockerImage): { reference: ImageName; platform: string } {
     const platform = image.platform ?? this.#parts.platform;
     return {
@@ -93,17 +122,37 @@ export class DockerStore implements Store {
     };
   }
 
-  /** Whether what the image was pulled from still says the same. */
-  #isCurrent(reference: ImageName, options: AcquireOptions): (record: ImageRecord) => Promise<boolean> {
-    if (options.asIs === true) return async () => true;
+  /** Whether what is here may be answered without a pull. */
+  #mayAnswer(
+    image: DockerImage,
+    reference: ImageName,
+    options: AcquireOptions,
+  ): (record: ImageRecord) => Promise<boolean> {
+    const { asIs, asOf } = options;
+    if (asOf !== undefined) return async ({ digest }) => digest === asOf;
+    if (asIs === true) return async () => true;
+    if (image.cached === false) return (record) => this.#isFresh(image, reference, record, options);
     return (record) => this.#parts.puller.isCurrent(reference, record, { ...options, platform: record.platform });
+  }
+
+  /** Asks the source, and remembers that it still says the same. */
+  async #isFresh(image: DockerImage, name: ImageName, record: ImageRecord, options: AcquireOptions): Promise<boolean> {
+    const { puller, history } = this.#parts;
+    const { reference, platform, digest, config } = record;
+    const { onEvent = () => {} } = options;
+    onEvent({ type: 'resolve', reference });
+    using _requests = puller.listen(onEvent);
+    const asked = { ...options, platform, ...(await this.#credentialsOf(image)) };
+    if (!(await puller.isFresh(name, record, asked))) return false;
+    await history.add({ reference, platform, digest, imageId: config, how: 'resolved', atMs: Date.now() });
+    return true;
   }
 
   #fetchOf(name: string, wanted: Wanted): Fetch {
     // Who logs in as somebody else asks for himself.
     const own = wanted.credentials?.id ?? '';
     return {
-      key: `${name} ${wanted.platform} ${wanted.backend} ${own}`,
+      key: `${name} ${wanted.platform} ${wanted.backend} ${own} ${wanted.asOf ?? ''}`,
       run: (waiting, shared) => this.#pull.run(wanted, waiting, shared),
     };
   }

@@ -14,12 +14,15 @@ import type { Digest } from '../../spec/digest.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
 import type { ImageFacts, UnfinishedImage } from '../puller.js';
 import type { LayerFetch } from './layer-fetch.js';
+import type { SurveyedLayer } from './layer-survey.js';
 
 export interface FinishParts {
   readonly lock: StoreLock;
   readonly layers: LayerStore;
   readonly metadata: MetadataManager;
   readonly fetch: LayerFetch;
+  /** Rejects with LARDER_NO_SPACE where these cannot fit. */
+  readonly requireSpace: (missing: readonly SurveyedLayer[]) => Promise<void>;
 }
 
 /** All of its layers are in the store when it resolves, and `lease` holds them. */
@@ -45,6 +48,7 @@ export async function finishImage(
     })),
   });
   const missing = blobs.filter(({ digest }) => !found.has(digest));
+  await parts.requireSpace(missing.map((layer) => ({ ...layer, mediaType: SCHEMA_1_LAYER })));
   for (const layer of await parts.fetch.fetchUnknown(image, missing, lease, shared)) found.set(layer.digest, layer);
   return image.finish(found);
 }

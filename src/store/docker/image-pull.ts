@@ -10,28 +10,36 @@
 import type { SharedWork } from '../../concurrency.js';
 import type { OperationOptions } from '../../events.js';
 import type { MergedImages } from '../../layers/merged-images.js';
-import type { History } from '../../metadata/history.js';
+import type { History, HowResolved } from '../../metadata/history.js';
 import type { Lease, Leases } from '../../metadata/leases.js';
 import type { MetadataManager } from '../../metadata/metadata-manager.js';
 import { type ImageLayer, type ImageRecord, stackOf } from '../../metadata/records.js';
+import type { Digest } from '../../spec/digest.js';
 import { formatImageName, type ImageName } from '../../spec/image-name.js';
 import {
   type ImageCredentials,
   type ImageFacts,
   type ImagePuller,
   isUnfinished,
+  type LayerOrigins,
   type UnfinishedImage,
 } from '../puller.js';
 import { extendLeases } from '../read-through.js';
+import { type SuspicionParts, settleSuspicions } from '../suspect-layers.js';
+import { diskNeed, diskSpace, requireFit } from './disk-need.js';
 import { finishImage } from './finish-image.js';
 import { LayerFetch, type LayerFetchParts } from './layer-fetch.js';
+import { type SurveyedLayer, surveyLayers } from './layer-survey.js';
+import { resolvePast } from './past-image.js';
 
-export interface ImagePullParts extends LayerFetchParts {
+export interface ImagePullParts extends LayerFetchParts, SuspicionParts {
   readonly puller: ImagePuller;
   readonly metadata: MetadataManager;
   readonly leases: Leases;
   readonly history: History;
   readonly merged: MergedImages;
+  /** What is to stay free of the file system; undefined: a part of it. */
+  readonly reservedDiskBytes: number | undefined;
   /** Whether `backend` shows images through the merged EROFS image, which is then made as a part of the pull. */
   readonly usesMergedImage: (backend: string) => boolean;
 }
@@ -42,6 +50,8 @@ export interface Wanted {
   readonly backend: string;
   /** The image's own, where it has some. */
   readonly credentials?: ImageCredentials;
+  /** What the reference resolved to once, instead of what it resolves to now. */
+  readonly asOf?: Digest;
 }
 
 export class ImagePull {
@@ -55,7 +65,7 @@ export class ImagePull {
 
   /** `waiting` are the leases of those who wait for it: they hold the image before it can be pruned. */
   async run(
-    { reference, platform, backend, credentials }: Wanted,
+    { reference, platform, backend, credentials, asOf }: Wanted,
     waiting: ReadonlySet<Lease>,
     shared: SharedWork,
   ): Promise<ImageRecord> {
@@ -70,11 +80,11 @@ export class ImagePull {
       if (this.#parts.metadata.get(name, true, platform) === undefined) {
         this.#parts.pool.warm(this.#parts.maxParallelLayers, 'prepare');
       }
-      await using source = await puller.resolve(reference, {
-        ...shared,
-        platform,
-        ...(credentials === undefined ? {} : { credentials }),
-      });
+      const asked = { ...shared, platform, ...(credentials === undefined ? {} : { credentials }) };
+      await using source =
+        asOf === undefined
+          ? await puller.resolve(reference, asked)
+          : await resolvePast(reference, asOf, lease, this.#parts, asked);
       onEvent({
         type: 'resolved',
         reference: name,
@@ -90,11 +100,15 @@ export class ImagePull {
       });
       // A prune that is under way may not have seen the lease: what it takes must be gone before anything is looked for.
       (await this.#parts.lock.shared({ signal })).release();
+      await settleSuspicions(layers, this.#parts, shared);
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
-      if (!isUnfinished(source)) await this.#fetch.fetchMissing(source, layers, shared);
+      if (!isUnfinished(source)) {
+        await this.#requireSpace(layers, source, name);
+        await this.#fetch.fetchMissing(source, layers, shared);
+      }
       const record = recordOf(name, platform, resolved, layers);
       await this.#merge(record, backend, { signal, onEvent });
-      await this.#commit(record);
+      await this.#commit(record, asOf === undefined ? 'resolved' : 'taken-back');
       onEvent({ type: 'commit', reference: name, imageId: record.config });
       // Before this pull's own lease goes: a prune in between would take what they are waiting for.
       await extendLeases(waiting, record);
@@ -105,9 +119,20 @@ export class ImagePull {
     }
   }
 
+  /** What cannot fit is refused before its first byte. */
+  async #requireSpace(layers: readonly SurveyedLayer[], origins: LayerOrigins, name: string): Promise<void> {
+    const { layout, reservedDiskBytes, maxParallelLayers } = this.#parts;
+    const survey = await surveyLayers(layers, origins, this.#parts);
+    const toFetch = survey.flatMap((one) => one.toFetch ?? []);
+    if (toFetch.length === 0) return;
+    requireFit(diskNeed(toFetch, maxParallelLayers), await diskSpace(layout.root, reservedDiskBytes), `pull ${name}`);
+  }
+
   #finish(image: UnfinishedImage, lease: Lease, shared: SharedWork): Promise<ImageFacts> {
     const { lock, layers, metadata } = this.#parts;
-    return finishImage(image, lease, { lock, layers, metadata, fetch: this.#fetch }, shared);
+    const requireSpace = (missing: readonly SurveyedLayer[]): Promise<void> =>
+      this.#requireSpace(missing, image, `schema 1 image ${image.digest}`);
+    return finishImage(image, lease, { lock, layers, metadata, fetch: this.#fetch, requireSpace }, shared);
   }
 
   /** The merge proves that the layers make a tree at all, so it comes before the commit, whatever the backend. */
@@ -117,10 +142,11 @@ export class ImagePull {
     else await merged.validate(stackOf(record), options);
   }
 
-  async #commit(record: ImageRecord): Promise<void> {
+  async #commit(record: ImageRecord, how: HowResolved): Promise<void> {
+    const { reference, platform, digest, config: imageId, createdAtMs: atMs } = record;
     using _shared = await this.#parts.lock.shared();
     await this.#parts.metadata.put(record);
-    await this.#parts.history.add({ reference: record.reference, digest: record.digest, atMs: record.createdAtMs });
+    await this.#parts.history.add({ reference, platform, digest, imageId, how, atMs });
   }
 }
 

@@ -15,8 +15,8 @@ import type { BlobRequest } from '../../registry/blob.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
 import type { LayerLimits } from '../../tar/entry.js';
-import type { WorkerPool } from '../../workers/pool.js';
-import type { LayerOrigins } from '../puller.js';
+import type { RunOptions, WorkerPool } from '../../workers/pool.js';
+import type { LayerOrigin, LayerOrigins } from '../puller.js';
 
 export interface LayerFetchParts {
   readonly lock: StoreLock;
@@ -124,11 +124,7 @@ export class LayerFetch {
       outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
-    const result = await this.#parts.pool.run<LayerResult>('layer', job, {
-      signal,
-      onMessage: progressOf(layer, onEvent),
-      ...(origin.kind === 'registry' ? { onAsk: (request) => origin.ask(request as BlobRequest) } : {}),
-    });
+    const result = await this.#runJob(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
     await hold(result.diffId);
     let replaced: readonly DiffId[];
     {
@@ -140,6 +136,18 @@ export class LayerFetch {
     const { diffId, received, tarSize, entries, ms } = result;
     onEvent({ type: 'layer-done', layer: digest, diffId, received, written: tarSize, entries, ms });
     return result;
+  }
+
+  /** Once more for each host that gave the wrong bytes while another can be asked. */
+  async #runJob(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
+    const onAsk = origin.kind === 'registry' ? { onAsk: (request: unknown) => origin.ask(request as BlobRequest) } : {};
+    for (;;) {
+      try {
+        return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, ...onAsk });
+      } catch (error) {
+        if (origin.kind !== 'registry' || origin.passOver?.(error) !== true) throw error;
+      }
+    }
   }
 }
 

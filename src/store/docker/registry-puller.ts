@@ -1,22 +1,32 @@
 /** Pulls from a registry: resolves a reference to one manifest and its config, and says where each layer's bytes are. */
 import { Lazy } from '../../concurrency.js';
 import { isLarderError, LarderError } from '../../errors.js';
+import type { BlobGrant, BlobRequest } from '../../registry/blob.js';
 import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
+import type { Digest } from '../../spec/digest.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
-import type { ImageCredentials, LayerOrigins, Puller, PullOptions, Resolution } from '../puller.js';
+import type { ImageCredentials, ImageFacts, LayerOrigins, ProvingPuller, PullOptions, Resolution } from '../puller.js';
 import { resolveManifest } from './resolve-manifest.js';
 import { resolveSchema1 } from './resolve-schema1.js';
 
 export interface RegistryPullerOptions {
   /** `host[:port]` that is asked for what has no registry in its name, instead of Docker Hub. */
   readonly defaultRegistry?: string | undefined;
+  /** For layers that the registry has not got; default: none is to be had elsewhere. */
+  readonly foreign?: ForeignSource;
 }
 
-export class RegistryPuller implements Puller<Reference> {
+/** Leave to fetch one layer where its manifest says that it is; rejects with the error that ends it. */
+export type ForeignSource = (digest: Digest, urls: readonly string[], signal: AbortSignal | undefined) => ForeignAsk;
+/** `missing`: what the registry said. */
+export type ForeignAsk = (request: BlobRequest, missing: LarderError) => Promise<BlobGrant>;
+
+export class RegistryPuller implements ProvingPuller<Reference> {
   readonly #client: Lazy<RegistryClient>;
   readonly #makeClient: (credentials: ImageCredentials) => Promise<RegistryClient>;
   readonly #defaultRegistry: string | undefined;
+  readonly #foreign: ForeignSource | undefined;
 
   /** The client is made when it is first needed: an image that is in the store needs none. */
   constructor(
@@ -26,18 +36,48 @@ export class RegistryPuller implements Puller<Reference> {
     this.#client = new Lazy(() => makeClient());
     this.#makeClient = makeClient;
     this.#defaultRegistry = options.defaultRegistry;
+    this.#foreign = options.foreign;
   }
 
   async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
+    return this.#atFirst(reference, (place) => this.#resolveAt(place, options));
+  }
+
+  async prove(reference: Reference, options: PullOptions): Promise<void> {
+    const client = await this.#clientFor(options.credentials);
+    const request = { ...requestOptions(options), atRegistry: true };
+    await this.#atFirst(reference, async (place) => {
+      try {
+        await client.head(place, request);
+      } catch (error) {
+        if (!isNoAnswerToHead(error)) throw error;
+        await client.resolve(place, request);
+      }
+    });
+  }
+
+  /** At the first place that has it. */
+  async #atFirst<T>(reference: Reference, work: (place: Reference) => Promise<T>): Promise<T> {
     const places = this.#placesOf(reference);
     for (const [i, place] of places.entries()) {
       try {
-        return await this.#resolveAt(place, options);
+        return await work(place);
       } catch (error) {
         if (i === places.length - 1 || !isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) throw error;
       }
     }
     throw new LarderError('LARDER_INTERNAL', `resolve ${familiarReference(reference)}: nowhere to ask`);
+  }
+
+  /** One HEAD. */
+  async digestOf(reference: Reference, options: PullOptions): Promise<Digest | undefined> {
+    const client = await this.#clientFor(options.credentials);
+    try {
+      return await this.#atFirst(reference, (place) => client.head(place, requestOptions(options)));
+    } catch (error) {
+      if (isNoAnswerToHead(error)) return undefined;
+      throw error;
+    }
   }
 
   async #resolveAt(place: Reference, options: PullOptions): Promise<Resolution> {
@@ -53,9 +93,14 @@ export class RegistryPuller implements Puller<Reference> {
     const { manifest, ...top } = await client.resolve(place, request);
     const wanted = parsePlatform(options.platform);
     const held: LayerOrigins & AsyncDisposable = {
-      layerOrigin: (_, layerOptions) => {
+      from: await client.hostsOf(place),
+      layerOrigin: ({ digest }, layerOptions) => {
         const broker = client.broker(place, requestOptions(layerOptions));
-        return { kind: 'registry', ask: (question) => broker.ask(question) };
+        return {
+          kind: 'registry',
+          ask: (question) => broker.ask(question),
+          passOver: (error) => broker.passOver(digest, error),
+        };
       },
       [Symbol.asyncDispose]: async () => {},
     };
@@ -66,7 +111,36 @@ export class RegistryPuller implements Puller<Reference> {
         ...held,
       };
     }
-    return { ...(await resolveManifest({ ...top, manifest }, source, wanted, doing)), ...held };
+    const facts = await resolveManifest({ ...top, manifest }, source, wanted, doing);
+    return { ...facts, ...this.#withForeign(held, facts.foreign) };
+  }
+
+  /** The registry is asked for every layer; what it has not got may be elsewhere. */
+  #withForeign<T extends LayerOrigins>(held: T, urlsOf: ImageFacts['foreign']): T {
+    const source = this.#foreign;
+    if (urlsOf === undefined || source === undefined) return held;
+    return {
+      ...held,
+      layerOrigin: (layer, options) => {
+        const origin = held.layerOrigin(layer, options);
+        const urls = urlsOf.get(layer.digest);
+        if (urls === undefined || origin.kind === 'file') return origin;
+        let missing: LarderError | undefined;
+        const elsewhere = source(layer.digest, urls, options.signal);
+        const ask = async (request: BlobRequest): Promise<BlobGrant> => {
+          if (missing !== undefined) return elsewhere(request, missing);
+          try {
+            return await origin.ask(request);
+          } catch (error) {
+            if (!isLarderError(error, 'LARDER_BLOB_NOT_FOUND')) throw error;
+            missing = error;
+            const { previous: _, ...first } = request;
+            return elsewhere({ ...first, attempt: 0 }, error);
+          }
+        };
+        return { ...origin, ask };
+      },
+    };
   }
 
   /** What logs in as somebody else shares nothing with the others: neither connections nor tokens. */
@@ -84,6 +158,11 @@ export class RegistryPuller implements Puller<Reference> {
     const short = /^library\/([^/]+)$/.exec(reference.path)?.[1];
     return short === undefined ? [here] : [here, { ...here, path: short }];
   }
+}
+
+/** Some registries do not know HEAD, and say so in one of these ways; a GET has the last word. */
+function isNoAnswerToHead(error: unknown): boolean {
+  return isLarderError(error) && [400, 404, 405, 501].some((status) => error.details['status'] === status);
 }
 
 function requestOptions({ signal }: { readonly signal?: AbortSignal }): RequestOptions {

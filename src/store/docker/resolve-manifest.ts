@@ -50,7 +50,13 @@ export async function resolveManifest(
     imageConfig: image,
     platform: formatPlatform(platformOf(image, wanted, doing)),
     layers: layersOf(manifest, image),
+    ...foreignOf(manifest),
   };
+}
+
+function foreignOf({ layers }: ImageManifest): Pick<ImageFacts, 'foreign'> {
+  const foreign = new Map(layers.flatMap(({ digest, urls }) => (urls === undefined ? [] : [[digest, urls] as const])));
+  return foreign.size === 0 ? {} : { foreign };
 }
 
 interface Search {
