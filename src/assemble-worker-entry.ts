@@ -1,7 +1,9 @@
 /** What a worker thread runs: the package's one file where it was built, else the modules beside this one. */
 import { existsSync } from 'node:fs';
 
-export function workerEntry(): URL {
-  const bundled = new URL('../../bin/worker.js', import.meta.url);
-  return existsSync(bundled) ? bundled : new URL('./assemble-worker.js', import.meta.url);
+/** `from`: where this module lies; elsewhere in a bundle that somebody made of larder, whose `bin/` is none of ours. */
+export function workerEntry(from: string = import.meta.url): URL {
+  const modules = new URL('./assemble-worker.js', from);
+  const bundled = new URL('../../bin/worker.js', from);
+  return existsSync(modules) && existsSync(bundled) ? bundled : modules;
 }

@@ -7,6 +7,7 @@ import { closeSync, fstatSync } from 'node:fs';
 import { at, displayName } from '../bytes.js';
 import { errnoOf, LarderError } from '../errors.js';
 import * as kernel from '../linux/at-calls.js';
+import { takeOwnUmask } from '../linux/own-umask.js';
 import { pathBelow, setXattr, setXattrOf } from '../linux/xattr.js';
 import type { Xattr } from '../tar/entry.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
@@ -90,13 +91,16 @@ export class AttributeWriter {
   /**
    * Sees what a file that is made below `directory` gets: so most need neither chown(2) nor chmod(2). What decides it
    * (umask, default ACL, set-group-ID, the file system's own rules) is the same in all directories that are made below,
-   * as long as these have not got their own attributes yet.
+   * as long as these have not got their own attributes yet. Where another thread may change the umask meanwhile, nothing
+   * is taken from it: each file gets its mode by chmod(2).
    */
   probe(directory: number): void {
     const name = `.larder-probe-${randomUUID()}`;
+    const isSteady = takeOwnUmask();
     const file = kernel.createFileAt(directory, name, PERMISSIONS);
     try {
-      this.#fresh = fstatSync(file);
+      const { uid, gid, mode } = fstatSync(file);
+      this.#fresh = { uid, gid, mode: isSteady ? mode : 0 };
     } finally {
       closeSync(file);
       kernel.unlinkAt(directory, name);

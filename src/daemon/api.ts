@@ -121,18 +121,25 @@ export class Api {
     const id = given === undefined || isOwner(peer.uid) ? given : `${guestName(peer.uid)}.${given}`;
     const work = operation.read(await readJson(request));
     const lines = new LineResponse(response);
+    let answered = false;
     const outcome = this.#run(operation.name, id, response, peer, (signal, onEvent) =>
       work(this.#parts.service, {
         signal,
         onEvent: (event) => {
           onEvent(event);
-          lines.event(event);
+          if (!answered) lines.event(event);
+          // What a removal could not delete shows after its answer: nobody but the operator is left to hear it.
+          else if (event.type === 'warning') this.#parts.log(`${operation.name}: ${event.message}`);
         },
       }),
     );
+    const answer = (how: () => void): void => {
+      answered = true;
+      how();
+    };
     await outcome.then(
-      (result) => lines.end(result),
-      (error: unknown) => lines.fail(error),
+      (result) => answer(() => lines.end(result)),
+      (error: unknown) => answer(() => lines.fail(error)),
     );
   }
 

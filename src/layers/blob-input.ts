@@ -118,7 +118,11 @@ export class BlobInput {
     const turn = this.#waiting++ === 0 ? this.#take(bytes) : this.#inflated.then(() => this.#takeNext(bytes));
     this.#inflated = turn.then(
       () => this.#afterBlock(),
-      () => this.#afterBlock(),
+      (error: unknown) => {
+        // At once: the next block must not reach a decoder that has failed.
+        this.#failure ??= { error };
+        this.#afterBlock();
+      },
     );
     return turn;
   }

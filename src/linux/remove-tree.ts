@@ -4,7 +4,7 @@
  * instead of being emptied. Depth is not limited: only one directory is open at a time.
  */
 import { chmodSync, closeSync, constants, type Dir, type Dirent, fstatSync, opendirSync, readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import {
   O_CLOEXEC,
   O_PATH,
@@ -15,7 +15,7 @@ import {
   unlinkAt,
 } from './at-calls.js';
 import { MAX_SMALL_DIRECTORY, type PlaceStat, statPlace } from './mount-point.js';
-import { check, cString, kernel, kernelError } from './syscalls.js';
+import { check, cString, kernel, kernelError, type PathLike } from './syscalls.js';
 
 /** Names of directories that one level remembers; further ones are found when these are gone. */
 const MAX_REMEMBERED = 16384;
@@ -58,7 +58,8 @@ function isSmallTree(path: string, max: number): boolean {
 }
 
 function hasAtMost(path: string, max: number): boolean {
-  const pending = [path];
+  // Bytes: a name that is no UTF-8 would be looked for under another one, and pass for missing.
+  const pending = [Buffer.from(path)];
   let left = max;
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const place = statIfThere(next);
@@ -66,16 +67,18 @@ function hasAtMost(path: string, max: number): boolean {
     if (place === undefined || place.isMountPoint) return false;
     if (!place.isDirectory) continue;
     if (place.size > MAX_SMALL_DIRECTORY) return false;
-    for (const name of readdirSync(next)) {
+    for (const name of readdirSync(next, 'buffer')) {
       left -= 1;
       if (left < 0) return false;
-      pending.push(join(next, name));
+      pending.push(Buffer.concat([next, SLASH, name]));
     }
   }
   return true;
 }
 
-function statIfThere(path: string): PlaceStat | 'missing' | undefined {
+const SLASH = Buffer.from('/');
+
+function statIfThere(path: PathLike): PlaceStat | 'missing' | undefined {
   try {
     return statPlace(path);
   } catch (error) {

@@ -49,6 +49,7 @@ interface Calls {
     flags: number,
   ): number;
   syncfs(fd: number): number;
+  unshare(flags: number): number;
   llistxattr(path: Pointer, list: Pointer, size: number): number;
   lgetxattr(path: Pointer, name: Pointer, value: Pointer, size: number): number;
   lsetxattr(path: Pointer, name: Pointer, value: Pointer, size: number, flags: number): number;
@@ -106,6 +107,7 @@ const PLAIN = {
   lseek: ['lseek', 'ili', 'l'],
   copyFileRange: ['copy_file_range', 'ipiplu', 'l'],
   syncfs: ['syncfs', 'i'],
+  unshare: ['unshare', 'i'],
   llistxattr: ['llistxattr', 'ppl', 'l'],
   lgetxattr: ['lgetxattr', 'pppl', 'l'],
   lsetxattr: ['lsetxattr', 'pppli'],

@@ -47,7 +47,7 @@ class ZlibInflater implements Inflater {
 
   async end(out: InflaterOut): Promise<void> {
     if (!this.#started) throw damagedStream(this.#layer, 'gzip', 'it is empty');
-    if (!this.#ended) await this.#during(out, () => this.#stream.end());
+    await this.#during(out, (settle) => (this.#ended ? settle() : this.#stream.end()));
     await Promise.all(this.#lent);
     this.#throwFailure();
   }
@@ -58,6 +58,8 @@ class ZlibInflater implements Inflater {
 
   /** Runs until the stream has taken what it was given, has ended, or has failed. */
   async #during(out: InflaterOut, start: (settle: () => void) => void): Promise<void> {
+    // Between two calls, too, and a stream that was destroyed tells nobody that it does not end.
+    this.#throwFailure();
     await new Promise<void>((resolve) => {
       this.#out = out;
       this.#settle = resolve;
@@ -91,12 +93,17 @@ class ZlibInflater implements Inflater {
     });
   }
 
-  /** A throw here would reach nobody: it is kept for the call under way. */
+  /**
+   * A throw here would reach nobody: it is kept for the call under way. A stream that was paused may give bytes between
+   * two calls, when the receiver has given others back: they wait for the next call.
+   */
   #deliver(): void {
+    const out = this.#out;
+    if (out === undefined) return;
     for (const bytes of this.#held.splice(0)) {
       if (this.#failure !== undefined) return;
       try {
-        const taken = this.#out?.(bytes);
+        const taken = out(bytes);
         if (taken !== undefined) this.#lend(taken);
       } catch (error) {
         this.#fail(error);
