@@ -17,7 +17,14 @@ export async function startWriteBack(fd: number, offset: number, bytes: number):
   loaded ??= load() ?? 'missing';
   const call = loaded;
   if (call === 'missing') return;
-  await new Promise<void>((resolve) => call(fd, offset, bytes, SYNC_FILE_RANGE_WRITE, () => resolve()));
+  await new Promise<void>((resolve) => {
+    try {
+      call(fd, offset, bytes, SYNC_FILE_RANGE_WRITE, () => resolve());
+    } catch {
+      // So many calls are under way that koffi takes no more: this hint can be missed.
+      resolve();
+    }
+  });
 }
 
 function load(): SyncFileRange | undefined {

@@ -2,6 +2,7 @@
  * Drives a library that inflates call by call. While one call runs on libuv's pool, this thread works on what the call
  * before it gave: the next call is always started first. A ring of blocks bounds what is inflated and not yet taken.
  */
+import { LarderError } from '../errors.js';
 import { type Inflater, type InflaterOut, OUT_BYTES } from './inflater.js';
 
 /** A library's single calls, which know nothing of blocks that others still use. */
@@ -46,8 +47,12 @@ export class BlockInflater implements Inflater {
 
   async write(chunk: Uint8Array, out: InflaterOut): Promise<void> {
     if (chunk.length === 0) return;
+    const { length } = chunk;
     this.#decoder.feed(chunk);
     await this.#drive(out);
+    // A look at it here keeps it where it is while a call of the library has nothing but its address.
+    if (chunk.length !== length)
+      throw new LarderError('LARDER_INTERNAL', 'inflate: its input was taken away meanwhile');
   }
 
   async end(out: InflaterOut): Promise<void> {

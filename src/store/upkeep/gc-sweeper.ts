@@ -66,8 +66,7 @@ export class Sweeper {
    * lock.
    */
   async sweep(options: SweepOptions = {}): Promise<void> {
-    if (this.#due || options.all === true) await this.#collect(options);
-    this.#due = false;
+    if (this.#isDue() || options.all === true) await this.#collect(options);
     await this.#delete(options);
   }
 
@@ -77,9 +76,15 @@ export class Sweeper {
    */
   async retire(options: OperationOptions = {}): Promise<void> {
     // The tars are nearly all there is to delete: begun before the rest is looked for.
-    if (this.#due) await this.#collect(options, () => this.#deleteLater(options));
-    this.#due = false;
+    if (this.#isDue()) await this.#collect(options, () => this.#deleteLater(options));
     this.#deleteLater(options);
+  }
+
+  /** What is forgotten from now on is due anew. */
+  #isDue(): boolean {
+    const due = this.#due;
+    this.#due = false;
+    return due;
   }
 
   /** When all that {@link retire} left is deleted. Never rejects: failures were told. */
