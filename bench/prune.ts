@@ -7,7 +7,6 @@
  *     --work DIR (/var/tmp/larder-bench)
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -17,15 +16,16 @@ import { parseArgs } from 'node:util';
 import { Assembly } from '../src/assemble.js';
 import { configOf, parseFlags } from '../src/config.js';
 import { Larder } from '../src/larder.js';
-import { DERIVED_FORMAT, Layout } from '../src/layout.js';
+import { Layout } from '../src/layout.js';
 import { StoreLock } from '../src/linux/store-lock.js';
 import { Claims } from '../src/metadata/claims.js';
 import { Database } from '../src/metadata/database.js';
-import { type ClaimRecord, type ImageRecord, type LayerRecord, stackOf } from '../src/metadata/records.js';
+import { type ClaimRecord, type ImageRecord, stackOf } from '../src/metadata/records.js';
 import { parseContainerId } from '../src/spec/container-id.js';
-import { type DiffId, type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
+import { hexOf } from '../src/spec/digest.js';
 import { mergedKeyOf } from '../src/tree/merged-key.js';
 import { wipe } from './machine.js';
+import { imageRecord, layerRecord } from './made-records.js';
 import { formatMs, summarize } from './statistics.js';
 
 const ROWS = {
@@ -158,22 +158,7 @@ function claimOf(id: string): ClaimRecord {
 
 function imagesOf(count: number, layers: number): ImageRecord[] {
   const each = Math.max(1, Math.floor(layers / count));
-  return Array.from({ length: count }, (_, i) => ({
-    type: 'docker',
-    reference: `registry.example/image-${i}:latest`,
-    platform: 'linux/amd64',
-    digest: digestOf(`manifest ${i}`),
-    manifest: digestOf(`manifest ${i}`),
-    config: digestOf(`config ${i}`),
-    layers: Array.from({ length: each }, (_, j) => ({
-      diffId: parseDiffId(digestOf(`layer ${i} ${j}`)),
-      digest: digestOf(`blob ${i} ${j}`),
-      size: 0,
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-    })),
-    createdAtMs: 0,
-    lastUsedAtMs: 0,
-  }));
+  return Array.from({ length: count }, (_, i) => imageRecord(i, each));
 }
 
 async function fill({ layout, metadata, layerRecords, derived }: Assembly, images: readonly ImageRecord[]) {
@@ -193,21 +178,4 @@ async function fill({ layout, metadata, layerRecords, derived }: Assembly, image
     await derived.put({ kind: 'merged', key, sha256: hexOf(record.config), size: 0, layers: diffIds });
     await metadata.put(record);
   }
-}
-
-function layerRecord(diffId: DiffId): LayerRecord {
-  return {
-    diffId,
-    tarSize: 0,
-    entries: 0,
-    indexSha256: hexOf(diffId),
-    indexSize: 0,
-    extraSha256: undefined,
-    extraSize: 0,
-    derivedFormat: DERIVED_FORMAT,
-  };
-}
-
-function digestOf(text: string): Digest {
-  return parseDigest(`sha256:${createHash('sha256').update(text).digest('hex')}`);
 }

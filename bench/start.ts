@@ -7,7 +7,6 @@
  *     --tools larder,podman,ctr   --work DIR (/var/tmp/larder-bench)   --out DIR (bench/out)
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,12 +14,10 @@ import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Assembly } from '../src/assemble.js';
 import { configOf, parseFlags } from '../src/config.js';
-import { DERIVED_FORMAT } from '../src/layout.js';
-import type { ImageRecord } from '../src/metadata/records.js';
-import { type Digest, hexOf, parseDiffId, parseDigest } from '../src/spec/digest.js';
 import { CHECKOUT } from '../test/checkout.js';
 import { waitUntilQuiet, wipe } from './machine.js';
 import { publishMadeImage } from './made-image.js';
+import { imageRecord, layerRecord } from './made-records.js';
 import { figure, writeResult } from './result.js';
 import { formatMs, summarize } from './statistics.js';
 import { Containerd } from './tools/containerd.js';
@@ -169,39 +166,11 @@ async function fill(root: string): Promise<void> {
   const assembly = await Assembly.open(configOf(parseFlags({ root }, 'bench')));
   try {
     for (let i = 0; i < Number(values.images); i++) {
-      const record = imageRecord(i);
-      await assembly.layerRecords.put(
-        ...record.layers.map(({ diffId }) => ({
-          ...{ diffId, tarSize: 1_000_000, entries: 0, indexSha256: hexOf(diffId), indexSize: 0 },
-          ...{ extraSha256: undefined, extraSize: 0, derivedFormat: DERIVED_FORMAT },
-        })),
-      );
+      const record = imageRecord(i, Number(values.layers));
+      await assembly.layerRecords.put(...record.layers.map(({ diffId }) => layerRecord(diffId, 1_000_000)));
       await assembly.metadata.put(record);
     }
   } finally {
     await assembly.close();
   }
-}
-
-function imageRecord(i: number): ImageRecord {
-  return {
-    type: 'docker',
-    reference: `registry.example/image-${i}:latest`,
-    platform: 'linux/amd64',
-    digest: digestOf(`manifest ${i}`),
-    manifest: digestOf(`manifest ${i}`),
-    config: digestOf(`config ${i}`),
-    layers: Array.from({ length: Number(values.layers) }, (_, j) => ({
-      diffId: parseDiffId(digestOf(`layer ${i} ${j}`)),
-      digest: digestOf(`blob ${i} ${j}`),
-      size: 0,
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-    })),
-    createdAtMs: 0,
-    lastUsedAtMs: 0,
-  };
-}
-
-function digestOf(text: string): Digest {
-  return parseDigest(`sha256:${createHash('sha256').update(text).digest('hex')}`);
 }

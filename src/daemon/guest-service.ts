@@ -10,6 +10,7 @@ import type { Image } from '../spec/image.js';
 import { type Admitted, isOwn, requireOwn } from './guests.js';
 import {
   anyText,
+  dockerChoice,
   flag,
   HttpRefusal,
   image,
@@ -18,8 +19,6 @@ import {
   oneOf,
   optional,
   type Read,
-  secret,
-  text,
   withoutUndefined,
 } from './request.js';
 import { type Operation, type Service, volume } from './service.js';
@@ -31,11 +30,8 @@ export const GUEST_OPERATIONS: Readonly<Record<string, (uid: number) => Operatio
     'pull',
     object({
       reference: anyText,
-      platform: optional(text),
-      cached: optional(flag),
-      config: optional(secret),
-      // Whatever he says: it is never used for him.
-      defaultLogin: optional(flag),
+      // `defaultLogin`, whatever he says of it, is never used for him.
+      ...dockerChoice,
     }),
     async (uid, { reference, ...choice }, service, options): Promise<PulledSummary> =>
       withAdmitted(uid, [imageNamed(reference, '/', choice)], service, options, async ([admitted]) => {
@@ -50,10 +46,7 @@ export const GUEST_OPERATIONS: Readonly<Record<string, (uid: number) => Operatio
       id: anyText,
       image: optional(image),
       reference: optional(anyText),
-      platform: optional(text),
-      cached: optional(flag),
-      config: optional(secret),
-      defaultLogin: optional(flag),
+      ...dockerChoice,
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(alwaysTrue),
       nosuid: optional(flag),

@@ -123,14 +123,15 @@ export const secret: Read<Secret> = (value, what) => {
   throw invalid(what, 'a secret has a value or a reference, as its type says');
 };
 
-const dockerImage = object({
-  type: oneOf('docker'),
-  name: anyText,
-  cached: optional(flag),
+/** How a Docker image is chosen, beside its name. */
+export const dockerChoice = {
   platform: optional(text),
+  cached: optional(flag),
   config: optional(secret),
   defaultLogin: optional(flag),
-});
+};
+
+const dockerImage = object({ type: oneOf('docker'), name: anyText, ...dockerChoice });
 
 const appcImage = object({
   type: oneOf('appc'),

@@ -8,6 +8,7 @@ import type { Image } from '../spec/image.js';
 import type { Guests } from './guests.js';
 import {
   anyText,
+  dockerChoice,
   flag,
   HttpRefusal,
   image,
@@ -55,10 +56,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     'pull',
     object({
       reference: anyText,
-      platform: optional(text),
-      cached: optional(flag),
-      config: optional(secret),
-      defaultLogin: optional(flag),
+      ...dockerChoice,
       asOf: optional(text),
     }),
     async ({ reference, ...request }, { larder }, options): Promise<PulledSummary> => {
@@ -70,10 +68,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     'plan',
     object({
       reference: anyText,
-      platform: optional(text),
-      cached: optional(flag),
-      config: optional(secret),
-      defaultLogin: optional(flag),
+      ...dockerChoice,
     }),
     async ({ reference, ...request }, { larder }, options) =>
       larder.plan(reference, { ...withoutUndefined(request), ...options }),
@@ -103,10 +98,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       id: anyText,
       image: optional(image),
       reference: optional(anyText),
-      platform: optional(text),
-      cached: optional(flag),
-      config: optional(secret),
-      defaultLogin: optional(flag),
+      ...dockerChoice,
       backend: optional(oneOf(...BACKEND_NAMES)),
       nodev: optional(flag),
       nosuid: optional(flag),
