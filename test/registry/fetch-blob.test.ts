@@ -152,7 +152,7 @@ describe('a blob', () => {
     await assert.rejects(download(client, referenceTo(registry), blob, { signal: AbortSignal.timeout(50) }), {
       code: 'LARDER_ABORTED',
     });
-    assert.ok(performance.now() - started < 1000);
+    assert.ok(performance.now() - started < 10_000);
   });
 
   it('is not read ahead of a slow consumer, who is no stall either', async () => {

@@ -1,6 +1,7 @@
 /**
  * Works on the store at ROOT: `prune STEP` prunes and dies in front of that change of the disk (or tells how many there
- * are), `loop WHAT FROM MS` prunes or holds and frees containers again and again. Tells what it did on standard output.
+ * are), `loop WHAT FROM` prunes or holds and frees containers again and again, until SIGTERM. Tells what it did on standard output:
+ * a line for each round.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -12,7 +13,7 @@ const [, , root = '', action = '', ...args] = process.argv;
 let steps = 0;
 
 if (action === 'prune') await pruneUntil(Number(args[0] ?? 0));
-else await loop(args[0] ?? '', args[1] ?? '', Number(args[2] ?? 0));
+else await loop(args[0] ?? '', args[1] ?? '');
 
 /** Each transaction, before it and after it, and each rename is a step. */
 async function pruneUntil(last: number): Promise<void> {
@@ -42,19 +43,20 @@ async function pruneUntil(last: number): Promise<void> {
   process.stdout.write(`${steps}`);
 }
 
-async function loop(what: string, id: string, ms: number): Promise<void> {
+async function loop(what: string, id: string): Promise<void> {
   const larder = new Larder(await openStore(root));
-  const end = Date.now() + ms;
-  let done = 0;
-  while (Date.now() < end) {
+  let told = false;
+  process.once('SIGTERM', () => {
+    told = true;
+  });
+  while (!told) {
     if (what === 'prune') await larder.prune();
     else {
-      const { rootfs } = await larder.provision(args[3] ?? '', { id, backend: 'copy' });
+      const { rootfs } = await larder.provision(args[2] ?? '', { id, backend: 'copy' });
       if (!fs.existsSync(`${rootfs}/kept`)) throw new Error(`${rootfs}: not what was asked for`);
       await larder.destroy(id);
     }
-    done++;
+    process.stdout.write('done\n');
   }
   await larder.close();
-  process.stdout.write(`${done}`);
 }

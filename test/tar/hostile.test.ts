@@ -212,9 +212,10 @@ describe('tar reader: hostile and odd archives', () => {
     const timeOf = (archive: Buffer) => {
       let best = Number.POSITIVE_INFINITY;
       for (let i = 0; i < 5; i++) {
-        const start = performance.now();
+        // Of the processor: what else runs on the machine is no matter.
+        const before = process.cpuUsage();
         verdictOf(archive);
-        best = Math.min(best, performance.now() - start);
+        best = Math.min(best, process.cpuUsage(before).user / 1000);
       }
       return best;
     };
