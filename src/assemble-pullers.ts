@@ -1,10 +1,13 @@
 /** The composition of pullers: where Docker images come from, by their names and by the settings. */
 import type { Logins } from './assemble-credentials.js';
+import type { Lazy } from './concurrency.js';
 import type { Config } from './config.js';
 import type { ContentStore } from './content/content-store.js';
 import { LarderError } from './errors.js';
 import type { OnEvent } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
+import type { Layout } from './layout.js';
+import type { Network } from './registry/network.js';
 import type { RegistryClient } from './registry/registry-client.js';
 import { parseDockerRegistry } from './spec/docker-registry.js';
 import type { Reference } from './spec/reference.js';
@@ -18,6 +21,14 @@ export interface PullerParts {
   readonly logins: Logins;
   readonly pool: WorkerPool;
   readonly content: ContentStore;
+  /** Of all clients of the store. */
+  readonly network: Lazy<Network>;
+}
+
+/** What this store's processes know of hosts, and this one's connections. */
+export async function makeNetwork(config: Config, layout: Layout): Promise<Network> {
+  const { createNetwork } = await import('./registry/network.js');
+  return createNetwork({ layout, max: config.maxConnections, maxPerHost: config.maxConnectionsPerHost });
 }
 
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
@@ -46,7 +57,7 @@ async function referencePuller(
   const { RegistryPuller } = await import('./store/docker/registry-puller.js');
   return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
-    foreign: await foreignLayers(parts.config, onEvent),
+    foreign: await foreignLayers(parts, onEvent),
   });
 }
 
@@ -67,9 +78,10 @@ async function hdfsPuller(
   });
 }
 
-async function foreignLayers(config: Config, onEvent: OnEvent): Promise<ForeignSource> {
-  const [{ ForeignLayers }, { proxiesOf }] = await Promise.all([
+async function foreignLayers({ config, network }: PullerParts, onEvent: OnEvent): Promise<ForeignSource> {
+  const [{ ForeignLayers }, { DEFAULT_TIMEOUTS }, { proxiesOf }] = await Promise.all([
     import('./registry/foreign-layers.js'),
+    import('./registry/registry-client.js'),
     import('./registry/hosts/proxy.js'),
   ]);
   const foreign = new ForeignLayers({
@@ -77,13 +89,15 @@ async function foreignLayers(config: Config, onEvent: OnEvent): Promise<ForeignS
     caFiles: config.registryCaFiles,
     proxyFor: proxiesOf(process.env),
     stallTimeoutMs: config.stallTimeoutMs,
+    lowSpeed: { bytesPerSecond: config.lowSpeedLimit, overMs: DEFAULT_TIMEOUTS.lowSpeedMs },
+    network: await network.get(),
     onEvent,
   });
   return (...layer) => foreign.source(...layer);
 }
 
 async function makeClient(
-  { config, logins }: PullerParts,
+  { config, logins, network }: PullerParts,
   onEvent: OnEvent,
   own?: ImageCredentials,
 ): Promise<RegistryClient> {
@@ -102,7 +116,8 @@ async function makeClient(
     caFiles: registryCaFiles,
     hosts: new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir }),
     proxyFor: proxiesOf(process.env),
-    timeouts: { stallMs: stallTimeoutMs },
+    timeouts: { stallMs: stallTimeoutMs, lowSpeedBytes: config.lowSpeedLimit },
+    network: await network.get(),
     onEvent,
   });
 }

@@ -1,7 +1,6 @@
 /** The composition of stores: one for each image type, over the same layers, documents and database. */
 import { makePuller, type PullerParts } from './assemble-pullers.js';
 import type { Working } from './assemble-working.js';
-import type { Config } from './config.js';
 import type { ContentStore } from './content/content-store.js';
 import type { Layout } from './layout.js';
 import type { StoreLock } from './linux/store-lock.js';
@@ -48,7 +47,7 @@ export async function makeAppc(
   return new AppcStore({
     ...shared(parts),
     ...{ metadata, leases, layers, merged, retention: appcRetention },
-    source: await makeSource(parts.config),
+    source: await makeSource(parts),
   });
 }
 
@@ -73,7 +72,7 @@ function shared({ config, layout, lock, content, history, layerRecords, limits, 
   };
 }
 
-async function makeSource(config: Config): Promise<AciSource> {
+async function makeSource({ config, network }: PullerParts): Promise<AciSource> {
   if (config.offline && !/^(?:\/|file:)/i.test(config.appcSimpleDiscoveryUriPrefix ?? '')) {
     return new (await import('./store/appc/offline-source.js')).OfflineSource();
   }
@@ -89,7 +88,8 @@ async function makeSource(config: Config): Promise<AciSource> {
     insecureRegistries: config.insecureRegistries,
     caFiles: config.registryCaFiles,
     proxyFor: proxiesOf(process.env),
-    timeouts: { stallMs: config.stallTimeoutMs },
+    timeouts: { stallMs: config.stallTimeoutMs, lowSpeedBytes: config.lowSpeedLimit },
+    network: await network.get(),
     maxAciBytes: config.maxLayerBytes,
   });
 }

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
 import { Logins } from './assemble-credentials.js';
-import { makePuller } from './assemble-pullers.js';
+import { makeNetwork, makePuller } from './assemble-pullers.js';
 import { makeAppc, makeDocker, type StoreParts } from './assemble-stores.js';
 import { workerEntry } from './assemble-worker-entry.js';
 import { startWorking, type Working, type WorkingParts } from './assemble-working.js';
@@ -83,6 +83,7 @@ export class Assembly {
   readonly lock: TimedStoreLock;
   readonly #logins: Logins;
   readonly #pool: WorkerPool;
+  readonly #network = new Lazy(() => makeNetwork(this.config, this.layout));
   readonly #working = new Lazy(() => this.#start());
   readonly #docker = new Lazy(async () => makeDocker(this.#storeParts(), this.metadata, await this.working()));
   readonly #appc = new Lazy(async () => makeAppc(this.#storeParts(), this.appcMetadata, await this.working()));
@@ -422,6 +423,7 @@ export class Assembly {
       ...{ config, layout, lock, content, history, layerRecords, limits },
       logins: this.#logins,
       pool: this.#pool,
+      network: this.#network,
       onReplaced: (diffIds) => this.#detach(diffIds),
     };
   }

@@ -109,6 +109,21 @@ export const SETTINGS = {
     value: 'DURATION',
     help: 'give a request up when no byte arrives for this long, as 60 or 1mins (default: 1mins)',
   },
+  fetcher_low_speed_limit: {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'give a request up, too, when less than this comes in a second, over 30 s of waiting for it (default: 1024)',
+  },
+  max_connections: {
+    kind: 'count',
+    value: 'N',
+    help: 'connections at once to all registries; one is kept free of layers (default: 24)',
+  },
+  max_connections_per_host: {
+    kind: 'count',
+    value: 'N',
+    help: 'the same to one registry or mirror (default: 12)',
+  },
   offline: {
     kind: 'bool',
     value: 'BOOL',

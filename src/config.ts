@@ -47,6 +47,10 @@ export interface Config {
   /** Of layers that their registry has not got. */
   readonly foreignLayerHosts: readonly string[];
   readonly stallTimeoutMs: number;
+  /** Bytes a second. */
+  readonly lowSpeedLimit: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerHost: number;
   readonly offline: boolean;
   readonly appcSimpleDiscoveryUriPrefix: string | undefined;
   readonly appcTrust: AppcTrust;
@@ -103,6 +107,9 @@ export function configOf(flags: Flags): Config {
     registryCertsDir: flags.registry_certs_dir,
     foreignLayerHosts: flags.foreign_layer_hosts ?? [],
     stallTimeoutMs: flags.fetcher_stall_timeout ?? 60_000,
+    lowSpeedLimit: flags.fetcher_low_speed_limit ?? 1024,
+    maxConnections: flags.max_connections ?? 24,
+    maxConnectionsPerHost: flags.max_connections_per_host ?? 12,
     offline: flags.offline ?? false,
     appcSimpleDiscoveryUriPrefix: flags.appc_simple_discovery_uri_prefix,
     appcTrust: flags.appc_trust ?? { required: false, keys: {} },

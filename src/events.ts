@@ -41,6 +41,8 @@ export type LarderEvent =
       readonly attempt: number;
       readonly afterMs: number;
     }
+  /** A host asked to be left alone, and `what` waits for so long before it asks there. */
+  | { readonly type: 'rate-limit'; readonly what: string; readonly host: string; readonly afterMs: number }
   /** A mirror is asked for something; or, with `insteadOf`, a host is asked since another one was passed over. */
   | {
       readonly type: 'mirror';

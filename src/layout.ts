@@ -7,6 +7,7 @@
  *       lock, gate                   the store lock
  *       metadata/                    the database and its writer lock; names/: what its image records say, once more
  *       handles/<id>                 one lock file per open store handle
+ *       hosts/<hash>                 what processes tell each other of a registry; advice, gone any time
  *       blobs/<algorithm>/<hex>      manifests, image indexes, configs, as received                          (I1)
  *       layers/sha256/<DiffID>/      layer.tar and nothing else; appears only by rename                      (I2)
  *       derived/<format>/            all rebuildable from layers/ and blobs/                                 (I10)
@@ -55,6 +56,13 @@ export class Layout {
   }
   get handles(): string {
     return join(this.root, 'handles');
+  }
+  get hosts(): string {
+    return join(this.root, 'hosts');
+  }
+  /** Under the digest of its name. */
+  host(name: Digest): string {
+    return join(this.hosts, hexOf(name));
   }
   get blobs(): string {
     return join(this.root, 'blobs');

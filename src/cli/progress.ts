@@ -122,6 +122,8 @@ export class Progress {
         return `${layerName(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
       case 'retry':
         return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
+      case 'rate-limit':
+        return `${event.what}: ${event.host} asked to be left alone; waiting ${formatDuration(event.afterMs)}`;
       case 'mirror':
         return event.insteadOf === undefined
           ? undefined

@@ -23,6 +23,7 @@ import { type AppcTrust, keyFilesFor, MAX_SIGNATURE_BYTES, verifySignature } fro
 import { readCertificates } from './certificates.js';
 import { NO_CREDENTIALS } from './credentials.js';
 import type { FindProxy } from './hosts/proxy.js';
+import { type Network, PROCESS_NETWORK } from './network.js';
 import { DEFAULT_TIMEOUTS, type RegistryTimeouts } from './registry-client.js';
 import type { HostSettings } from './registry-host.js';
 import { expectManyListeners } from './transport.js';
@@ -44,6 +45,8 @@ export interface AciFetcherOptions {
   readonly proxyFor?: FindProxy;
   readonly userAgent?: string;
   readonly timeouts?: Partial<RegistryTimeouts>;
+  /** What is known of hosts, and the connections: shared with other clients. Default: with all of this process. */
+  readonly network?: Network;
   /** Of one ACI as it is transferred. Default: 256 GiB. */
   readonly maxAciBytes?: number;
   /** Where pages for meta discovery are asked for. Default: the scheme's port. */
@@ -177,8 +180,8 @@ export class AciFetcher {
   }
 
   async #settings({ onEvent }: OperationOptions): Promise<HostSettings> {
-    const { insecureRegistries, caFiles, proxyFor, userAgent, timeouts } = this.#options;
-    const { connectMs, stallMs, backoffMs } = { ...DEFAULT_TIMEOUTS, ...timeouts };
+    const { insecureRegistries, caFiles, proxyFor, userAgent, timeouts, network } = this.#options;
+    const { connectMs, stallMs, backoffMs, lowSpeedBytes, lowSpeedMs } = { ...DEFAULT_TIMEOUTS, ...timeouts };
     return {
       credentials: NO_CREDENTIALS,
       insecure: new Set((insecureRegistries ?? []).map((host) => host.toLowerCase())),
@@ -188,7 +191,9 @@ export class AciFetcher {
       userAgent: userAgent ?? 'larder',
       connectTimeoutMs: connectMs,
       stallTimeoutMs: stallMs,
+      lowSpeed: { bytesPerSecond: lowSpeedBytes, overMs: lowSpeedMs },
       backoffMs,
+      network: network ?? PROCESS_NETWORK,
       onEvent,
     };
   }

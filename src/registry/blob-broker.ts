@@ -1,12 +1,15 @@
 import type { Digest } from '../spec/digest.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import type { BlobGrant, BlobRequest } from './blob.js';
+import type { Connections, Lane } from './connections.js';
 import { type Endpoint, originOf } from './hosts/endpoint.js';
 import type { MirrorPlan } from './mirror-plan.js';
 
 export interface BrokerSettings {
   readonly reference: Reference;
-  readonly planFor: (digest: Digest) => Promise<MirrorPlan>;
+  readonly planFor: (digest: Digest, lane: Lane | undefined) => Promise<MirrorPlan>;
+  /** Left out: nobody counts its connections. */
+  readonly connections: Connections | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -14,9 +17,10 @@ export interface BrokerSettings {
  * Grants the requests for the blobs of one repository, which other threads send. Main thread only: the client's
  * tokens stay here, and leave only within the headers of one granted request.
  */
-export class BlobBroker {
+export class BlobBroker implements Disposable {
   readonly #settings: BrokerSettings;
   readonly #plans = new Map<Digest, MirrorPlan>();
+  readonly #lanes: Lane[] = [];
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -28,7 +32,9 @@ export class BlobBroker {
     const known = this.#plans.get(request.digest);
     // Who was passed over for this blob is not asked for it again.
     if (known !== undefined) return known.next(request.attempt === 0 ? undefined : request.previous, signal);
-    const plan = await this.#settings.planFor(request.digest);
+    const lane = this.#settings.connections?.lane('layer');
+    if (lane !== undefined) this.#lanes.push(lane);
+    const plan = await this.#settings.planFor(request.digest, lane);
     this.#plans.set(request.digest, plan);
     return plan.next(undefined, signal);
   }
@@ -36,6 +42,11 @@ export class BlobBroker {
   /** What came for the blob was wrong: whether another host can be asked for it, which the next request then does. */
   passOver(digest: Digest, error: unknown): boolean {
     return this.#plans.get(digest)?.passOver(error) ?? false;
+  }
+
+  /** No body of a request that it granted is read any more. */
+  [Symbol.dispose](): void {
+    for (const lane of this.#lanes) lane[Symbol.dispose]();
   }
 }
 

@@ -41,6 +41,8 @@ export interface BlobGrant {
   readonly connectTimeoutMs: number;
   /** The request fails when no byte arrives for this long. */
   readonly stallTimeoutMs: number;
+  /** The request fails, too, when what comes while it is waited for is slower than this. */
+  readonly lowSpeed?: LowSpeed;
   /** PEM, in addition to the system's. */
   readonly ca?: string;
   /** PEM: who we are to this host. */
@@ -50,6 +52,12 @@ export interface BlobGrant {
   readonly insecureTls?: boolean;
   /** Address ranges that must not be connected to: where another host's redirect may not lead (server-side request forgery). */
   readonly refuseAddresses?: readonly AddressRange[];
+}
+
+/** What is slower over so much waiting is no progress. */
+export interface LowSpeed {
+  readonly bytesPerSecond: number;
+  readonly overMs: number;
 }
 
 /** Ranges of addresses that mean something only from where this machine stands. */

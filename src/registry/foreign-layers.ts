@@ -6,10 +6,11 @@
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { Digest } from '../spec/digest.js';
-import type { BlobGrant, BlobRequest } from './blob.js';
+import type { BlobGrant, BlobRequest, LowSpeed } from './blob.js';
 import { readCertificates } from './certificates.js';
 import { NO_CREDENTIALS } from './credentials.js';
 import type { FindProxy } from './hosts/proxy.js';
+import { type Network, PROCESS_NETWORK } from './network.js';
 import { DEFAULT_TIMEOUTS } from './registry-client.js';
 import { RegistryHost } from './registry-host.js';
 import { RequestPlan } from './request-plan.js';
@@ -23,6 +24,8 @@ export interface ForeignLayersOptions {
   /** Default: no proxy. */
   readonly proxyFor?: FindProxy;
   readonly stallTimeoutMs: number;
+  readonly lowSpeed?: LowSpeed;
+  readonly network?: Network;
   readonly onEvent: OnEvent;
 }
 
@@ -62,7 +65,7 @@ export class ForeignLayers {
   }
 
   async #planFor(url: URL, doing: string): Promise<RequestPlan> {
-    const { caFiles, proxyFor, stallTimeoutMs, onEvent } = this.#options;
+    const { caFiles, proxyFor, stallTimeoutMs, lowSpeed, network, onEvent } = this.#options;
     const host = new RegistryHost(url.host, new URL('/', url), {
       credentials: NO_CREDENTIALS,
       insecure: new Set(),
@@ -72,7 +75,9 @@ export class ForeignLayers {
       userAgent: 'larder',
       connectTimeoutMs: DEFAULT_TIMEOUTS.connectMs,
       stallTimeoutMs,
+      lowSpeed: lowSpeed ?? { bytesPerSecond: DEFAULT_TIMEOUTS.lowSpeedBytes, overMs: DEFAULT_TIMEOUTS.lowSpeedMs },
       backoffMs: DEFAULT_TIMEOUTS.backoffMs,
+      network: network ?? PROCESS_NETWORK,
       onEvent,
     });
     return new RequestPlan(host, { kind: 'plain', url, doing, notFound: 'LARDER_BLOB_NOT_FOUND' });

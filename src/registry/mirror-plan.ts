@@ -1,8 +1,10 @@
 import { type ErrorCode, isLarderError, LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
+import type { Lane } from './connections.js';
 import type { Endpoint } from './hosts/endpoint.js';
-import { HOST_HEALTH } from './hosts/host-health.js';
+import type { HostHealth } from './hosts/host-health.js';
+import { waitForHost } from './hosts/host-pause.js';
 import type { RegistryHost } from './registry-host.js';
 import { type Plan, type RegistryTarget, RequestPlan } from './request-plan.js';
 import { MIRROR_PATIENCE, PATIENCE } from './retry.js';
@@ -14,6 +16,9 @@ export interface MirrorPlanSettings {
   readonly endpoints: readonly Endpoint[];
   readonly open: (endpoint: Endpoint, signal: AbortSignal | undefined) => Promise<RegistryHost>;
   readonly targetAt: (endpoint: Endpoint) => RegistryTarget;
+  readonly health: HostHealth;
+  /** Whoever made it gives it back. Left out: nobody counts the connection. */
+  readonly lane: Lane | undefined;
   readonly onEvent: OnEvent | undefined;
 }
 
@@ -79,12 +84,13 @@ export class MirrorPlan implements Plan {
     const [current, next] = this.#left;
     if (current === undefined || next === undefined || !isLarderError(error) || !mayPass(error, current)) return false;
     const { host } = current.server;
-    if (isLarderError(error, 'LARDER_REGISTRY_UNAVAILABLE', 'LARDER_TIMEOUT')) HOST_HEALTH.failed(host);
+    const { health, onEvent } = this.#settings;
+    if (isLarderError(error, 'LARDER_REGISTRY_UNAVAILABLE', 'LARDER_TIMEOUT')) health.failed(host, onEvent);
     const reason = withoutPrefix(error.message, this.#settings.doing);
     this.#passed.push(`${host}: ${reason}`);
     this.#left.shift();
     this.#plan = undefined;
-    this.#settings.onEvent?.({
+    onEvent?.({
       type: 'mirror',
       what: this.#settings.doing,
       host: next.server.host,
@@ -96,23 +102,32 @@ export class MirrorPlan implements Plan {
 
   async #begin(signal: AbortSignal | undefined): Promise<RequestPlan> {
     const endpoint = this.#choose();
-    const { open, targetAt, doing, onEvent } = this.#settings;
+    const { open, targetAt, doing, health, lane, onEvent } = this.#settings;
     if (endpoint.isMirror && this.#passed.length === 0)
       onEvent?.({ type: 'mirror', what: doing, host: endpoint.server.host });
     const patience = this.#left.length === 1 ? PATIENCE : MIRROR_PATIENCE;
+    const { host } = endpoint.server;
+    await waitForHost(health, host, { doing, maxWaitMs: patience.maxWaitMs, signal, onEvent });
+    await lane?.at(host, signal);
     return new RequestPlan(await open(endpoint, signal), targetAt(endpoint), patience);
   }
 
   /** The next that does not rest, if there is one; those that do keep their order. */
   #choose(): Endpoint {
     const left = this.#left;
-    const resting = left.filter(rests);
-    if (resting.length < left.length) left.splice(0, left.length, ...left.filter((each) => !rests(each)), ...resting);
+    const resting = new Set(left.filter((each) => this.#rests(each)));
+    if (resting.size < left.length)
+      left.splice(0, left.length, ...left.filter((each) => !resting.has(each)), ...resting);
     const [endpoint] = left;
     if (endpoint !== undefined) return endpoint;
     throw new LarderError('LARDER_REGISTRY_UNAVAILABLE', `${this.#settings.doing}: no host may be asked for it`, {
       hint: 'see the capabilities in hosts.toml',
     });
+  }
+
+  /** Registries are asked whatever they did before: what a mirror has, they may have changed. */
+  #rests({ server, isMirror }: Endpoint): boolean {
+    return isMirror && this.#settings.health.isResting(server.host);
   }
 
   /** The last host's error, with what became of the others. */
@@ -125,11 +140,6 @@ export class MirrorPlan implements Plan {
       cause: error,
     });
   }
-}
-
-/** Registries are asked whatever they did before: what a mirror has, they may have changed. */
-function rests({ server, isMirror }: Endpoint): boolean {
-  return isMirror && HOST_HEALTH.isResting(server.host);
 }
 
 /** A mirror's word ends nothing; the registry's own does, when there is one. */

@@ -19,11 +19,14 @@ import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import { BlobBroker, blobTarget, pathAt, pullScope } from './blob-broker.js';
 import { readCertificates } from './certificates.js';
+import type { Lane } from './connections.js';
 import { type Credentials, NO_CREDENTIALS } from './credentials.js';
 import { type GetWholeOptions, getWhole, type WholeAnswer } from './get-whole.js';
 import { DIRECT, type Endpoint, type RegistryHosts, type Server } from './hosts/endpoint.js';
 import type { FindProxy } from './hosts/proxy.js';
 import { MirrorPlan } from './mirror-plan.js';
+import { type Network, PROCESS_NETWORK } from './network.js';
+import { tellRateLimit } from './rate-limit.js';
 import { openHost, type RegistryHost } from './registry-host.js';
 import type { RegistryTarget } from './request-plan.js';
 import { expectManyListeners } from './transport.js';
@@ -35,6 +38,10 @@ export interface RegistryTimeouts {
   readonly stallMs: number;
   /** First pause before a retry; doubles each time, half of it random. */
   readonly backoffMs: number;
+  /** Slower than so many bytes a second is no progress … */
+  readonly lowSpeedBytes: number;
+  /** … when it was waited for so long. */
+  readonly lowSpeedMs: number;
 }
 
 export interface RegistryOptions {
@@ -51,12 +58,19 @@ export interface RegistryOptions {
   readonly proxyFor?: FindProxy;
   readonly userAgent?: string;
   readonly timeouts?: Partial<RegistryTimeouts>;
+  /** What is known of hosts, and the connections: shared with other clients. Default: with all of this process. */
+  readonly network?: Network;
   /** Retries and warnings. */
   readonly onEvent?: OnEvent;
 }
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
+}
+
+export interface BrokerOptions extends RequestOptions {
+  /** Its connections count, and wait until there may be one more. Whoever asks for this disposes of the broker. */
+  readonly counted?: boolean;
 }
 
 export interface PlaceOptions extends RequestOptions {
@@ -82,7 +96,13 @@ export interface ResolvedManifest<M = Manifest> {
   readonly manifest: M;
 }
 
-export const DEFAULT_TIMEOUTS: RegistryTimeouts = { connectMs: 15_000, stallMs: 30_000, backoffMs: 500 };
+export const DEFAULT_TIMEOUTS: RegistryTimeouts = {
+  connectMs: 15_000,
+  stallMs: 30_000,
+  backoffMs: 500,
+  lowSpeedBytes: 1024,
+  lowSpeedMs: 30_000,
+};
 
 export class RegistryClient {
   readonly #options: RegistryOptions;
@@ -120,9 +140,10 @@ export class RegistryClient {
   /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
   async blobSize(reference: Reference, digest: Digest, options: RequestOptions = {}): Promise<number> {
     const { doing } = blobTarget(reference, digest);
-    const plan = await this.#blobPlan(reference, digest, options.signal);
+    using lane = this.#network.connections.lane('small');
+    const plan = await this.#blobPlan(reference, digest, lane, options.signal);
     const request = { method: 'HEAD', maxBytes: 0, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
-    return getFirstGood(plan, request, ({ answer }) => {
+    return await getFirstGood(plan, request, ({ answer }) => {
       const length = answer.header('content-length') ?? '';
       if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
       throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
@@ -167,9 +188,10 @@ export class RegistryClient {
         `${doing}: ${descriptor.size} bytes are more than the limit of ${MAX_CONFIG_BYTES}`,
       );
     }
-    const plan = await this.#blobPlan(reference, descriptor.digest, options.signal);
+    using lane = this.#network.connections.lane('small');
+    const plan = await this.#blobPlan(reference, descriptor.digest, lane, options.signal);
     const request = { maxBytes: descriptor.size, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
-    return getFirstGood(plan, request, ({ bytes }) => {
+    return await getFirstGood(plan, request, ({ bytes }) => {
       verifyBytes(descriptor, bytes, doing);
       return bytes;
     });
@@ -183,15 +205,28 @@ export class RegistryClient {
   }
 
   /** Grants for the blobs of the reference's repository, with this client's tokens; the signal ends them all. */
-  broker(reference: Reference, options: RequestOptions = {}): BlobBroker {
-    const { signal } = options;
-    return new BlobBroker({ reference, planFor: (digest) => this.#blobPlan(reference, digest, signal), signal });
+  broker(reference: Reference, { signal, counted = false }: BrokerOptions = {}): BlobBroker {
+    return new BlobBroker({
+      reference,
+      planFor: (digest, lane) => this.#blobPlan(reference, digest, lane, signal),
+      connections: counted ? this.#network.connections : undefined,
+      signal,
+    });
   }
 
-  async #blobPlan(reference: Reference, digest: Digest, signal: AbortSignal | undefined): Promise<MirrorPlan> {
+  get #network(): Network {
+    return this.#options.network ?? PROCESS_NETWORK;
+  }
+
+  async #blobPlan(
+    reference: Reference,
+    digest: Digest,
+    lane: Lane | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<MirrorPlan> {
     const { doing } = blobTarget(reference, digest);
     const mayServe = ({ serves }: Endpoint): boolean => serves;
-    return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, signal);
+    return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, { lane, signal });
   }
 
   async #manifest<T>(
@@ -208,7 +243,8 @@ export class RegistryClient {
       accept: ACCEPTED_MANIFESTS.join(', '),
       notFound: 'LARDER_IMAGE_NOT_FOUND',
     });
-    const plan = await this.#plan(reference, may, targetAt, doing, signal);
+    using lane = this.#network.connections.lane('small');
+    const plan = await this.#plan(reference, may, targetAt, doing, { lane, signal });
     const request = {
       method,
       maxBytes: MAX_MANIFEST_BYTES,
@@ -216,7 +252,10 @@ export class RegistryClient {
       doing,
       signal,
     } as const;
-    return getFirstGood(plan, request, read);
+    return await getFirstGood(plan, request, (whole) => {
+      tellRateLimit(whole.answer, doing, this.#options.onEvent);
+      return read(whole);
+    });
   }
 
   async #plan(
@@ -224,13 +263,13 @@ export class RegistryClient {
     may: (endpoint: Endpoint) => boolean,
     targetAt: (endpoint: Endpoint) => RegistryTarget,
     doing: string,
-    signal: AbortSignal | undefined,
+    { lane, signal }: { readonly lane: Lane | undefined; readonly signal: AbortSignal | undefined },
   ): Promise<MirrorPlan> {
     expectManyListeners(signal);
     const { hosts = DIRECT, onEvent } = this.#options;
     const endpoints = (await hosts.endpointsOf(reference)).filter(may);
     const open = ({ server }: Endpoint, during: AbortSignal | undefined) => this.#host(server, during);
-    return new MirrorPlan({ doing, endpoints, open, targetAt, onEvent });
+    return new MirrorPlan({ doing, endpoints, open, targetAt, health: this.#network.health, lane, onEvent });
   }
 
   async #host(server: Server, signal: AbortSignal | undefined): Promise<RegistryHost> {
@@ -254,7 +293,9 @@ export class RegistryClient {
       userAgent: userAgent ?? 'larder',
       connectTimeoutMs: timeouts.connectMs,
       stallTimeoutMs: timeouts.stallMs,
+      lowSpeed: { bytesPerSecond: timeouts.lowSpeedBytes, overMs: timeouts.lowSpeedMs },
       backoffMs: timeouts.backoffMs,
+      network: this.#network,
       onEvent,
     };
     const host = await openHost(server, settings, signal);

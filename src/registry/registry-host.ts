@@ -3,13 +3,14 @@ import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { isLoopbackHost, rangeOf } from './addresses.js';
 import { Authenticator, type TokenRequest } from './auth.js';
-import type { AddressRange, BlobGrant } from './blob.js';
+import type { AddressRange, BlobGrant, LowSpeed } from './blob.js';
 import type { Credentials } from './credentials.js';
 import { getWhole } from './get-whole.js';
 import { plainServer, type Server } from './hosts/endpoint.js';
 import type { FindProxy } from './hosts/proxy.js';
+import type { Network } from './network.js';
 import { RequestPlan } from './request-plan.js';
-import { isTlsError } from './retry.js';
+import { isTlsError, rateLimitMs } from './retry.js';
 import { failureOutcome, sendRequest } from './transport.js';
 
 /** What is the same for all requests of a client. */
@@ -23,7 +24,9 @@ export interface HostSettings {
   readonly userAgent: string;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  readonly lowSpeed: LowSpeed;
   readonly backoffMs: number;
+  readonly network: Network;
   readonly onEvent: OnEvent | undefined;
 }
 
@@ -71,6 +74,7 @@ export class RegistryHost {
       afterMs,
       connectTimeoutMs: (own ? server.connectTimeoutMs : undefined) ?? settings.connectTimeoutMs,
       stallTimeoutMs: settings.stallTimeoutMs,
+      lowSpeed: settings.lowSpeed,
       ...(authorities === '' ? {} : { ca: authorities }),
       ...(clients === undefined ? {} : { clients }),
       ...(proxy === undefined ? {} : { proxy }),
@@ -139,7 +143,9 @@ async function speaks(host: RegistryHost, signal: AbortSignal | undefined): Prom
     const answer = await sendRequest({ ...grant, signal });
     // A TLS server's answer to plain HTTP is 400 (Go, nginx); a registry's own to /v2/ never is.
     const fits = !(host.url.protocol === 'http:' && answer.status === 400);
-    await answer.read(64 * 1024);
+    const outcome = await answer.outcome();
+    const { network, onEvent } = host.settings;
+    network.health.pause(url.host, rateLimitMs(outcome) ?? 0, onEvent);
     return fits;
   } catch (error) {
     const outcome = failureOutcome(url.href, error, 0);

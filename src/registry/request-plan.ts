@@ -1,8 +1,9 @@
 import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
-import { HOST_HEALTH } from './hosts/host-health.js';
+import type { Lane } from './connections.js';
+import { waitForHost } from './hosts/host-pause.js';
 import type { RegistryHost } from './registry-host.js';
-import { PATIENCE, type Patience, RetryBudget, reasonOf, retryAfterMs } from './retry.js';
+import { PATIENCE, type Patience, RetryBudget, rateLimitMs, reasonOf } from './retry.js';
 import { withoutQuery } from './transport.js';
 
 interface CommonTarget {
@@ -72,25 +73,31 @@ export class RequestPlan implements Plan {
     this.#patience = patience;
   }
 
+  /** `host[:port]` where it begins. */
+  get host(): string {
+    return this.#host.name;
+  }
+
+  /** For whoever follows this plan alone: what holds the thing's connection until its body has ended. */
+  lane(): Lane {
+    return this.#host.settings.network.connections.lane('small');
+  }
+
   /** Permission for the next request. Rejects with the error that ends the attempt to get the thing. */
   async next(previous: BlobOutcome | undefined, signal?: AbortSignal): Promise<BlobGrant> {
     throwIfAborted(signal, this.#target.doing);
     const afterMs = previous === undefined ? 0 : await this.#react(previous, signal);
+    const readyAtMs = performance.now() + afterMs;
+    await this.#hostIsReady(signal);
     const headers = await this.#headers(signal);
-    return this.#host.grant(this.#url, headers, Math.max(afterMs, this.#pauseMs()));
+    return this.#host.grant(this.#url, headers, Math.max(0, readyAtMs - performance.now()));
   }
 
-  /** What a host asked of one request goes for all of them. Throws LARDER_REGISTRY_RATE_LIMITED where that is too long. */
-  #pauseMs(): number {
-    const { host } = this.#url;
-    const pausedMs = Math.ceil(HOST_HEALTH.pausedMs(host));
-    if (pausedMs <= this.#patience.maxWaitMs) return pausedMs;
-    const retryAfterSeconds = Math.ceil(pausedMs / 1000);
-    throw new LarderError(
-      'LARDER_REGISTRY_RATE_LIMITED',
-      `${this.#target.doing}: ${host} asked not to be asked for another ${retryAfterSeconds} s`,
-      { hint: 'wait, or log in for a higher limit', details: { host, retryAfterSeconds } },
-    );
+  /** What a host asked of one request goes for all of them. */
+  #hostIsReady(signal: AbortSignal | undefined): Promise<void> {
+    const { network, onEvent } = this.#host.settings;
+    const { maxWaitMs } = this.#patience;
+    return waitForHost(network.health, this.#url.host, { doing: this.#target.doing, maxWaitMs, signal, onEvent });
   }
 
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {
@@ -122,13 +129,11 @@ export class RequestPlan implements Plan {
   }
 
   #waitFor(previous: BlobOutcome): number {
-    const isLimit = previous.kind === 'status' && (previous.status === 429 || previous.status === 503);
-    const pause = (ms: number): void => {
-      if (isLimit) HOST_HEALTH.pause(new URL(previous.url).host, ms);
-    };
-    pause(retryAfterMs(previous) ?? 0);
+    const { network, onEvent } = this.#host.settings;
+    const { host } = new URL(previous.url);
+    network.health.pause(host, rateLimitMs(previous) ?? 0, onEvent);
     const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous);
-    if (isLimit && previous.status === 429) pause(afterMs);
+    if (previous.kind === 'status' && previous.status === 429) network.health.pause(host, afterMs, onEvent);
     return afterMs;
   }
 

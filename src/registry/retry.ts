@@ -12,13 +12,33 @@ export interface Patience {
   readonly triesSilent: number;
   /** A registry that asks for more is left alone, and the caller told. */
   readonly maxWaitMs: number;
+  /** No try begins later than this after the last progress. */
+  readonly maxFruitlessMs: number;
+  /** A try that brought this much is progress, and the count starts again. */
+  readonly progressBytes: number;
+  /** The same of one that ended in silence or in drops: each of those costs half a minute and more. */
+  readonly progressBytesSilent: number;
 }
 
-export const PATIENCE: Patience = { tries: 4, triesRefused: 2, triesSilent: 4, maxWaitMs: 60_000 };
-/** Where another host can be asked. */
-export const MIRROR_PATIENCE: Patience = { tries: 2, triesRefused: 1, triesSilent: 1, maxWaitMs: 5_000 };
-/** A try that brought this much is progress, and the count starts again. A server that drips bytes gets no credit. */
-const PROGRESS_BYTES = 64 * 1024;
+export const PATIENCE: Patience = {
+  tries: 4,
+  triesRefused: 2,
+  triesSilent: 4,
+  maxWaitMs: 60_000,
+  maxFruitlessMs: 10 * 60_000,
+  progressBytes: 64 * 1024,
+  progressBytesSilent: 1024 * 1024,
+};
+/** Where another host can be asked: who falls silent, or drips, is left at once, whatever came before. */
+export const MIRROR_PATIENCE: Patience = {
+  tries: 2,
+  triesRefused: 1,
+  triesSilent: 1,
+  maxWaitMs: 5_000,
+  maxFruitlessMs: 2 * 60_000,
+  progressBytes: 64 * 1024,
+  progressBytesSilent: Number.POSITIVE_INFINITY,
+};
 /** However much progress each brings. */
 const MAX_TRIES_EVER = 200;
 const MAX_BACKOFF_MS = 15_000;
@@ -31,15 +51,25 @@ export class RetryBudget {
   readonly #notFound: ErrorCode;
   readonly #backoffMs: number;
   readonly #patience: Patience;
+  readonly #now: () => number;
   #tries = 0;
   #ever = 0;
+  #sinceMs: number;
 
   /** `doing` opens every message; `notFound` is the code for a 404. */
-  constructor(doing: string, notFound: ErrorCode, backoffMs: number, patience: Patience = PATIENCE) {
+  constructor(
+    doing: string,
+    notFound: ErrorCode,
+    backoffMs: number,
+    patience: Patience = PATIENCE,
+    now: () => number = () => performance.now(),
+  ) {
     this.#doing = doing;
     this.#notFound = notFound;
     this.#backoffMs = backoffMs;
     this.#patience = patience;
+    this.#now = now;
+    this.#sinceMs = now();
   }
 
   get attempt(): number {
@@ -48,14 +78,20 @@ export class RetryBudget {
 
   /** How long to wait before the next try; throws the error that ends it when there is none. */
   next(outcome: BlobOutcome): number {
-    if (outcome.kind === 'error' && outcome.received >= PROGRESS_BYTES) this.#tries = 0;
+    const patience = this.#patience;
+    if (isProgress(outcome, patience)) {
+      this.#tries = 0;
+      this.#sinceMs = this.#now();
+    }
     this.#tries++;
     this.#ever++;
-    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome, this.#patience)) throw this.#failure(outcome);
+    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome, patience)) throw this.#failure(outcome);
     const asked = retryAfterMs(outcome);
-    if (asked !== undefined && asked > this.#patience.maxWaitMs) throw this.#failure(outcome);
+    if (asked !== undefined && asked > patience.maxWaitMs) throw this.#failure(outcome);
     const ceiling = Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2 ** (this.#tries - 1));
-    return Math.max(asked ?? 0, Math.round(ceiling * (0.5 + Math.random() / 2)));
+    const afterMs = Math.max(asked ?? 0, Math.round(ceiling * (0.5 + Math.random() / 2)));
+    if (this.#now() + afterMs - this.#sinceMs > patience.maxFruitlessMs) throw this.#failure(outcome);
+    return afterMs;
   }
 
   #failure(outcome: BlobOutcome): LarderError {
@@ -70,13 +106,24 @@ export function reasonOf(outcome: BlobOutcome): string {
   return outcome.kind === 'status' ? `the answer was ${outcome.status}` : outcome.message;
 }
 
+function isProgress(outcome: BlobOutcome, { progressBytes, progressBytesSilent }: Patience): boolean {
+  if (outcome.kind === 'status') return false;
+  return outcome.received >= (outcome.errno === 'ETIMEDOUT' ? progressBytesSilent : progressBytes);
+}
+
+/** Answers that another try may well change; other 5xx say that the server cannot do this at all. */
+function isPassing(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || (status >= 500 && ![501, 505, 511].includes(status));
+}
+
 function maxTries(outcome: BlobOutcome, { tries, triesRefused, triesSilent }: Patience): number {
-  if (outcome.kind === 'status')
-    return outcome.status === 429 || outcome.status === 408 || outcome.status >= 500 ? tries : 1;
-  const { errno = '' } = outcome;
+  if (outcome.kind === 'status') return isPassing(outcome.status) ? tries : 1;
+  const { errno = '', received } = outcome;
   if (QUICKLY_GIVEN_UP.has(errno)) return triesRefused;
-  if (errno === 'ETIMEDOUT' && outcome.received < PROGRESS_BYTES) return triesSilent;
-  return isTlsError(errno) || errno.startsWith('HPE_') ? 1 : tries;
+  if (errno === 'ETIMEDOUT') return triesSilent;
+  // What is said of certificates and protocols at the beginning stays true; in the middle it is a broken connection.
+  const stays = (isTlsError(errno) || errno.startsWith('HPE_')) && !/BAD_RECORD_MAC|DECRYPTION_FAILED/.test(errno);
+  return stays && received === 0 ? 1 : tries;
 }
 
 type Status = Extract<BlobOutcome, { kind: 'status' }>;
@@ -158,13 +205,24 @@ function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : withoutQuery(url);
 }
 
+/** All three forms of it begin with the day (RFC 9110, 5.6.7). */
+const HTTP_DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)/;
+
+/** How long the host asks to be left alone by all requests; undefined where it asks for nothing. */
+export function rateLimitMs(outcome: BlobOutcome): number | undefined {
+  const isLimit = outcome.kind === 'status' && (outcome.status === 429 || outcome.status === 503);
+  return isLimit ? retryAfterMs(outcome) : undefined;
+}
+
 /** Seconds or a date (RFC 9110, 10.2.3); undefined where nobody said. */
 export function retryAfterMs(outcome: BlobOutcome): number | undefined {
   if (outcome.kind !== 'status') return undefined;
   const text = outcome.headers['retry-after']?.trim() ?? '';
   if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
-  const date = Date.parse(text);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+  // A date is meant on the clock of whoever says it, which his answer tells.
+  const said = Date.parse(outcome.headers['date'] ?? '');
+  const ms = HTTP_DATE.test(text) ? Date.parse(text) - (Number.isNaN(said) ? Date.now() : said) : Number.NaN;
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 
 /** The first error of the distribution-spec's error body, without anything that could be a secret or a flood. */

@@ -10,6 +10,7 @@ import { abortedError, isLarderError, throwIfAborted } from '../errors.js';
 import { type Agents, agentsFor, refuseLiteral } from './agents.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
 import { isUnknownIssuer, systemAuthorities } from './hosts/system-authorities.js';
+import { StallGuard, timeoutError } from './stall-guard.js';
 
 /** Everything of a grant but the wait. */
 export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
@@ -20,7 +21,7 @@ export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
 }
 
 /** The parts of an answer that a plan may need to decide what is next. */
-const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after'] as const;
+const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after', 'date'] as const;
 /** Error bodies are a few hundred bytes of JSON; nobody reads more. */
 const MAX_ERROR_BODY = 4096;
 
@@ -70,6 +71,11 @@ export class HttpAnswer {
     this.#message = message;
   }
 
+  /** `host[:port]` that gave it. */
+  get host(): string {
+    return new URL(this.#request.url).host;
+  }
+
   get status(): number {
     return this.#message.statusCode ?? 0;
   }
@@ -89,13 +95,13 @@ export class HttpAnswer {
   /** Body as it comes, as large as the socket gives it. Reading stops when the consumer does; leaving early closes the connection. */
   async *body(): AsyncGenerator<Uint8Array, void, void> {
     const chunks: AsyncIterator<Buffer> = this.#message[Symbol.asyncIterator]();
-    const stall = new StallTimer(this.#message, this.#request.stallTimeoutMs);
+    const stall = new StallGuard(this.#message, this.#request);
     try {
       for (;;) {
         stall.wait();
         const next = await chunks.next();
-        stall.pause();
         if (next.done === true) return;
+        stall.received(next.value.byteLength);
         yield next.value;
       }
     } catch (error) {
@@ -144,31 +150,6 @@ export class HttpAnswer {
       // The status alone says enough; its explanation was cut off.
       return undefined;
     }
-  }
-}
-
-/** Counts only while the network is waited for, never while the consumer is busy. One timer for all pieces of a body. */
-class StallTimer {
-  readonly #timer: NodeJS.Timeout;
-  #waiting = false;
-
-  constructor(message: IncomingMessage, timeoutMs: number) {
-    this.#timer = setTimeout(() => {
-      if (this.#waiting) message.destroy(timeoutError(`no byte for ${timeoutMs} ms`));
-    }, timeoutMs);
-  }
-
-  wait(): void {
-    this.#waiting = true;
-    this.#timer.refresh();
-  }
-
-  pause(): void {
-    this.#waiting = false;
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
   }
 }
 
@@ -243,8 +224,4 @@ function guardHead(message: ClientRequest, secure: boolean, request: HttpRequest
     else connected();
   });
   return timer;
-}
-
-function timeoutError(message: string): Error {
-  return Object.assign(new Error(message), { code: 'ETIMEDOUT' });
 }

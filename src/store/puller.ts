@@ -121,6 +121,8 @@ export type LayerOrigin =
       readonly ask: AskGrant;
       /** What came was wrong: true when another host can be asked for it, by fetching it again. */
       readonly passOver?: (error: unknown) => boolean;
+      /** Nothing is fetched any more. */
+      readonly close?: () => void;
     }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

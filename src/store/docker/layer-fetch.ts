@@ -124,7 +124,7 @@ export class LayerFetch {
       outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
-    const result = await this.#runJob(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
+    const result = await this.#fetch(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
     await hold(result.diffId);
     let replaced: readonly DiffId[];
     {
@@ -136,6 +136,14 @@ export class LayerFetch {
     const { diffId, received, tarSize, entries, ms } = result;
     onEvent({ type: 'layer-done', layer: digest, diffId, received, written: tarSize, entries, ms });
     return result;
+  }
+
+  async #fetch(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
+    try {
+      return await this.#runJob(job, origin, options);
+    } finally {
+      if (origin.kind === 'registry') origin.close?.();
+    }
   }
 
   /** Once more for each host that gave the wrong bytes while another can be asked. */

@@ -95,11 +95,12 @@ export class RegistryPuller implements ProvingPuller<Reference> {
     const held: LayerOrigins & AsyncDisposable = {
       from: await client.hostsOf(place),
       layerOrigin: ({ digest }, layerOptions) => {
-        const broker = client.broker(place, requestOptions(layerOptions));
+        const broker = client.broker(place, { ...requestOptions(layerOptions), counted: true });
         return {
           kind: 'registry',
           ask: (question) => broker.ask(question),
           passOver: (error) => broker.passOver(digest, error),
+          close: () => broker[Symbol.dispose](),
         };
       },
       [Symbol.asyncDispose]: async () => {},

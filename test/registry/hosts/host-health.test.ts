@@ -4,7 +4,7 @@ import { HostHealth } from '../../../src/registry/hosts/host-health.js';
 
 function healthAt() {
   const clock = { ms: 1_000_000 };
-  return { clock, health: new HostHealth(() => clock.ms) };
+  return { clock, health: new HostHealth(undefined, { now: () => clock.ms, wall: () => clock.ms }) };
 }
 
 test('a host that failed rests, longer with each failure in a row, and is forgotten when it was long ago', () => {
