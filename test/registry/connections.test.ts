@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
-import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
+import { openLarder } from '../../src/index.js';
 import { Connections, type Lane } from '../../src/registry/connections.js';
+import { fetchBlob } from '../../src/registry/fetch-blob.js';
+import { createNetwork } from '../../src/registry/network.js';
+import { startRegistry } from '../../src/testing/fake-registry.js';
+import { buildImage } from '../../src/testing/image-builder.js';
+import { sampleLayer } from '../../src/testing/image-source.js';
+import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
+import { clientWith, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from './fixtures.js';
 
 const never = undefined;
 
@@ -147,4 +155,53 @@ test('whatever comes in whatever order, the limits hold, everybody is served and
     }),
     { numRuns: 60 },
   );
+});
+
+test('with one connection, layers whose tokens run out on the way all come: logins go over the lane of who needs them', async () => {
+  await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
+  registry.setFault(({ url, nth }) => {
+    if (!url.includes('/blobs/')) return undefined;
+    if (nth === 2) registry.expireTokens();
+    return nth === 1 ? { kind: 'reset', after: 100_000 } : undefined;
+  });
+  const network = createNetwork({ max: 1, maxPerHost: 1 });
+  const { client } = clientWith({ network });
+  const reference = referenceTo(registry);
+  const fetchLayer = async (): Promise<void> => {
+    using broker = client.broker(reference, { counted: true });
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of fetchBlob({ digest: LAYER_DIGEST, size: LAYER.length }, 0, (one) => broker.ask(one)))
+      chunks.push(chunk);
+    assert.equal(network.connections.used, 1);
+    assert.deepEqual(Buffer.concat(chunks), LAYER);
+  };
+  await Promise.all([fetchLayer(), client.resolve(reference), fetchLayer(), client.head(reference), fetchLayer()]);
+  assert.deepEqual([network.connections.used, network.connections.waiting], [0, 0]);
+});
+
+test('a pull of many layers over one connection asks for one at a time', async () => {
+  const layers = ['a', 'b', 'c', 'd'].map((name) => ({ tar: sampleLayer(name) }));
+  await using registry = await startRegistry({ images: [{ name: 'team/many', ...buildImage({ layers }) }] });
+  const askedAtMs: number[] = [];
+  registry.setFault(({ url }) => {
+    if (!url.includes('/blobs/')) return undefined;
+    askedAtMs.push(performance.now());
+    return { kind: 'delay', ms: 60 };
+  });
+  const root = makeDirectory();
+  try {
+    await using larder = await openLarder({
+      root,
+      max_connections: 1,
+      max_parallel_layers: 4,
+      registries_conf: 'none',
+      docker_config: '{"auths":{}}',
+    });
+    await using _pulled = await larder.pull(`${registry.host}/team/many`);
+    assert.equal(askedAtMs.length, 5);
+    const gaps = askedAtMs.slice(1).map((ms, i) => ms - (askedAtMs[i] ?? 0));
+    assert.ok(Math.min(...gaps) > 50, `each after the one before: ${gaps}`);
+  } finally {
+    removeDirectory(root);
+  }
 });
