@@ -82,8 +82,8 @@ async function follow<T>(
   { doing, signal }: PlainOptions,
   use: (answer: HttpAnswer) => Promise<T>,
 ): Promise<T> {
-  using lane = plan.lane();
-  await lane.at(plan.host, signal);
+  using slot = plan.slot();
+  await slot.at(plan.host, signal);
   let previous: BlobOutcome | undefined;
   for (;;) {
     const { afterMs, ...grant } = await plan.next(previous, signal);

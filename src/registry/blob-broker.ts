@@ -1,13 +1,13 @@
 import type { Digest } from '../spec/digest.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import type { BlobGrant, BlobRequest } from './blob.js';
-import type { Connections, Lane } from './connections.js';
+import type { Connections, Slot } from './connections.js';
 import { type Endpoint, originOf } from './hosts/endpoint.js';
 import type { MirrorPlan } from './mirror-plan.js';
 
 export interface BrokerSettings {
   readonly reference: Reference;
-  readonly planFor: (digest: Digest, lane: Lane | undefined) => Promise<MirrorPlan>;
+  readonly planFor: (digest: Digest, slot: Slot | undefined) => Promise<MirrorPlan>;
   /** Left out: nobody counts its connections. */
   readonly connections: Connections | undefined;
   readonly signal: AbortSignal | undefined;
@@ -20,7 +20,7 @@ export interface BrokerSettings {
 export class BlobBroker implements Disposable {
   readonly #settings: BrokerSettings;
   readonly #plans = new Map<Digest, MirrorPlan>();
-  readonly #lanes: Lane[] = [];
+  readonly #slots: Slot[] = [];
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -32,9 +32,9 @@ export class BlobBroker implements Disposable {
     const known = this.#plans.get(request.digest);
     // Who was passed over for this blob is not asked for it again.
     if (known !== undefined) return known.next(request.attempt === 0 ? undefined : request.previous, signal);
-    const lane = this.#settings.connections?.lane('layer');
-    if (lane !== undefined) this.#lanes.push(lane);
-    const plan = await this.#settings.planFor(request.digest, lane);
+    const slot = this.#settings.connections?.slot('layer');
+    if (slot !== undefined) this.#slots.push(slot);
+    const plan = await this.#settings.planFor(request.digest, slot);
     this.#plans.set(request.digest, plan);
     return plan.next(undefined, signal);
   }
@@ -46,7 +46,7 @@ export class BlobBroker implements Disposable {
 
   /** No body of a request that it granted is read any more. */
   [Symbol.dispose](): void {
-    for (const lane of this.#lanes) lane[Symbol.dispose]();
+    for (const slot of this.#slots) slot[Symbol.dispose]();
   }
 }
 

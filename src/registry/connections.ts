@@ -2,8 +2,8 @@
  * How many connections there may be at once: in all, and to one host. Main thread only, where every request is granted,
  * whichever thread sends it.
  *
- * What is counted is a *lane*: one thing that is fetched, from before its first request to the end of its last body.
- * Logins, redirects, retries and a change to a mirror all go over the lane that is held already. So who holds one never
+ * What is counted is a *slot*: one thing that is fetched, from before its first request to the end of its last body.
+ * Logins, redirects, retries and a change to a mirror all go over the slot that is held already. So who holds one never
  * waits for another, and there is nothing that could wait in a circle.
  */
 import { abortedError, throwIfAborted } from '../errors.js';
@@ -14,12 +14,12 @@ export interface ConnectionLimits {
   readonly maxPerHost: number;
 }
 
-/** One lane is kept free of layers: a pull can begin, and say what there is to do, while others fill the rest. */
-export type LaneKind = 'layer' | 'small';
+/** One slot is kept free of layers: a pull can begin, and say what there is to do, while others fill the rest. */
+export type SlotKind = 'layer' | 'small';
 
 interface Waiter {
   readonly host: string;
-  readonly kind: LaneKind;
+  readonly kind: SlotKind;
   readonly enter: () => void;
 }
 
@@ -34,16 +34,16 @@ export class Connections {
   }
 
   /** Held by nobody yet. */
-  lane(kind: LaneKind): Lane {
-    return new Lane(this, kind);
+  slot(kind: SlotKind): Slot {
+    return new Slot(this, kind);
   }
 
-  /** A lane for one more part of a layer, if there is one that nobody waits for; never waits. */
-  spareLane(host: string): Lane | undefined {
+  /** A slot for one more part of a layer, if there is one that nobody waits for; never waits. */
+  spareSlot(host: string): Slot | undefined {
     if (this.#waiting.size > 0 || !this.#fits(host, 'layer')) return undefined;
-    const lane = this.lane('layer');
-    lane.take(host);
-    return lane;
+    const slot = this.slot('layer');
+    slot.take(host);
+    return slot;
   }
 
   get used(): number {
@@ -54,8 +54,8 @@ export class Connections {
     return this.#waiting.size;
   }
 
-  /** For {@link Lane} only. Rejects with LARDER_ABORTED. */
-  async enter(host: string, kind: LaneKind, signal: AbortSignal | undefined): Promise<void> {
+  /** For {@link Slot} only. Rejects with LARDER_ABORTED. */
+  async enter(host: string, kind: SlotKind, signal: AbortSignal | undefined): Promise<void> {
     throwIfAborted(signal, `wait for a connection to ${host}`);
     if (this.#fits(host, kind)) return this.count(host, 1);
     return new Promise((resolve, reject) => {
@@ -73,7 +73,7 @@ export class Connections {
     });
   }
 
-  /** For {@link Lane} only. */
+  /** For {@link Slot} only. */
   count(host: string, change: 1 | -1): void {
     this.#used += change;
     const count = (this.#perHost.get(host) ?? 0) + change;
@@ -94,21 +94,21 @@ export class Connections {
     }
   }
 
-  #fits(host: string, kind: LaneKind): boolean {
+  #fits(host: string, kind: SlotKind): boolean {
     const { max, maxPerHost } = this.#limits;
-    const limit = (lanes: number): number => (kind === 'small' ? lanes : Math.max(1, lanes - 1));
+    const limit = (slots: number): number => (kind === 'small' ? slots : Math.max(1, slots - 1));
     return this.#used < limit(max) && (this.#perHost.get(host) ?? 0) < limit(maxPerHost);
   }
 }
 
 /** One thing's place among the connections. Disposed when its last body has ended; idempotent. */
-export class Lane implements Disposable {
+export class Slot implements Disposable {
   readonly #connections: Connections;
-  readonly #kind: LaneKind;
+  readonly #kind: SlotKind;
   #host: string | undefined;
   #isOver = false;
 
-  constructor(connections: Connections, kind: LaneKind) {
+  constructor(connections: Connections, kind: SlotKind) {
     this.#connections = connections;
     this.#kind = kind;
   }

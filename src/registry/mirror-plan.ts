@@ -1,10 +1,10 @@
 import { type ErrorCode, isLarderError, LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
-import type { Lane } from './connections.js';
+import type { Slot } from './connections.js';
 import type { Endpoint } from './hosts/endpoint.js';
 import type { HostHealth } from './hosts/host-health.js';
-import { waitForHost } from './hosts/host-pause.js';
+import { waitForPause } from './hosts/host-pause.js';
 import type { RegistryHost } from './registry-host.js';
 import { type Plan, type RegistryTarget, RequestPlan } from './request-plan.js';
 import { MIRROR_PATIENCE, PATIENCE } from './retry.js';
@@ -18,7 +18,7 @@ export interface MirrorPlanSettings {
   readonly targetAt: (endpoint: Endpoint) => RegistryTarget;
   readonly health: HostHealth;
   /** Whoever made it gives it back. Left out: nobody counts the connection. */
-  readonly lane: Lane | undefined;
+  readonly slot: Slot | undefined;
   readonly onEvent: OnEvent | undefined;
 }
 
@@ -102,13 +102,13 @@ export class MirrorPlan implements Plan {
 
   async #begin(signal: AbortSignal | undefined): Promise<RequestPlan> {
     const endpoint = this.#choose();
-    const { open, targetAt, doing, health, lane, onEvent } = this.#settings;
+    const { open, targetAt, doing, health, slot, onEvent } = this.#settings;
     if (endpoint.isMirror && this.#passed.length === 0)
       onEvent?.({ type: 'mirror', what: doing, host: endpoint.server.host });
     const patience = this.#left.length === 1 ? PATIENCE : MIRROR_PATIENCE;
     const { host } = endpoint.server;
-    await waitForHost(health, host, { doing, maxWaitMs: patience.maxWaitMs, signal, onEvent });
-    await lane?.at(host, signal);
+    await waitForPause(health, host, { doing, maxWaitMs: patience.maxWaitMs, signal, onEvent });
+    await slot?.at(host, signal);
     return new RequestPlan(await open(endpoint, signal), targetAt(endpoint), patience);
   }
 

@@ -19,7 +19,7 @@ import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import { BlobBroker, blobTarget, pathAt, pullScope } from './blob-broker.js';
 import { readCertificates } from './certificates.js';
-import type { Lane } from './connections.js';
+import type { Slot } from './connections.js';
 import { type Credentials, NO_CREDENTIALS } from './credentials.js';
 import { type GetWholeOptions, getWhole, type WholeAnswer } from './get-whole.js';
 import { DIRECT, type Endpoint, type RegistryHosts, type Server } from './hosts/endpoint.js';
@@ -140,8 +140,8 @@ export class RegistryClient {
   /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
   async blobSize(reference: Reference, digest: Digest, options: RequestOptions = {}): Promise<number> {
     const { doing } = blobTarget(reference, digest);
-    using lane = this.#network.connections.lane('small');
-    const plan = await this.#blobPlan(reference, digest, lane, options.signal);
+    using slot = this.#network.connections.slot('small');
+    const plan = await this.#blobPlan(reference, digest, slot, options.signal);
     const request = { method: 'HEAD', maxBytes: 0, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
     return await getFirstGood(plan, request, ({ answer }) => {
       const length = answer.header('content-length') ?? '';
@@ -188,8 +188,8 @@ export class RegistryClient {
         `${doing}: ${descriptor.size} bytes are more than the limit of ${MAX_CONFIG_BYTES}`,
       );
     }
-    using lane = this.#network.connections.lane('small');
-    const plan = await this.#blobPlan(reference, descriptor.digest, lane, options.signal);
+    using slot = this.#network.connections.slot('small');
+    const plan = await this.#blobPlan(reference, descriptor.digest, slot, options.signal);
     const request = { maxBytes: descriptor.size, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
     return await getFirstGood(plan, request, ({ bytes }) => {
       verifyBytes(descriptor, bytes, doing);
@@ -208,7 +208,7 @@ export class RegistryClient {
   broker(reference: Reference, { signal, counted = false }: BrokerOptions = {}): BlobBroker {
     return new BlobBroker({
       reference,
-      planFor: (digest, lane) => this.#blobPlan(reference, digest, lane, signal),
+      planFor: (digest, slot) => this.#blobPlan(reference, digest, slot, signal),
       connections: counted ? this.#network.connections : undefined,
       signal,
     });
@@ -221,12 +221,12 @@ export class RegistryClient {
   async #blobPlan(
     reference: Reference,
     digest: Digest,
-    lane: Lane | undefined,
+    slot: Slot | undefined,
     signal: AbortSignal | undefined,
   ): Promise<MirrorPlan> {
     const { doing } = blobTarget(reference, digest);
     const mayServe = ({ serves }: Endpoint): boolean => serves;
-    return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, { lane, signal });
+    return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, { slot, signal });
   }
 
   async #manifest<T>(
@@ -243,8 +243,8 @@ export class RegistryClient {
       accept: ACCEPTED_MANIFESTS.join(', '),
       notFound: 'LARDER_IMAGE_NOT_FOUND',
     });
-    using lane = this.#network.connections.lane('small');
-    const plan = await this.#plan(reference, may, targetAt, doing, { lane, signal });
+    using slot = this.#network.connections.slot('small');
+    const plan = await this.#plan(reference, may, targetAt, doing, { slot, signal });
     const request = {
       method,
       maxBytes: MAX_MANIFEST_BYTES,
@@ -263,13 +263,13 @@ export class RegistryClient {
     may: (endpoint: Endpoint) => boolean,
     targetAt: (endpoint: Endpoint) => RegistryTarget,
     doing: string,
-    { lane, signal }: { readonly lane: Lane | undefined; readonly signal: AbortSignal | undefined },
+    { slot, signal }: { readonly slot: Slot | undefined; readonly signal: AbortSignal | undefined },
   ): Promise<MirrorPlan> {
     expectManyListeners(signal);
     const { hosts = DIRECT, onEvent } = this.#options;
     const endpoints = (await hosts.endpointsOf(reference)).filter(may);
     const open = ({ server }: Endpoint, during: AbortSignal | undefined) => this.#host(server, during);
-    return new MirrorPlan({ doing, endpoints, open, targetAt, health: this.#network.health, lane, onEvent });
+    return new MirrorPlan({ doing, endpoints, open, targetAt, health: this.#network.health, slot, onEvent });
   }
 
   async #host(server: Server, signal: AbortSignal | undefined): Promise<RegistryHost> {

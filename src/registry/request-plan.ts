@@ -1,7 +1,7 @@
 import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
-import type { Lane } from './connections.js';
-import { waitForHost } from './hosts/host-pause.js';
+import type { Slot } from './connections.js';
+import { waitForTurn } from './hosts/host-pause.js';
 import type { RegistryHost } from './registry-host.js';
 import { PATIENCE, type Patience, RetryBudget, rateLimitMs, reasonOf } from './retry.js';
 import { withoutQuery } from './transport.js';
@@ -79,8 +79,8 @@ export class RequestPlan implements Plan {
   }
 
   /** For whoever follows this plan alone: what holds the thing's connection until its body has ended. */
-  lane(): Lane {
-    return this.#host.settings.network.connections.lane('small');
+  slot(): Slot {
+    return this.#host.settings.network.connections.slot('small');
   }
 
   /** Permission for the next request. Rejects with the error that ends the attempt to get the thing. */
@@ -97,7 +97,7 @@ export class RequestPlan implements Plan {
   #hostIsReady(signal: AbortSignal | undefined): Promise<void> {
     const { network, onEvent } = this.#host.settings;
     const { maxWaitMs } = this.#patience;
-    return waitForHost(network.health, this.#url.host, { doing: this.#target.doing, maxWaitMs, signal, onEvent });
+    return waitForTurn(network.health, this.#url.host, { doing: this.#target.doing, maxWaitMs, signal, onEvent });
   }
 
   async #react(previous: BlobOutcome, signal: AbortSignal | undefined): Promise<number> {

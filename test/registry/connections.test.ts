@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { openLarder } from '../../src/index.js';
-import { Connections, type Lane } from '../../src/registry/connections.js';
+import { Connections, type Slot } from '../../src/registry/connections.js';
 import { fetchBlob } from '../../src/registry/fetch-blob.js';
 import { createNetwork } from '../../src/registry/network.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
@@ -27,39 +27,39 @@ async function waits(entering: Promise<void>): Promise<boolean> {
   return !isIn;
 }
 
-test('layers leave one lane free, in all and to each host, for what is small', async () => {
+test('layers leave one slot free, in all and to each host, for what is small', async () => {
   const connections = new Connections({ max: 4, maxPerHost: 3 });
-  await connections.lane('layer').at('a', never);
-  await connections.lane('layer').at('a', never);
-  assert.equal(await waits(connections.lane('layer').at('a', never)), true);
-  await connections.lane('layer').at('b', never);
-  assert.equal(await waits(connections.lane('layer').at('c', never)), true);
-  await connections.lane('small').at('a', never);
+  await connections.slot('layer').at('a', never);
+  await connections.slot('layer').at('a', never);
+  assert.equal(await waits(connections.slot('layer').at('a', never)), true);
+  await connections.slot('layer').at('b', never);
+  assert.equal(await waits(connections.slot('layer').at('c', never)), true);
+  await connections.slot('small').at('a', never);
   assert.equal(connections.used, 4);
-  assert.equal(await waits(connections.lane('small').at('b', never)), true);
+  assert.equal(await waits(connections.slot('small').at('b', never)), true);
 });
 
 test('where there may be only one connection, layers may have it', async () => {
   const connections = new Connections({ max: 1, maxPerHost: 1 });
-  const lane = connections.lane('layer');
-  await lane.at('a', never);
-  const next = connections.lane('small').at('b', never);
+  const slot = connections.slot('layer');
+  await slot.at('a', never);
+  const next = connections.slot('small').at('b', never);
   assert.equal(await waits(next), true);
-  lane[Symbol.dispose]();
+  slot[Symbol.dispose]();
   await next;
 });
 
-test('a lane that is given back goes to what is small, then to who has waited longest and whose host has room', async () => {
+test('a slot that is given back goes to what is small, then to who has waited longest and whose host has room', async () => {
   const connections = new Connections({ max: 3, maxPerHost: 2 });
-  const held = [connections.lane('layer'), connections.lane('small')];
+  const held = [connections.slot('layer'), connections.slot('small')];
   await held[0]?.at('a', never);
   await held[1]?.at('a', never);
   const order: string[] = [];
   const enter = async (host: string, kind: 'layer' | 'small', name: string): Promise<void> => {
-    const lane = connections.lane(kind);
-    await lane.at(host, never);
+    const slot = connections.slot(kind);
+    await slot.at(host, never);
     order.push(name);
-    lane[Symbol.dispose]();
+    slot[Symbol.dispose]();
   };
   const all = [
     enter('a', 'layer', 'first layer'),
@@ -69,40 +69,40 @@ test('a lane that is given back goes to what is small, then to who has waited lo
   ];
   await turn();
   assert.deepEqual(order, []);
-  for (const lane of held) lane[Symbol.dispose]();
+  for (const slot of held) slot[Symbol.dispose]();
   await Promise.all(all);
   assert.deepEqual(order, ['manifest', 'other host', 'first layer', 'second layer']);
   assert.equal(connections.used, 0);
 });
 
-test('who holds a lane changes to another host without waiting, even where that has no room', async () => {
+test('who holds a slot changes to another host without waiting, even where that has no room', async () => {
   const connections = new Connections({ max: 8, maxPerHost: 2 });
-  const [one, other] = [connections.lane('layer'), connections.lane('layer')];
+  const [one, other] = [connections.slot('layer'), connections.slot('layer')];
   await one.at('mirror', never);
   await other.at('registry', never);
   await one.at('registry', never);
-  assert.equal(await waits(connections.lane('layer').at('registry', never)), true);
-  assert.equal(await waits(connections.lane('layer').at('mirror', never)), false);
+  assert.equal(await waits(connections.slot('layer').at('registry', never)), true);
+  assert.equal(await waits(connections.slot('layer').at('mirror', never)), false);
 });
 
 test('who cancels does not wait, and takes nothing', async () => {
   const connections = new Connections({ max: 1, maxPerHost: 1 });
-  const lane = connections.lane('layer');
-  await lane.at('a', never);
+  const slot = connections.slot('layer');
+  await slot.at('a', never);
   const controller = new AbortController();
-  const waiting = connections.lane('layer').at('a', controller.signal);
+  const waiting = connections.slot('layer').at('a', controller.signal);
   controller.abort();
   await assert.rejects(waiting, { code: 'LARDER_ABORTED' });
   assert.equal(connections.waiting, 0);
-  lane[Symbol.dispose]();
+  slot[Symbol.dispose]();
   assert.equal(connections.used, 0);
 });
 
-test('a lane that is given back while it is waited for is free again as soon as it is granted', async () => {
+test('a slot that is given back while it is waited for is free again as soon as it is granted', async () => {
   const connections = new Connections({ max: 1, maxPerHost: 1 });
-  const held = connections.lane('layer');
+  const held = connections.slot('layer');
   await held.at('a', never);
-  const given = connections.lane('layer');
+  const given = connections.slot('layer');
   const entering = given.at('a', never);
   given[Symbol.dispose]();
   held[Symbol.dispose]();
@@ -110,22 +110,22 @@ test('a lane that is given back while it is waited for is free again as soon as 
   assert.equal(connections.used, 0);
 });
 
-test('a spare lane is there only while nobody waits for one', async () => {
+test('a spare slot is there only while nobody waits for one', async () => {
   const connections = new Connections({ max: 3, maxPerHost: 9 });
-  const spare = connections.spareLane('a');
+  const spare = connections.spareSlot('a');
   assert.notEqual(spare, undefined);
-  await connections.lane('layer').at('a', never);
-  assert.equal(connections.spareLane('a'), undefined);
-  const waiting = connections.lane('layer').at('a', never);
+  await connections.slot('layer').at('a', never);
+  assert.equal(connections.spareSlot('a'), undefined);
+  const waiting = connections.slot('layer').at('a', never);
   spare?.[Symbol.dispose]();
   await waiting;
-  assert.equal(connections.spareLane('a'), undefined);
+  assert.equal(connections.spareSlot('a'), undefined);
 });
 
 test('whatever comes in whatever order, the limits hold, everybody is served and nothing is left', async () => {
   const work = fc.record({
     host: fc.constantFrom('a', 'b', 'c'),
-    then: fc.option(fc.constantFrom('a', 'b', 'c'), { nil: undefined }),
+    later: fc.option(fc.constantFrom('a', 'b', 'c'), { nil: undefined }),
     kind: fc.constantFrom('layer' as const, 'small' as const),
     turns: fc.nat(3),
     cancels: fc.boolean(),
@@ -135,10 +135,10 @@ test('whatever comes in whatever order, the limits hold, everybody is served and
     fc.asyncProperty(limits, fc.array(work, { maxLength: 20 }), async (limit, works) => {
       const connections = new Connections(limit);
       let most = 0;
-      const run = async ({ host, then, kind, turns, cancels }: (typeof works)[number]): Promise<void> => {
+      const run = async ({ host, later, kind, turns, cancels }: (typeof works)[number]): Promise<void> => {
         const controller = new AbortController();
-        using lane: Lane = connections.lane(kind);
-        const entering = lane.at(host, controller.signal);
+        using slot: Slot = connections.slot(kind);
+        const entering = slot.at(host, controller.signal);
         if (cancels) controller.abort();
         try {
           await entering;
@@ -147,7 +147,7 @@ test('whatever comes in whatever order, the limits hold, everybody is served and
         }
         most = Math.max(most, connections.used);
         for (let i = 0; i < turns; i++) await turn();
-        if (then !== undefined) await lane.at(then, controller.signal);
+        if (later !== undefined) await slot.at(later, controller.signal);
       };
       await Promise.all(works.map(run));
       assert.ok(most <= limit.max, `${most} at once`);
@@ -157,7 +157,7 @@ test('whatever comes in whatever order, the limits hold, everybody is served and
   );
 });
 
-test('with one connection, layers whose tokens run out on the way all come: logins go over the lane of who needs them', async () => {
+test('with one connection, layers whose tokens run out on the way all come: logins go over the slot of who needs them', async () => {
   await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
   registry.setFault(({ url, nth }) => {
     if (!url.includes('/blobs/')) return undefined;

@@ -17,10 +17,21 @@ const MAX_HOSTS = 10_000;
 /** What is said again within this is not worth a file. */
 const WORTH_TELLING_MS = 50;
 
+/** Those who waited for a pause to end do not come together: the first a little after it, each other so much later. */
+const MAX_DELAY_MS = 3000;
+const FIRST_GAP_MS = 100;
+const LONGEST_GAP_MS = 2000;
+/** The gap doubles with each further pause, and grows smaller with each request that was not answered so. */
+const GAP_SHRINKS = 0.95;
+const SMALLEST_GAP_MS = 20;
+
 interface Health {
   failures: number;
   restsUntilMs: number;
   pausedUntilMs: number;
+  /** Between two requests; 0: they may come as they like. */
+  gapMs: number;
+  nextTurnMs: number;
 }
 
 export interface Clocks {
@@ -63,15 +74,34 @@ export class HostHealth {
   pause(host: string, ms: number, onEvent?: OnEvent): void {
     if (ms <= 0 || ms > LONGEST_PAUSE_MS) return;
     const health = this.#known(host) ?? this.#add(host);
-    const until = this.#clocks.now() + ms;
-    if (until <= health.pausedUntilMs + WORTH_TELLING_MS) return;
-    health.pausedUntilMs = until;
-    this.#share(host, health, onEvent);
+    if (this.#setPause(health, this.#clocks.now() + ms)) this.#share(host, health, onEvent);
   }
 
   /** How long still. */
   pausedMs(host: string): number {
     return Math.max(0, (this.#known(host)?.pausedUntilMs ?? 0) - this.#clocks.now());
+  }
+
+  /** How long until it is the caller's turn after a pause, which it then has; 0: nobody need wait. */
+  takeTurn(host: string): number {
+    const health = this.#hosts.get(host);
+    if (health === undefined || health.gapMs === 0) return 0;
+    const now = this.#clocks.now();
+    const turnMs = Math.max(now, health.nextTurnMs);
+    health.nextTurnMs = turnMs + health.gapMs * (0.5 + Math.random());
+    health.gapMs = health.gapMs < SMALLEST_GAP_MS ? 0 : health.gapMs * GAP_SHRINKS;
+    return Math.ceil(turnMs - now);
+  }
+
+  /** Whether that is news. */
+  #setPause(health: Health, untilMs: number): boolean {
+    const now = this.#clocks.now();
+    if (untilMs <= Math.max(now, health.pausedUntilMs + WORTH_TELLING_MS)) return false;
+    // Those who were on the way when it was asked for are told the same.
+    if (health.pausedUntilMs <= now) health.gapMs = Math.min(LONGEST_GAP_MS, Math.max(FIRST_GAP_MS, health.gapMs * 2));
+    health.pausedUntilMs = untilMs;
+    health.nextTurnMs = untilMs + Math.random() * Math.min(MAX_DELAY_MS, (untilMs - now) / 4);
+    return true;
   }
 
   /** With what the other processes have said by now. */
@@ -81,7 +111,7 @@ export class HostHealth {
     if (said === undefined) return own;
     const health = own ?? this.#add(host);
     health.restsUntilMs = Math.max(health.restsUntilMs, this.#instant(said.restsUntil, LONGEST_REST_MS));
-    health.pausedUntilMs = Math.max(health.pausedUntilMs, this.#instant(said.pausedUntil, LONGEST_PAUSE_MS));
+    this.#setPause(health, this.#instant(said.pausedUntil, LONGEST_PAUSE_MS));
     health.failures = Math.max(health.failures, said.failures);
     return health;
   }
@@ -120,6 +150,8 @@ export class HostHealth {
       failures: 0,
       restsUntilMs: Number.NEGATIVE_INFINITY,
       pausedUntilMs: Number.NEGATIVE_INFINITY,
+      gapMs: 0,
+      nextTurnMs: Number.NEGATIVE_INFINITY,
     };
     this.#hosts.set(host, health);
     return health;

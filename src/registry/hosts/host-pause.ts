@@ -8,28 +8,42 @@ export interface HostPauseOptions {
   readonly doing: string;
   /** Who is asked to wait for longer does not wait at all. */
   readonly maxWaitMs: number;
+  /** When the waiting began; default: now. */
+  readonly sinceMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: OnEvent | undefined;
 }
 
-/** So that those who waited for the same moment do not come at it together. */
-const MAX_SPREAD_MS = 3000;
+/** Of `maxWaitMs`: whoever has waited for so long, for one pause after the other, is told. */
+const MOST_PAUSES = 5;
 
 /**
- * Resolves when the host may be asked: it has asked nobody to be left alone, or that time is over. Whoever asks for more
- * in the meantime goes for those who wait already, but nobody waits for more than twice `maxWaitMs`. Rejects with
+ * Resolves when the host has asked nobody to be left alone, or that time is over. Whoever asks for more in the meantime
+ * goes for those who wait already, but nobody waits for more than five times `maxWaitMs`. Rejects with
  * LARDER_REGISTRY_RATE_LIMITED, LARDER_ABORTED.
  */
-export async function waitForHost(health: HostHealth, host: string, options: HostPauseOptions): Promise<void> {
+export async function waitForPause(health: HostHealth, host: string, options: HostPauseOptions): Promise<void> {
   const { doing, maxWaitMs, signal, onEvent } = options;
-  const startedMs = performance.now();
+  const sinceMs = options.sinceMs ?? performance.now();
   for (;;) {
     const pausedMs = Math.ceil(health.pausedMs(host));
     if (pausedMs === 0) return;
-    const waitedMs = performance.now() - startedMs;
-    if (pausedMs > maxWaitMs || waitedMs + pausedMs > 2 * maxWaitMs) throw rateLimited(doing, host, pausedMs);
+    const waitedMs = performance.now() - sinceMs;
+    if (pausedMs > maxWaitMs || waitedMs + pausedMs > MOST_PAUSES * maxWaitMs) throw rateLimited(doing, host, pausedMs);
     onEvent?.({ type: 'rate-limit', what: doing, host, afterMs: pausedMs });
-    await pause(pausedMs + Math.random() * Math.min(MAX_SPREAD_MS, pausedMs / 4), doing, signal);
+    await pause(pausedMs, doing, signal);
+  }
+}
+
+/** The same, and that it is this request's turn: those who wait for one pause do not come together. */
+export async function waitForTurn(health: HostHealth, host: string, options: HostPauseOptions): Promise<void> {
+  const sinceMs = performance.now();
+  for (;;) {
+    await waitForPause(health, host, { ...options, sinceMs });
+    const turnMs = health.takeTurn(host);
+    if (turnMs === 0) return;
+    await pause(turnMs, options.doing, options.signal);
+    if (health.pausedMs(host) === 0) return;
   }
 }
 
