@@ -1,6 +1,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { type LarderError, systemError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
+import type { SlotKind } from './connections.js';
 import { pause, refuseEncoding } from './get-whole.js';
 import type { RequestPlan } from './request-plan.js';
 import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
@@ -25,7 +26,7 @@ export function readBeginning(
   plan: RequestPlan,
   { maxBytes, ...options }: PlainOptions & { readonly maxBytes: number },
 ): Promise<Buffer> {
-  return follow(plan, options, async (answer) => {
+  return follow(plan, 'small', options, async (answer) => {
     const chunks: Uint8Array[] = [];
     let length = 0;
     for await (const chunk of answer.body()) {
@@ -46,7 +47,7 @@ export async function downloadFile(plan: RequestPlan, path: string, options: Dow
   const file = await onDisk(options.doing, () => open(path, 'wx', 0o600));
   let whole = false;
   try {
-    const size = await follow(plan, options, (answer) => saveBody(answer, file, options));
+    const size = await follow(plan, 'layer', options, (answer) => saveBody(answer, file, options));
     whole = true;
     return size;
   } finally {
@@ -79,10 +80,11 @@ async function saveBody(answer: HttpAnswer, file: FileHandle, options: DownloadO
 /** Sends what the plan grants until an answer is 200 and `use` takes its body. */
 async function follow<T>(
   plan: RequestPlan,
+  kind: SlotKind,
   { doing, signal }: PlainOptions,
   use: (answer: HttpAnswer) => Promise<T>,
 ): Promise<T> {
-  using slot = plan.slot();
+  using slot = plan.slot(kind);
   await slot.at(plan.host, signal);
   let previous: BlobOutcome | undefined;
   for (;;) {

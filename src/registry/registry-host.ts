@@ -143,9 +143,9 @@ async function speaks(host: RegistryHost, signal: AbortSignal | undefined): Prom
     const answer = await sendRequest({ ...grant, signal });
     // A TLS server's answer to plain HTTP is 400 (Go, nginx); a registry's own to /v2/ never is.
     const fits = !(host.url.protocol === 'http:' && answer.status === 400);
-    const outcome = await answer.outcome();
     const { network, onEvent } = host.settings;
-    network.health.pause(url.host, rateLimitMs(outcome) ?? 0, onEvent);
+    if (answer.status < 400) await answer.read(64 * 1024);
+    else network.health.pause(url.host, rateLimitMs(await answer.outcome()) ?? 0, onEvent);
     return fits;
   } catch (error) {
     const outcome = failureOutcome(url.href, error, 0);

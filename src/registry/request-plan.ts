@@ -1,6 +1,6 @@
 import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
-import type { Slot } from './connections.js';
+import type { Slot, SlotKind } from './connections.js';
 import { waitForTurn } from './hosts/host-pause.js';
 import type { RegistryHost } from './registry-host.js';
 import { PATIENCE, type Patience, RetryBudget, rateLimitMs, reasonOf } from './retry.js';
@@ -79,8 +79,8 @@ export class RequestPlan implements Plan {
   }
 
   /** For whoever follows this plan alone: what holds the thing's connection until its body has ended. */
-  slot(): Slot {
-    return this.#host.settings.network.connections.slot('small');
+  slot(kind: SlotKind): Slot {
+    return this.#host.settings.network.connections.slot(kind);
   }
 
   /** Permission for the next request. Rejects with the error that ends the attempt to get the thing. */

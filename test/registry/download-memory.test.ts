@@ -8,8 +8,8 @@ import { fetchBlob } from '../../src/registry/fetch-blob.js';
 import { DEFAULT_CONNECTIONS } from '../../src/registry/network.js';
 import { LAYER_DIGEST } from './fixtures.js';
 
-/** What a connection reads ahead of its reader, one piece that is under way, and as much again for the collector. */
-const PER_CONNECTION_BYTES = 768 * 1024;
+/** What a connection reads ahead of its reader, one piece that is under way, and what the collector has not seen yet. */
+const PER_CONNECTION_BYTES = 2 * 1024 * 1024;
 const SIZE = 2 ** 30;
 const PIECE = Buffer.alloc(256 * 1024);
 
