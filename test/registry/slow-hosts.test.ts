@@ -40,12 +40,15 @@ async function startServer(handler: Handler): Promise<{ host: string; ranges: st
   };
 }
 
-/** Some of the layer at once, then a few bytes now and again, for ever. */
+/** Some of the layer at once, then a byte now and again, for longer than any of these tests. */
 function drip(response: ServerResponse, atOnce: number): void {
   response.writeHead(200, { 'content-length': LAYER.length });
   response.write(LAYER.subarray(0, atOnce));
   let sent = atOnce;
-  const timer = setInterval(() => response.write(LAYER.subarray(sent, ++sent)), 20);
+  const timer = setInterval(() => {
+    if (sent - atOnce > 1000) response.destroy();
+    else response.write(LAYER.subarray(sent, ++sent));
+  }, 20);
   response.on('close', () => clearInterval(timer));
 }
 
