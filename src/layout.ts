@@ -7,6 +7,7 @@
  *       lock, gate                   the store lock
  *       metadata/                    the database and its writer lock; names/: what its image records say, once more
  *       handles/<id>                 one lock file per open store handle
+ *       pulls/<handle>.<id>          what a pull that is under way tells, for other processes; nothing depends on it
  *       blobs/<algorithm>/<hex>      manifests, image indexes, configs, as received                          (I1)
  *       layers/sha256/<DiffID>/      layer.tar and nothing else; appears only by rename                      (I2)
  *       derived/<format>/            all rebuildable from layers/ and blobs/                                 (I10)
@@ -55,6 +56,9 @@ export class Layout {
   }
   get handles(): string {
     return join(this.root, 'handles');
+  }
+  get pulls(): string {
+    return join(this.root, 'pulls');
   }
   get blobs(): string {
     return join(this.root, 'blobs');

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { eventsOf, type LarderEvent, type OnEvent } from '../src/events.js';
+import { eventsOf } from '../src/event-stream.js';
+import type { LarderEvent, OnEvent } from '../src/events.js';
 
 const warning = (message: string): LarderEvent => ({ type: 'warning', message });
 

@@ -19,6 +19,7 @@ import { BlobInput } from './blob-input.js';
 import type { DerivedFiles } from './derived-files.js';
 import type { DownloadFile } from './download-file.js';
 import type { LayerJob } from './layer-job.js';
+import type { WaitClock } from './layer-waits.js';
 import { TarOutput } from './tar-output.js';
 
 export interface VerifiedLayer extends DerivedFiles {
@@ -32,6 +33,7 @@ export interface VerifiedLayer extends DerivedFiles {
 
 export class LayerPass {
   readonly #job: LayerJob;
+  readonly #clock: WaitClock;
   readonly #hash: Hash;
   readonly #input: BlobInput;
   readonly #out: InflaterOut = (bytes) => this.#takeTar(bytes);
@@ -45,8 +47,9 @@ export class LayerPass {
   /** Why the layer cannot be used. The rest is only hashed then, to tell a damaged transfer from a bad layer. */
   #refusal: LarderError | undefined;
 
-  constructor(job: LayerJob) {
+  constructor(job: LayerJob, clock: WaitClock) {
     this.#job = job;
+    this.#clock = clock;
     this.#hash = createHash(job.digest === undefined ? 'sha256' : algorithmOf(job.digest));
     this.#input = new BlobInput(this.#hash, (block) => this.#takeBlock(block));
   }
@@ -101,7 +104,7 @@ export class LayerPass {
     const { sha256, sha512 } = output.end();
     const diffId = parseDiffId(sha256 === undefined ? digest : `sha256:${sha256}`);
     if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
-    const files = await output.finish(signal);
+    const files = await this.#clock.writing(output.finish(signal));
     const id = sha512 === undefined ? {} : { tarSha512: sha512 };
     return { digest, size, diffId, tarSize: output.size, ...id, ...files };
   }
@@ -171,7 +174,8 @@ export class LayerPass {
   }
 
   #takeTar(bytes: Uint8Array): Promise<void> | void {
-    return this.#output?.write(bytes);
+    const written = this.#output?.write(bytes);
+    return written && this.#clock.writing(written);
   }
 
   /** What says nothing of the bytes, or must stop at once, is thrown. */

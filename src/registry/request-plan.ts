@@ -77,7 +77,9 @@ export class RequestPlan implements Plan {
     throwIfAborted(signal, this.#target.doing);
     const afterMs = previous === undefined ? 0 : await this.#react(previous, signal);
     const headers = await this.#headers(signal);
-    return this.#host.grant(this.#url, headers, Math.max(afterMs, this.#pauseMs()));
+    const pausedMs = this.#pauseMs();
+    if (pausedMs > 0) this.#host.settings.onEvent?.({ type: 'limit', host: this.#url.host, afterMs: pausedMs });
+    return this.#host.grant(this.#url, headers, Math.max(afterMs, pausedMs));
   }
 
   /** What a host asked of one request goes for all of them. Throws LARDER_REGISTRY_RATE_LIMITED where that is too long. */
