@@ -41,6 +41,8 @@ export class LayerPass {
   #head: Uint8Array | undefined = new Uint8Array(0);
   #inflater: Inflater | undefined;
   #output: TarOutput | undefined;
+  /** Not compressed: one block after the other goes to the disk. */
+  #isPlain = false;
   #received = 0;
   /** Bytes that the decoder was given, or will not be given. */
   #taken = 0;
@@ -104,7 +106,7 @@ export class LayerPass {
     const { sha256, sha512 } = output.end();
     const diffId = parseDiffId(sha256 === undefined ? digest : `sha256:${sha256}`);
     if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
-    const files = await this.#clock.writing(output.finish(signal));
+    const files = await this.#clock.writing(output.finish(signal), true);
     const id = sha512 === undefined ? {} : { tarSha512: sha512 };
     return { digest, size, diffId, tarSize: output.size, ...id, ...files };
   }
@@ -144,6 +146,7 @@ export class LayerPass {
   async #begin(head: Uint8Array): Promise<void> {
     this.#head = undefined;
     const compression = this.#compressionOf(head);
+    this.#isPlain = compression === 'none';
     const { outDir, limits, digest, tarSha512 = false } = this.#job;
     // Of an uncompressed layer the digest is the DiffID: its bytes need not be hashed twice.
     const isDiffId = compression === 'none' && (digest === undefined || algorithmOf(digest) === 'sha256');
@@ -175,7 +178,7 @@ export class LayerPass {
 
   #takeTar(bytes: Uint8Array): Promise<void> | void {
     const written = this.#output?.write(bytes);
-    return written && this.#clock.writing(written);
+    return written && this.#clock.writing(written, this.#isPlain);
   }
 
   /** What says nothing of the bytes, or must stop at once, is thrown. */

@@ -1,14 +1,19 @@
 import type { LayerWaits } from '../events.js';
 
+/** Of the blocks that decoders have, so many may wait for the disk while one is filled. */
+const BLOCKS_AHEAD = 3;
+
 /**
  * Where the time of one layer goes, from when this is made. At every moment one thing counts: a pause that was asked
- * for, else the network while the source is waited for, else the disk while a write is, else inflating and hashing.
+ * for, else the network while the source is waited for, else the disk while nothing can be inflated before it has taken
+ * something, else inflating and hashing.
  */
 export class WaitClock {
   readonly #now: () => number;
   #countedMs: number;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #isReceiving = false;
+  /** Blocks that the disk has not taken yet. */
   #writes = 0;
   readonly #spent = { networkMs: 0, inflateMs: 0, diskMs: 0, pausedMs: 0 };
 
@@ -29,13 +34,17 @@ export class WaitClock {
     if (ms > 0) this.#pausedUntilMs = this.#countedMs + ms;
   }
 
-  /** Called when there is nothing else to do with what is written; hands the promise on. */
-  writing<T>(written: Promise<T>): Promise<T> {
+  /**
+   * Called when there is nothing else to do with what is written; hands the promise on. Others may be written and more be
+   * inflated meanwhile, unless it is `alone`.
+   */
+  writing<T>(written: Promise<T>, alone = false): Promise<T> {
+    const blocks = alone ? BLOCKS_AHEAD : 1;
     this.#count();
-    this.#writes++;
+    this.#writes += blocks;
     const ended = (): void => {
       this.#count();
-      this.#writes--;
+      this.#writes -= blocks;
     };
     written.then(ended, ended);
     return written;
@@ -43,7 +52,13 @@ export class WaitClock {
 
   read(): LayerWaits {
     this.#count();
-    return { ...this.#spent };
+    const { networkMs, inflateMs, diskMs, pausedMs } = this.#spent;
+    return {
+      networkMs: Math.round(networkMs),
+      inflateMs: Math.round(inflateMs),
+      diskMs: Math.round(diskMs),
+      pausedMs: Math.round(pausedMs),
+    };
   }
 
   #count(): void {
@@ -51,7 +66,7 @@ export class WaitClock {
     this.#countedMs = this.#now();
     const pausedMs = this.#isReceiving ? Math.max(0, Math.min(this.#pausedUntilMs, this.#countedMs) - sinceMs) : 0;
     this.#spent.pausedMs += pausedMs;
-    const kind = this.#isReceiving ? 'networkMs' : this.#writes > 0 ? 'diskMs' : 'inflateMs';
+    const kind = this.#isReceiving ? 'networkMs' : this.#writes >= BLOCKS_AHEAD ? 'diskMs' : 'inflateMs';
     this.#spent[kind] += this.#countedMs - sinceMs - pausedMs;
   }
 }
