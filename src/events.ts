@@ -142,6 +142,7 @@ export interface LayerSnapshot {
   readonly resumedFrom: number;
   readonly received: number;
   readonly written: number;
+  readonly waited?: LayerWaits;
   /** Of the process that fetches it, where that is another one. */
   readonly pid?: number;
 }

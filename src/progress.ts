@@ -15,7 +15,6 @@ export interface LayerProgressState extends LayerSnapshot {
   /** Host and number of the requests for its bytes since it was begun. */
   readonly host?: string;
   readonly requests: number;
-  readonly startedAtMs: number;
   readonly waited: LayerWaits;
 }
 
@@ -79,7 +78,8 @@ export function nextProgress(progress: PullProgress, event: LarderEvent, now: nu
         ...progress,
         reference: event.pull.reference,
         phase: 'fetch',
-        layers: new Map(event.layers.map((layer) => [layer.layer, { ...UNSTARTED, ...layer, startedAtMs: now }])),
+        layers: new Map(event.layers.map((layer) => [layer.layer, { ...UNSTARTED, ...layer }])),
+        samples: [{ atMs: now, ...progress.sum }],
       };
     case 'plan':
       return { ...progress, phase: 'fetch', layers: planned(progress, event.layers) };
@@ -102,7 +102,7 @@ export function nextProgress(progress: PullProgress, event: LarderEvent, now: nu
   }
 }
 
-const UNSTARTED = { requests: 0, startedAtMs: 0, waited: NO_WAITS } as const;
+const UNSTARTED = { requests: 0, waited: NO_WAITS } as const;
 
 function planned(
   { layers }: PullProgress,
@@ -124,7 +124,7 @@ function withLayer(progress: PullProgress, event: LayerEvent, now: number): Pull
     ...{ layer: event.layer, size: 0, state: 'waiting', resumedFrom: 0, received: 0, written: 0 },
     ...UNSTARTED,
   };
-  const after = nextLayer(before, event, now);
+  const after = nextLayer(before, event);
   const layers = new Map(progress.layers).set(event.layer, after);
   // What an earlier run had left, or another process fetched unseen, says nothing of how fast it comes.
   const isNew = event.type !== 'layer-done' || event.received > 0;
@@ -136,13 +136,13 @@ function withLayer(progress: PullProgress, event: LayerEvent, now: number): Pull
   return { ...progress, layers, sum, samples: withSample(progress.samples, { atMs: now, ...sum }) };
 }
 
-function nextLayer(layer: LayerProgressState, event: LayerEvent, now: number): LayerProgressState {
+function nextLayer(layer: LayerProgressState, event: LayerEvent): LayerProgressState {
   switch (event.type) {
     case 'layer-start': {
       const { size, resumedFrom } = event;
       const { pid: _, host: __, ...rest } = layer;
       const waited = NO_WAITS;
-      return { ...rest, state: 'fetching', size, resumedFrom, received: resumedFrom, startedAtMs: now, waited };
+      return { ...rest, state: 'fetching', size, resumedFrom, received: resumedFrom, waited };
     }
     case 'layer-range':
       return { ...layer, host: event.host, requests: layer.requests + 1 };

@@ -99,7 +99,7 @@ export class PullLog {
 
   #snapshot(): LarderEvent {
     const layers = [...this.#progress.layers.values()].map((layer) => {
-      const { requests: _, startedAtMs: __, waited: ___, host: ____, ...facts } = layer;
+      const { requests: _, host: __, ...facts } = layer;
       return facts;
     });
     return { type: 'snapshot', pull: this.#facts, layers };
