@@ -143,6 +143,8 @@ export interface LayerSnapshot {
   readonly received: number;
   readonly written: number;
   readonly waited?: LayerWaits;
+  /** Which was asked last for its bytes. */
+  readonly host?: string;
   /** Of the process that fetches it, where that is another one. */
   readonly pid?: number;
 }

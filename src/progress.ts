@@ -6,14 +6,13 @@
  *     for await (const event of events) progress = nextProgress(progress, event, performance.now());
  *     const { bytesPerSecond, etaMs, bottleneck } = summaryOf(progress, performance.now());
  */
-import type { LarderEvent, LayerSnapshot, LayerWaits } from './events.js';
+import type { LarderEvent, LayerSnapshot, LayerWaits, PullFacts } from './events.js';
 
 /** `registry-limit`: a host has asked to be left alone, or has all the requests that it may have. */
 export type Bottleneck = 'network' | 'inflate' | 'disk' | 'registry-limit' | 'another-process';
 
 export interface LayerProgressState extends LayerSnapshot {
-  /** Host and number of the requests for its bytes since it was begun. */
-  readonly host?: string;
+  /** For its bytes, since it was begun. */
   readonly requests: number;
   readonly waited: LayerWaits;
 }
@@ -127,8 +126,11 @@ function withLayer(progress: PullProgress, event: LayerEvent, now: number): Pull
   const after = nextLayer(before, event);
   const layers = new Map(progress.layers).set(event.layer, after);
   // What an earlier run had left, or another process fetched unseen, says nothing of how fast it comes.
-  const isNew = event.type !== 'layer-done' || event.received > 0;
-  const grown = isNew ? Math.max(0, after.received - Math.max(before.received, after.resumedFrom)) : 0;
+  const isUnseen =
+    event.type === 'layer-done'
+      ? event.received === 0
+      : event.type === 'layer-progress' && event.pid !== undefined && before.received === 0;
+  const grown = isUnseen ? 0 : Math.max(0, after.received - Math.max(before.received, after.resumedFrom));
   const sum = {
     received: progress.sum.received + grown,
     waited: addGrowth(progress.sum.waited, before.waited, after.waited),
@@ -185,6 +187,11 @@ function withSample(samples: readonly Sample[], sample: Sample): readonly Sample
   const all = [...(isClose ? samples.slice(0, -1) : samples), sample];
   const first = all.findLastIndex(({ atMs }) => atMs <= sample.atMs - WINDOW_MS);
   return first <= 0 ? all : all.slice(first);
+}
+
+/** What {@link nextProgress} would begin with to come to the same layers. */
+export function snapshotOf({ layers }: PullProgress, pull: PullFacts): Extract<LarderEvent, { type: 'snapshot' }> {
+  return { type: 'snapshot', pull, layers: [...layers.values()].map(({ requests: _, ...facts }) => facts) };
 }
 
 export function summaryOf(progress: PullProgress, now: number): ProgressSummary {

@@ -128,13 +128,14 @@ test('a layer that another process fetches moves with it, and is waited for', ()
     [0, plan(1_000)],
     [0, { type: 'layer-wait', layer: 'l0', reason: 'another-process' }],
     [500, { type: 'layer-wait', layer: 'l0', reason: 'another-process', pid: 7 }],
+    [500, { type: 'layer-progress', layer: 'l0', received: 200, written: 400, pid: 7 }],
     [1000, { type: 'layer-progress', layer: 'l0', received: 250, written: 500, pid: 7 }],
   );
   assert.equal(progress.layers.get('l0')?.pid, 7);
   const { received, bottleneck, bytesPerSecond } = summaryOf(progress, 1000);
   assert.deepEqual(
     { received, bottleneck, bytesPerSecond },
-    { received: 250, bottleneck: 'another-process', bytesPerSecond: 250 },
+    { received: 250, bottleneck: 'another-process', bytesPerSecond: 50 },
   );
   const here = summaryOf(nextProgress(progress, done('l0', 0), 1001), 1001);
   assert.deepEqual([here.received, here.layersDone, here.bottleneck], [1_000, 1, undefined]);

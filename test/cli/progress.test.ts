@@ -80,12 +80,19 @@ test('on a terminal each layer in work has a line, and the total says how fast, 
 
 test('a layer that another process fetches has a bar, and is announced once', () => {
   const wait = { type: 'layer-wait', layer: A, reason: 'another-process' } as const;
-  const { screen } = shown([plan, wait, { ...wait, pid: 7 }, step(A, 1_000_000, { pid: 7 }), { ...wait, pid: 7 }]);
+  const { screen } = shown([
+    plan,
+    wait,
+    { ...wait, pid: 7 },
+    step(A, 500_000, { pid: 7 }),
+    step(A, 1_000_000, { pid: 7 }),
+    { ...wait, pid: 7 },
+  ]);
   assert.deepEqual(screen.slice(1), [
     `layer ${a}: another process is fetching it, waiting`,
     `layer ${a}: process 7 is fetching it`,
     `${a}  [############............]  50 %  1.00 MB of 2.00 MB  fetched by process 7`,
-    'total         0 of 2 layers, 1.00 MB of 3.00 MB, 333 kB/s, 6.0 s left, waiting for another process',
+    'total         0 of 2 layers, 1.00 MB of 3.00 MB, 125 kB/s, 16.0 s left, waiting for another process',
   ]);
 });
 

@@ -8,7 +8,7 @@ import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { systemError } from '../../errors.js';
 import { EventQueue } from '../../event-stream.js';
 import type { LarderEvent, OnEvent, PullFacts } from '../../events.js';
-import { NO_PROGRESS, nextProgress, type PullProgress } from '../../progress.js';
+import { NO_PROGRESS, nextProgress, type PullProgress, snapshotOf } from '../../progress.js';
 
 /** `atMs`: since the epoch. */
 export interface TimedEvent {
@@ -75,7 +75,7 @@ export class PullLog {
     const events = this.#queue.take();
     if (this.#file !== undefined && this.#bytes < MAX_BYTES) return this.#append(this.#file, events);
     const rest = events.filter(({ type }) => !IN_SNAPSHOT.test(type));
-    await this.#begin([this.#snapshot(), ...rest]);
+    await this.#begin([snapshotOf(this.#progress, this.#facts), ...rest]);
   }
 
   /** Under another name first: whoever finds the file finds the snapshot in it. */
@@ -95,14 +95,6 @@ export class PullLog {
     const text = events.map((event) => `${JSON.stringify({ atMs, event } satisfies TimedEvent)}\n`).join('');
     this.#bytes += Buffer.byteLength(text);
     await file.appendFile(text);
-  }
-
-  #snapshot(): LarderEvent {
-    const layers = [...this.#progress.layers.values()].map((layer) => {
-      const { requests: _, host: __, ...facts } = layer;
-      return facts;
-    });
-    return { type: 'snapshot', pull: this.#facts, layers };
   }
 
   async #tried(work: () => Promise<void>): Promise<void> {

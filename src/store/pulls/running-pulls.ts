@@ -15,7 +15,14 @@ import type { LarderEvent, LayerState, OperationOptions, PullFacts } from '../..
 import type { Layout } from '../../layout.js';
 import { namesIn } from '../../linux/names-in.js';
 import { isHandleAlive } from '../../metadata/handles.js';
-import { NO_PROGRESS, nextProgress, type ProgressSummary, type PullProgress, summaryOf } from '../../progress.js';
+import {
+  NO_PROGRESS,
+  nextProgress,
+  type ProgressSummary,
+  type PullProgress,
+  snapshotOf,
+  summaryOf,
+} from '../../progress.js';
 import { Elsewhere } from './elsewhere.js';
 import { PullLog } from './pull-log.js';
 import { PullTail } from './pull-tail.js';
@@ -93,9 +100,12 @@ export async function* followPull(
   { signal }: Pick<OperationOptions, 'signal'> = {},
 ): AsyncGenerator<LarderEvent, void, undefined> {
   const path = (await livePaths(layout)).find((one) => one.endsWith(`.${id}`));
-  const tail = path === undefined ? undefined : await PullTail.open(path);
-  if (path === undefined || tail === undefined) throw notRunning(id);
+  const looked = path === undefined ? undefined : await look(path);
+  if (path === undefined || looked === undefined) throw notRunning(id);
+  const { facts, progress, tail } = looked;
   try {
+    // What happened before would all seem to happen now.
+    yield snapshotOf(progress, facts);
     yield* eventsIn(layout, path, tail, signal);
   } finally {
     await tail.close();
