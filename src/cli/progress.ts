@@ -51,10 +51,11 @@ export class Progress {
 
   /** The listener for `onEvent`. */
   readonly onEvent = (event: LarderEvent): void => {
-    const line = sentenceOf(event, this.#progress);
+    const now = this.#now();
+    const line = sentenceOf(event, this.#progress, now);
     // One command may pull several images: each begins anew.
     const before = event.type === 'resolve' && this.#progress.phase === 'done' ? NO_PROGRESS : this.#progress;
-    this.#progress = nextProgress(before, event, this.#now());
+    this.#progress = nextProgress(before, event, now);
     if (event.type === 'progress')
       this.#work = event.done < event.total ? { what: event.what, share: event.done / event.total } : undefined;
     if (line !== undefined) this.#say(line);
@@ -125,7 +126,7 @@ function totalOf(progress: PullProgress, now: number): string {
 }
 
 /** What is worth a line of its own, terminal or not; `before` is how things stood. */
-function sentenceOf(event: LarderEvent, before: PullProgress): string | undefined {
+function sentenceOf(event: LarderEvent, before: PullProgress, now: number): string | undefined {
   switch (event.type) {
     case 'resolved':
       return event.cached
@@ -154,7 +155,10 @@ function sentenceOf(event: LarderEvent, before: PullProgress): string | undefine
     case 'retry':
       return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
     case 'limit':
-      return `${event.host} asks for a pause: ${formatDuration(event.afterMs)}`;
+      // Each request that waits tells of it.
+      return before.limitedUntilMs > now
+        ? undefined
+        : `${event.host} asks for a pause: ${formatDuration(event.afterMs)}`;
     case 'mirror':
       return event.insteadOf === undefined
         ? undefined

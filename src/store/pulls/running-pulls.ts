@@ -130,7 +130,7 @@ export async function removeDeadPulls(layout: Layout): Promise<number> {
 }
 
 /** The id of the handle that a file in `pulls/` is of. */
-export function handleOf(name: string): string {
+function handleOf(name: string): string {
   return NAME.exec(name)?.[1] ?? '';
 }
 
