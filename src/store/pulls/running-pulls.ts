@@ -6,11 +6,11 @@
  * lock is the proof of life, as for all else that a handle holds. Nothing in the store depends on these files.
  */
 import { randomBytes } from 'node:crypto';
-import { unlink } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SharedWork } from '../../concurrency.js';
-import { abortedError, errnoOf, isAbort, LarderError, serializeError, systemError } from '../../errors.js';
+import { abortedError, isAbort, LarderError, serializeError } from '../../errors.js';
 import type { LarderEvent, LayerState, OperationOptions, PullFacts } from '../../events.js';
 import type { Layout } from '../../layout.js';
 import { namesIn } from '../../linux/names-in.js';
@@ -121,11 +121,7 @@ export function notRunning(what: string): LarderError {
 /** Removes what dead processes left. How many there were. */
 export async function removeDeadPulls(layout: Layout): Promise<number> {
   const dead = (await namesIn(layout.pulls)).filter((name) => !isHandleAlive(layout, handleOf(name)));
-  for (const name of dead) {
-    await unlink(join(layout.pulls, name)).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw systemError(`remove pulls/${name}`, error);
-    });
-  }
+  for (const name of dead) await rm(join(layout.pulls, name), { recursive: true, force: true });
   return dead.length;
 }
 
