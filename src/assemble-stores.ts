@@ -27,12 +27,12 @@ export interface StoreParts extends PullerParts {
 export async function makeDocker(
   parts: StoreParts,
   metadata: MetadataManager,
-  { leases, layers, merged, retention }: Working,
+  { leases, layers, merged, pulls, retention }: Working,
 ): Promise<DockerStore> {
   const { DockerStore } = await import('./store/docker/docker-store.js');
   return new DockerStore({
     ...shared(parts),
-    ...{ metadata, leases, layers, merged, retention },
+    ...{ metadata, leases, layers, merged, pulls, retention },
     puller: await makePuller(parts, layers),
     credentialsOf: (image) => parts.logins.of(image),
   });
@@ -41,12 +41,12 @@ export async function makeDocker(
 export async function makeAppc(
   parts: StoreParts,
   metadata: MetadataManager,
-  { leases, layers, merged, appcRetention }: Working,
+  { leases, layers, merged, pulls, appcRetention }: Working,
 ): Promise<AppcStore> {
   const { AppcStore } = await import('./store/appc/appc-store.js');
   return new AppcStore({
     ...shared(parts),
-    ...{ metadata, leases, layers, merged, retention: appcRetention },
+    ...{ metadata, leases, layers, merged, pulls, retention: appcRetention },
     source: await makeSource(parts),
   });
 }

@@ -12,6 +12,7 @@ import { Leases } from './metadata/leases.js';
 import type { MetadataManager } from './metadata/metadata-manager.js';
 import type { ReadWhitelist } from './spec/stack.js';
 import { unmountAbandoned } from './store/abandoned-mounts.js';
+import type { RunningPulls } from './store/pulls/running-pulls.js';
 import type { Sweeper } from './store/upkeep/gc-sweeper.js';
 import type { Retention } from './store/upkeep/retention.js';
 import type { WorkerPool } from './workers/pool.js';
@@ -22,6 +23,7 @@ export interface Working {
   readonly layers: LayerStore;
   readonly merged: MergedImages;
   readonly sweeper: Sweeper;
+  readonly pulls: RunningPulls;
   /** Of Docker images; what it frees is freed for all types. */
   readonly retention: Retention;
   readonly appcRetention: Retention;
@@ -44,7 +46,7 @@ export interface WorkingParts {
 /** Clears what died with other handles first: only what no live lock holds. */
 export async function startWorking(parts: WorkingParts, handle: StoreHandle): Promise<Working> {
   const { layout, lock, database, derived, holds, content, pool, readWhitelist } = parts;
-  const [{ LayerStore }, { MergedImages }, { Retention }, { Sweeper }, { DerivedFiles }, { Garbage }] =
+  const [{ LayerStore }, { MergedImages }, { Retention }, { Sweeper }, { DerivedFiles }, { Garbage }, running] =
     await Promise.all([
       import('./layers/layer-store.js'),
       import('./layers/merged-images.js'),
@@ -52,6 +54,7 @@ export async function startWorking(parts: WorkingParts, handle: StoreHandle): Pr
       import('./store/upkeep/gc-sweeper.js'),
       import('./layers/derived-listing.js'),
       import('./layers/garbage.js'),
+      import('./store/pulls/running-pulls.js'),
     ]);
   const leases = new Leases({ database, layout, handle });
   const layers = parts.makeLayers(LayerStore, handle.id);
@@ -61,6 +64,7 @@ export async function startWorking(parts: WorkingParts, handle: StoreHandle): Pr
   };
   const merged = new MergedImages({ layout, layers, pool, readWhitelist, records });
   await leases.recover();
+  await running.removeDeadPulls(layout);
   await unmountAbandoned(layout, (id) => isHandleAlive(layout, id));
   await layers.recover(async (id) => isHandleAlive(layout, id));
   const garbage = new Garbage(layout.gc);
@@ -72,5 +76,6 @@ export async function startWorking(parts: WorkingParts, handle: StoreHandle): Pr
   const retentionOf = (metadata: MetadataManager): Retention => new Retention({ ...holding, metadata, sweeper });
   const retention = retentionOf(parts.metadata);
   const appcRetention = retentionOf(parts.appcMetadata);
-  return { handle, leases, layers, merged, sweeper, retention, appcRetention };
+  const pulls = new running.RunningPulls({ layout, handle });
+  return { handle, leases, layers, merged, sweeper, pulls, retention, appcRetention };
 }

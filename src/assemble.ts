@@ -302,10 +302,11 @@ export class Assembly {
   }
 
   async #makeProvisioner(): Promise<Provisioner> {
-    const [backends, { retention }, { Provisioner }] = await Promise.all([
+    const [backends, { retention }, { Provisioner }, { removeDeadPulls }] = await Promise.all([
       this.backends(),
       this.working(),
       import('./provisioner.js'),
+      import('./store/pulls/running-pulls.js'),
     ]);
     return new Provisioner({
       layout: this.layout,
@@ -319,6 +320,7 @@ export class Assembly {
         await backends.sweep();
         await retention.sweep(options);
         await this.#sweepNames(options);
+        await removeDeadPulls(this.layout);
       },
     });
   }

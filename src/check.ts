@@ -342,6 +342,10 @@ async function* checkLeftovers({ layout, content }: CheckParts): AsyncGenerator<
     if (!isHandleAlive(layout, name.split('.', 1)[0] ?? ''))
       yield garbage('I6', `staging/${name}`, 'nobody works on it');
   }
+  for (const name of await namesIn(layout.pulls, 'check')) {
+    if (!isHandleAlive(layout, name.split('.', 1)[0] ?? ''))
+      yield garbage('I6', `pulls/${name}`, 'the process that pulled is gone');
+  }
   for (const name of await namesIn(layout.gc, 'check')) yield garbage('I6', `gc/${name}`, 'waits to be deleted');
   for await (const { digest, size, busy } of content.listIngests()) {
     if (!busy) yield garbage('I6', `download of ${digest}`, `${size} bytes are kept for a resume`);

@@ -8,7 +8,16 @@ export type { Finding } from './check.js';
 export type { AppcTrust, Config, Flags, ImageGcConfig, RawFlags, SettingName } from './config.js';
 export { DaemonClient } from './daemon/client.js';
 export { ERROR_TABLE, type ErrorCode, type ErrorKind, isLarderError, KIND_TABLE, LarderError } from './errors.js';
-export { eventsOf, type LarderEvent, type OnEvent, type OperationOptions } from './events.js';
+export { type EventStream, eventsOf } from './event-stream.js';
+export type {
+  LarderEvent,
+  LayerSnapshot,
+  LayerState,
+  LayerWaits,
+  OnEvent,
+  OperationOptions,
+  PullFacts,
+} from './events.js';
 export {
   type ImageSummary,
   type Larder,
@@ -23,6 +32,15 @@ export {
 } from './larder.js';
 export { type DroppedImage, MetadataManager } from './metadata/metadata-manager.js';
 export type { ClaimRecord, ImageLayer, ImageRecord } from './metadata/records.js';
+export {
+  type Bottleneck,
+  type LayerProgressState,
+  NO_PROGRESS,
+  nextProgress,
+  type ProgressSummary,
+  type PullProgress,
+  summaryOf,
+} from './progress.js';
 export {
   Provisioner,
   type ProvisionInfo,
@@ -51,6 +69,7 @@ export type { PlannedLayer } from './store/docker/layer-survey.js';
 export type { PlatformChoice, PullPlan } from './store/docker/pull-plan.js';
 export type { PastState, TagEntry } from './store/docker/tag-history.js';
 export type { ImagePuller, Puller, ResolvedImage } from './store/puller.js';
+export type { RunningPull } from './store/pulls/running-pulls.js';
 export type { HeldImage, ImageInfo } from './store/store.js';
 export type { GcReport } from './store/upkeep/gc-collector.js';
 export type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';

@@ -3,7 +3,7 @@
  * (`RemoteLarder`). What needs files of the store or a handle on it is not here: the store is opened for that.
  */
 import type { Finding } from './check.js';
-import type { OperationOptions } from './events.js';
+import type { LarderEvent, OperationOptions } from './events.js';
 import type {
   ImageOverview,
   ImageSummary,
@@ -19,6 +19,7 @@ import type { ClaimRecord, ImageRecord } from './metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
 import type { PullPlan } from './store/docker/pull-plan.js';
 import type { TagEntry } from './store/docker/tag-history.js';
+import type { RunningPull } from './store/pulls/running-pulls.js';
 import type { ImageInfo } from './store/store.js';
 
 /** An image that was pulled. Where the store is open here it is held until it is disposed. */
@@ -30,6 +31,10 @@ export interface PulledFacts extends AsyncDisposable {
 export interface LarderApi extends AsyncDisposable {
   readonly root: string;
   pull(reference: string, request?: PullRequest): Promise<PulledFacts>;
+  /** As `Larder.pulls`. */
+  pulls(): Promise<readonly RunningPull[]>;
+  /** As `Larder.attach`. */
+  attach(pull: string, options?: Pick<OperationOptions, 'signal'>): AsyncIterable<LarderEvent>;
   plan(reference: string, request?: PlanRequest): Promise<PullPlan>;
   history(reference: string, request?: { readonly platform?: string }): Promise<readonly TagEntry[]>;
   rollback(reference: string, request?: RollbackRequest): Promise<PulledFacts>;

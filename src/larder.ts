@@ -13,7 +13,8 @@ import type { BackendName } from './backends/backend.js';
 import type { Finding } from './check.js';
 import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
 import { LarderError } from './errors.js';
-import type { OperationOptions } from './events.js';
+import { type EventStream, eventsOf } from './event-stream.js';
+import type { LarderEvent, OperationOptions } from './events.js';
 import { type ClaimRecord, claimNames, type ImageRecord } from './metadata/records.js';
 import type { ImageLine } from './metadata/usage.js';
 import type { ProvisionInfo, ProvisionRequest } from './provisioner.js';
@@ -27,6 +28,7 @@ import type { ExportReport } from './store/archives/export.js';
 import { parseExportTarget } from './store/archives/export-target.js';
 import type { PullPlan } from './store/docker/pull-plan.js';
 import type { TagEntry } from './store/docker/tag-history.js';
+import type { RunningPull } from './store/pulls/running-pulls.js';
 import type { GcReport } from './store/upkeep/gc-collector.js';
 import type { GarbageRequest, StoreUsage } from './store/upkeep/upkeep.js';
 import type { WhyReport } from './store/upkeep/why.js';
@@ -143,6 +145,47 @@ export class Larder implements AsyncDisposable {
       ...(asOf === undefined ? {} : { asOf }),
     };
     return this.#assembly.pulledImage(await store.acquire(image, () => this.#assembly.pullBackend(), how));
+  }
+
+  /**
+   * The same, told as it goes: `for await (const event of larder.events('alpine')) …`. The loop ends when the image is
+   * here, which `result` describes, and throws what went wrong; who leaves it early cancels the pull. Nothing holds the
+   * image afterwards: for that, iterate `eventsOf((onEvent, signal) => larder.pull(…))`, whose `result` is the handle.
+   */
+  events(reference: string, request: Omit<PullRequest, 'onEvent'> = {}): EventStream<ImageRecord> {
+    return eventsOf(async (onEvent, stop) => {
+      const signal = request.signal === undefined ? stop : AbortSignal.any([request.signal, stop]);
+      await using image = await this.pull(reference, { ...request, onEvent, signal });
+      return image.record;
+    });
+  }
+
+  /** The pulls that are under way, in whichever process, with how far they are; not those that fetch no layer (yet). */
+  async pulls(): Promise<readonly RunningPull[]> {
+    const { listPulls } = await import('./store/pulls/running-pulls.js');
+    return listPulls(this.#assembly.layout);
+  }
+
+  /**
+   * What a pull that is under way tells, in whichever process, by its id or the image's name: a `snapshot` first, then
+   * events as they come, with `ended` the last. Who reads slowly or goes away has no effect on it. Rejects with
+   * LARDER_IMAGE_NOT_FOUND when there is no such pull, and with LARDER_ABORTED.
+   */
+  async *attach(
+    pull: string,
+    options: Pick<OperationOptions, 'signal'> = {},
+  ): AsyncGenerator<LarderEvent, void, undefined> {
+    const { followPull, notRunning } = await import('./store/pulls/running-pulls.js');
+    const running = await this.pulls();
+    const named = (): readonly RunningPull[] => {
+      const { reference } = imageKeyOf(pull, process.cwd(), undefined);
+      return running.filter((one) => one.reference === reference);
+    };
+    const byId = running.filter(({ id }) => id === pull);
+    // Several processes may want it: one of them does the work.
+    const [found] = [...(byId.length > 0 ? byId : named())].sort(byWork);
+    if (found === undefined) throw notRunning(pull);
+    yield* followPull(this.#assembly.layout, found.id, options);
   }
 
   /**
@@ -392,6 +435,12 @@ export class Larder implements AsyncDisposable {
     const text = given ?? this.#assembly.config.platform;
     return formatPlatform(text === undefined ? hostPlatform() : parsePlatform(text));
   }
+}
+
+/** Who fetches before who waits for another process; who has come further first. */
+function byWork(a: RunningPull, b: RunningPull): number {
+  const waits = ({ bottleneck }: RunningPull): number => (bottleneck === 'another-process' ? 1 : 0);
+  return waits(a) - waits(b) || b.received - a.received;
 }
 
 /** Runs a removal and sums up its events, which still reach the caller's listener. */

@@ -8,6 +8,7 @@
  *       metadata/                    the database and its writer lock; names/: what its image records say, once more
  *       handles/<id>                 one lock file per open store handle
  *       hosts/<hash>                 what processes tell each other of a registry; advice, gone any time
+ *       pulls/<handle>.<id>          what a pull that is under way tells, for other processes; nothing depends on it
  *       blobs/<algorithm>/<hex>      manifests, image indexes, configs, as received                          (I1)
  *       layers/sha256/<DiffID>/      layer.tar and nothing else; appears only by rename                      (I2)
  *       derived/<format>/            all rebuildable from layers/ and blobs/                                 (I10)
@@ -63,6 +64,9 @@ export class Layout {
   /** Under the digest of its name. */
   host(name: Digest): string {
     return join(this.hosts, hexOf(name));
+  }
+  get pulls(): string {
+    return join(this.root, 'pulls');
   }
   get blobs(): string {
     return join(this.root, 'blobs');

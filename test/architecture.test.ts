@@ -38,6 +38,8 @@ const FLOORS: Readonly<Record<string, number>> = {
   linux: 2,
   concurrency: 2,
   errors: 1,
+  'event-stream': 1,
+  progress: 1,
   events: 1,
   bytes: 1,
 };

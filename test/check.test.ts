@@ -76,6 +76,10 @@ describe('check', () => {
     'a container that nobody claims': [() => mkdirSync(in_('containers', 'c')), ['fault I4']],
     'what is derived and gone': [() => rmSync(in_('derived'), { recursive: true }), ['garbage I10']],
     'what a dead process was working on': [() => mkdirSync(in_('staging', 'dead.0123456789abcdef')), ['garbage I6']],
+    'what a dead process told of its pull': [
+      () => writeFileSync(in_('pulls', `${'0'.repeat(36)}.01234567`), ''),
+      ['garbage I6'],
+    ],
     'what waits to be deleted': [() => mkdirSync(in_('gc', 'x')), ['garbage I6']],
   };
   for (const [what, [damage, expected]] of Object.entries(damages)) {
@@ -201,6 +205,7 @@ describe('check', () => {
     mkdirSync(in_('layers', 'sha256', 'f'.repeat(64)));
     writeFileSync(in_('layers', 'sha256', 'f'.repeat(64), 'layer.tar'), '');
     mkdirSync(in_('gc', 'x'));
+    writeFileSync(in_('pulls', `${'0'.repeat(36)}.01234567`), '');
     await larder.prune();
     assert.deepEqual(await found(), []);
   });

@@ -30,7 +30,15 @@ export function formatCount(n: number, noun: string): string {
 
 /** JSON for people and programs: also what JSON need not escape but a terminal obeys is escaped. */
 export function jsonText(value: unknown): string {
-  const text = JSON.stringify(value, undefined, 2);
+  return escaped(JSON.stringify(value, undefined, 2));
+}
+
+/** The same on one line. */
+export function jsonLine(value: unknown): string {
+  return escaped(JSON.stringify(value));
+}
+
+function escaped(text: string): string {
   return text.replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (c) => `\\u${hex4(c.charCodeAt(0))}`);
 }
 

@@ -3,7 +3,15 @@ import { CommanderError, Option, Command as Program } from 'commander';
 import { optionName, SETTINGS, type SettingName } from '../config.js';
 import { isLarderError, KIND_TABLE, LarderError } from '../errors.js';
 import type { Command, CommandContext, CommandResult } from './command.js';
-import { eventRenderer, type LogLevel, logLine, outliveReaders, renderError, renderResult } from './render.js';
+import {
+  eventRenderer,
+  type LogLevel,
+  logLine,
+  outliveReaders,
+  PROGRESS_FORMS,
+  renderError,
+  renderResult,
+} from './render.js';
 import { Stores } from './stores.js';
 import { version } from './version.js';
 
@@ -40,6 +48,13 @@ const COMMANDS: readonly Described[] = [
       REGISTRY_CONFIG,
     ],
     load: async () => (await import('./commands/pull.js')).pull,
+  },
+  {
+    name: 'attach',
+    args: '[reference-or-id]',
+    help: 'show the progress of a pull that is under way, in whichever process',
+    options: [['-l, --list', 'only list the pulls that are under way']],
+    load: async () => (await import('./commands/attach.js')).attach,
   },
   {
     name: 'plan',
@@ -248,8 +263,22 @@ export async function main(argv: readonly string[]): Promise<number> {
     return status;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : usageStatus(argv);
+    if (error.exitCode === 0) return 0;
+    if (wantsJson(argv)) await renderError(usageError(error), { json: true, debug: false });
+    return usageStatus(argv);
   }
+}
+
+/** Also of a line that is wrong, of which nobody knows what is an option and what an argument. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
+}
+
+function usageError({ message }: CommanderError): LarderError {
+  return new LarderError('LARDER_REQUEST_INVALID', `read the command line: ${message.replace(/^error: /, '')}`, {
+    hint: '`larder --help` lists commands and options',
+  });
 }
 
 type Run = (described: Described, args: readonly string[], options: Readonly<Record<string, unknown>>) => Promise<void>;
@@ -262,6 +291,8 @@ function build(argv: readonly string[], run: Run): Program {
     .enablePositionalOptions()
     .showHelpAfterError('(`larder --help` lists commands and options)')
     .exitOverride();
+  // Settled before commands are made: each takes it over.
+  if (wantsJson(argv)) program.configureOutput({ writeErr: () => {} });
   addGlobals(program, false);
   for (const described of COMMANDS) {
     const command = program
@@ -295,6 +326,7 @@ function addGlobals(command: Program, hidden: boolean): void {
     else for (const flag of [option, option.replace('--', '--no-')]) add(new Option(flag, setting.help));
   }
   add(new Option('--json', 'print results and errors as JSON'));
+  add(new Option('--progress <form>', 'how work is told on standard error (default: auto)').choices(PROGRESS_FORMS));
   add(new Option('--debug', 'say more, and show where errors come from'));
 }
 
@@ -318,7 +350,8 @@ async function execute(
     await renderError(error, { json, debug: false });
     return statusOf(error, described);
   }
-  const renderer = eventRenderer(level, json);
+  const form = PROGRESS_FORMS.find((one) => one === options['progress']);
+  const renderer = eventRenderer(level, json, form);
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => stop.abort(signal);
   // Also for `run`, which hands signals on to its program while there is one: before and after, it has to tidy up.

@@ -1,8 +1,18 @@
 /**
- * Progress of a pull on stderr, made from events alone: on a terminal one bar for each layer under way and a total
- * with rate and remaining time, redrawn in place; anywhere else one plain line for each thing that happened.
+ * What a pull does, on stderr, made from its events alone: on a terminal one line for each layer in work and a total
+ * with rate, remaining time and what holds it up, redrawn in place; anywhere else one plain line for each thing that
+ * happened. Names and reasons come from registries and images: nothing of them can drive the terminal.
  */
+import { printable } from '../errors.js';
 import type { LarderEvent } from '../events.js';
+import {
+  type Bottleneck,
+  type LayerProgressState,
+  NO_PROGRESS,
+  nextProgress,
+  type PullProgress,
+  summaryOf,
+} from '../progress.js';
 import { isDigest } from '../spec/digest.js';
 import { formatBytes, formatCount, formatDuration, shortDigest, shortImageName } from './format.js';
 
@@ -12,38 +22,42 @@ export interface ProgressOutput {
   readonly columns: number;
 }
 
-interface LayerState {
-  readonly digest: string;
-  size: number;
-  received: number;
-  written: number;
-  startedAtMs: number;
-  state: 'waiting' | 'fetching' | 'other' | 'done';
-}
-
 const REDRAW_MS = 100;
+const BAR = 24;
+/** More would push the total out of a small window. */
+const MAX_LINES = 12;
+
+const WAITS_FOR: Readonly<Record<Bottleneck, string>> = {
+  network: 'waiting for the network',
+  inflate: 'busy inflating and hashing',
+  disk: 'waiting for the disk',
+  'registry-limit': 'held back by the registry',
+  'another-process': 'waiting for another process',
+};
 
 export class Progress {
   readonly #out: ProgressOutput;
-  readonly #layers = new Map<string, LayerState>();
-  readonly #startedAtMs: number;
   readonly #now: () => number;
+  #progress: PullProgress = NO_PROGRESS;
   #drawn = 0;
   #drawnAtMs = Number.NEGATIVE_INFINITY;
-  #resumed = 0;
   /** A work on the whole store, as long as it is under way. */
   #work: { readonly what: string; readonly share: number } | undefined;
 
   constructor(out: ProgressOutput, now: () => number = () => performance.now()) {
     this.#out = out;
     this.#now = now;
-    this.#startedAtMs = now();
   }
 
   /** The listener for `onEvent`. */
   readonly onEvent = (event: LarderEvent): void => {
-    this.#note(event);
-    const line = this.#sentence(event);
+    const now = this.#now();
+    const line = sentenceOf(event, this.#progress, now);
+    // One command may pull several images: each begins anew.
+    const before = event.type === 'resolve' && this.#progress.phase === 'done' ? NO_PROGRESS : this.#progress;
+    this.#progress = nextProgress(before, event, now);
+    if (event.type === 'progress')
+      this.#work = event.done < event.total ? { what: event.what, share: event.done / event.total } : undefined;
     if (line !== undefined) this.#say(line);
     if (this.#out.isTTY) this.#redraw(event.type !== 'layer-progress' && event.type !== 'progress');
   };
@@ -53,91 +67,9 @@ export class Progress {
     this.#erase();
   }
 
-  #note(event: LarderEvent): void {
-    switch (event.type) {
-      case 'plan':
-        for (const { layer, size, state } of event.layers) {
-          if (state === 'fetch')
-            this.#layers.set(layer, { digest: layer, size, received: 0, written: 0, startedAtMs: 0, state: 'waiting' });
-        }
-        return;
-      case 'layer-start':
-        this.#resumed += event.resumedFrom;
-        // No plan told of an Appc image: which others it needs is known only when it is here.
-        this.#layers.set(event.layer, this.#layers.get(event.layer) ?? unknownLayer(event.layer));
-        this.#update(event.layer, {
-          size: event.size,
-          received: event.resumedFrom,
-          startedAtMs: this.#now(),
-          state: 'fetching',
-        });
-        return;
-      case 'layer-progress':
-        this.#update(event.layer, { received: event.received, written: event.written });
-        return;
-      case 'layer-wait':
-        this.#update(event.layer, { state: event.reason === 'another-process' ? 'other' : 'waiting' });
-        return;
-      case 'layer-done':
-        this.#update(event.layer, {
-          size: Math.max(event.received, this.#layers.get(event.layer)?.size ?? 0),
-          received: Math.max(event.received, this.#layers.get(event.layer)?.size ?? 0),
-          written: event.written,
-          state: 'done',
-        });
-        return;
-      case 'progress':
-        this.#work = event.done < event.total ? { what: event.what, share: event.done / event.total } : undefined;
-        return;
-      default:
-    }
-  }
-
-  #update(digest: string, change: Partial<LayerState>): void {
-    const layer = this.#layers.get(digest);
-    if (layer !== undefined) Object.assign(layer, change);
-  }
-
-  /** What is worth a line of its own, terminal or not. */
-  #sentence(event: LarderEvent): string | undefined {
-    switch (event.type) {
-      case 'resolved':
-        return event.cached
-          ? undefined
-          : `${shortImageName(event.reference)}: resolved to ${event.digest} (${event.platform})`;
-      case 'plan': {
-        const missing = event.layers.filter((layer) => layer.state === 'fetch');
-        const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);
-        return `${formatCount(event.layers.length, 'layer')}, ${missing.length} to fetch, ${formatBytes(bytes)}`;
-      }
-      case 'layer-start':
-        return event.resumedFrom > 0
-          ? `${layerName(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}`
-          : undefined;
-      case 'layer-wait':
-        return event.reason === 'another-process'
-          ? `${layerName(event.layer)}: another process is fetching it, waiting`
-          : undefined;
-      case 'layer-done':
-        return `${layerName(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
-      case 'retry':
-        return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
-      case 'rate-limit':
-        return `${event.what}: ${event.host} asked to be left alone; waiting ${formatDuration(event.afterMs)}`;
-      case 'mirror':
-        return event.insteadOf === undefined
-          ? undefined
-          : `${event.what}: ${event.reason ?? 'no answer'}; ${event.host} is asked instead of ${event.insteadOf}`;
-      case 'warning':
-        return `warning: ${event.message}`;
-      default:
-        return undefined;
-    }
-  }
-
   #say(line: string): void {
     this.#erase();
-    this.#out.write(`${line}\n`);
+    this.#out.write(`${printable(line)}\n`);
   }
 
   #erase(): void {
@@ -149,10 +81,7 @@ export class Progress {
     const now = this.#now();
     if (!always && now - this.#drawnAtMs < REDRAW_MS) return;
     this.#drawnAtMs = now;
-    const busy = [...this.#layers.values()].filter((layer) => layer.state === 'fetching' || layer.state === 'other');
-    const work = this.#work === undefined ? [] : [`${this.#work.what}  ${Math.floor(this.#work.share * 100)} %`];
-    const layers = busy.length === 0 ? [] : [...busy.map((layer) => this.#bar(layer, now)), this.#total(now)];
-    const lines = [...work, ...layers].map((line) => line.slice(0, this.#out.columns - 1));
+    const lines = this.#lines(now).map((line) => printable(line).slice(0, this.#out.columns - 1));
     if (lines.length === 0) {
       this.#erase();
       return;
@@ -162,24 +91,96 @@ export class Progress {
     this.#drawn = lines.length;
   }
 
-  #bar(layer: LayerState, now: number): string {
-    if (layer.state === 'other') return `${shortName(layer.digest)}  waiting for another process`;
-    const share = layer.size === 0 ? 1 : Math.min(1, layer.received / layer.size);
-    const full = Math.round(share * 24);
-    const rate = layer.received / Math.max(0.001, (now - layer.startedAtMs) / 1000);
-    return `${shortName(layer.digest)}  [${'#'.repeat(full)}${'.'.repeat(24 - full)}] ${pad(Math.floor(share * 100), 3)} %  ${formatBytes(layer.received)} of ${formatBytes(layer.size)}  ${formatBytes(rate)}/s`;
+  #lines(now: number): string[] {
+    const work = this.#work === undefined ? [] : [`${this.#work.what}  ${Math.floor(this.#work.share * 100)} %`];
+    const busy = [...this.#progress.layers.values()].filter(({ state }) => IN_WORK.includes(state));
+    if (busy.length === 0 || this.#progress.phase === 'done') return work;
+    const shown = busy.slice(0, MAX_LINES).map(lineOf);
+    const more = busy.length > MAX_LINES ? [`and ${formatCount(busy.length - MAX_LINES, 'more layer')}`] : [];
+    return [...work, ...shown, ...more, totalOf(this.#progress, now)];
   }
+}
 
-  #total(now: number): string {
-    const layers = [...this.#layers.values()];
-    const size = layers.reduce((sum, layer) => sum + layer.size, 0);
-    const received = layers.reduce((sum, layer) => sum + layer.received, 0);
-    const seconds = Math.max(0.001, (now - this.#startedAtMs) / 1000);
-    const rate = Math.max(0, received - this.#resumed) / seconds;
-    const left = rate > 0 ? formatDuration(((size - received) / rate) * 1000) : 'unknown';
-    const done = layers.filter((layer) => layer.state === 'done').length;
-    return `total         ${done} of ${formatCount(layers.length, 'layer')}, ${formatBytes(received)} of ${formatBytes(size)}, ${formatBytes(rate)}/s, ${left} left`;
+const IN_WORK: readonly LayerProgressState['state'][] = ['fetching', 'verifying', 'elsewhere'];
+
+function lineOf({ layer, size, received, written, state, pid, host }: LayerProgressState): string {
+  const share = size === 0 ? 0 : Math.min(1, received / size);
+  const full = Math.round(share * BAR);
+  const bar = `[${'#'.repeat(full)}${'.'.repeat(BAR - full)}] ${String(Math.floor(share * 100)).padStart(3)} %`;
+  const bytes = `${formatBytes(received)} of ${formatBytes(size)}`;
+  const name = shortName(layer);
+  if (state === 'elsewhere')
+    return pid === undefined
+      ? `${name}  another process fetches it`
+      : `${name}  ${bar}  ${bytes}  fetched by process ${pid}`;
+  if (state === 'verifying') return `${name}  ${bar}  verifying, ${formatBytes(written)} written`;
+  return `${name}  ${bar}  ${bytes}${host === undefined ? '' : `  from ${host}`}`;
+}
+
+function totalOf(progress: PullProgress, now: number): string {
+  const { layers, layersDone, received, size, bytesPerSecond, etaMs, bottleneck } = summaryOf(progress, now);
+  const done = `${layersDone} of ${formatCount(layers, 'layer')}, ${formatBytes(received)} of ${formatBytes(size)}`;
+  const left = etaMs === undefined ? '' : `, ${formatDuration(etaMs)} left`;
+  const why = bottleneck === undefined ? '' : `, ${WAITS_FOR[bottleneck]}`;
+  return `total         ${done}, ${formatBytes(bytesPerSecond)}/s${left}${why}`;
+}
+
+/** What is worth a line of its own, terminal or not; `before` is how things stood. */
+function sentenceOf(event: LarderEvent, before: PullProgress, now: number): string | undefined {
+  switch (event.type) {
+    case 'resolved':
+      return event.cached
+        ? undefined
+        : `${shortImageName(event.reference)}: resolved to ${event.digest} (${event.platform})`;
+    case 'plan': {
+      const missing = event.layers.filter((layer) => layer.state === 'fetch');
+      const bytes = missing.reduce((sum, layer) => sum + layer.size, 0);
+      return `${formatCount(event.layers.length, 'layer')}, ${missing.length} to fetch, ${formatBytes(bytes)}`;
+    }
+    case 'snapshot': {
+      const { pull, layers } = event;
+      const here = layers.filter(({ state }) => state === 'present' || state === 'done').length;
+      return `${shortImageName(pull.reference)}: process ${pull.pid} pulls it (${pull.platform}), ${here} of ${formatCount(layers.length, 'layer')} here`;
+    }
+    case 'layer-start':
+      return event.resumedFrom > 0
+        ? `${layerName(event.layer)}: goes on from ${formatBytes(event.resumedFrom)}`
+        : undefined;
+    case 'layer-wait':
+      return waitSentence(event, before);
+    case 'layer-done':
+      return event.received === 0 && event.entries === 0
+        ? `${layerName(event.layer)}: here, another process fetched it`
+        : `${layerName(event.layer)}: ${formatBytes(event.received)} fetched, ${formatBytes(event.written)} written, ${event.entries} entries, ${formatDuration(event.ms)}`;
+    case 'retry':
+      return `${event.what}: ${event.reason}; attempt ${event.attempt + 1} in ${formatDuration(event.afterMs)}`;
+    case 'rate-limit':
+      // Each request that waits tells of it.
+      return before.limitedUntilMs > now
+        ? undefined
+        : `${event.host} asks for a pause: ${formatDuration(event.afterMs)}`;
+    case 'mirror':
+      return event.insteadOf === undefined
+        ? undefined
+        : `${event.what}: ${event.reason ?? 'no answer'}; ${event.host} is asked instead of ${event.insteadOf}`;
+    case 'missed':
+      return `${formatCount(event.events, 'event')} missed`;
+    case 'warning':
+      return `warning: ${event.message}`;
+    default:
+      return undefined;
   }
+}
+
+/** That it is so is told first, who it is when he is found. */
+function waitSentence(
+  { layer, reason, pid }: Extract<LarderEvent, { type: 'layer-wait' }>,
+  { layers }: PullProgress,
+): string | undefined {
+  if (reason !== 'another-process') return undefined;
+  const before = layers.get(layer);
+  if (pid === undefined) return `${layerName(layer)}: another process is fetching it, waiting`;
+  return before?.pid === pid ? undefined : `${layerName(layer)}: process ${pid} is fetching it`;
 }
 
 /** Of an Appc image the layer is the image itself, by its name. */
@@ -189,12 +190,4 @@ function layerName(layer: string): string {
 
 function shortName(layer: string): string {
   return isDigest(layer) ? shortDigest(layer) : shortImageName(layer);
-}
-
-function unknownLayer(digest: string): LayerState {
-  return { digest, size: 0, received: 0, written: 0, startedAtMs: 0, state: 'waiting' };
-}
-
-function pad(n: number, width: number): string {
-  return String(n).padStart(width);
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { errnoOf, isLarderError, type LarderError, serializeError } from '../errors.js';
 import type { LarderEvent, OnEvent } from '../events.js';
 import type { CommandResult } from './command.js';
-import { jsonText } from './format.js';
+import { jsonLine, jsonText } from './format.js';
 import { Progress } from './progress.js';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -41,21 +41,30 @@ export async function renderError(
   if (debug || unexpected) await write(process.stderr, `${trail(error)}\n`);
 }
 
-/** Listens to the work: bars on a terminal, lines elsewhere, nothing with `--json` but warnings. */
+/** How a work is told: `auto` is bars on a terminal, lines elsewhere, and with `--json` nothing but warnings. */
+export const PROGRESS_FORMS = ['auto', 'bars', 'lines', 'json', 'none'] as const;
+export type ProgressForm = (typeof PROGRESS_FORMS)[number];
+
+/** Listens to the work. `json` prints each event as one line of JSON. All of it goes to standard error. */
 export function eventRenderer(
   level: LogLevel,
   json: boolean,
+  form: ProgressForm = 'auto',
 ): { readonly onEvent: OnEvent; readonly stop: () => void } {
+  const isTerminal = process.stderr.isTTY === true;
   const progress = new Progress({
     write: (text) => void process.stderr.write(text),
-    isTTY: process.stderr.isTTY === true && !json,
+    isTTY: form === 'bars' || (form === 'auto' && isTerminal && !json),
     columns: process.stderr.columns ?? 80,
   });
-  const shows = level === 'info' || level === 'debug';
+  const quiet = (level !== 'info' && level !== 'debug') || form === 'none' || (form === 'auto' && json);
   const onEvent = (event: LarderEvent): void => {
-    if (event.type === 'warning' && level !== 'error') progress.onEvent(event);
-    else if (shows && !json) progress.onEvent(event);
-    if (level === 'debug' && event.type !== 'layer-progress') process.stderr.write(`debug: ${JSON.stringify(event)}\n`);
+    if (form === 'json') {
+      process.stderr.write(`${jsonLine(event)}\n`);
+      return;
+    }
+    if (event.type === 'warning' ? level !== 'error' : !quiet) progress.onEvent(event);
+    if (level === 'debug' && event.type !== 'layer-progress') process.stderr.write(`debug: ${jsonLine(event)}\n`);
   };
   return { onEvent, stop: () => progress.stop() };
 }

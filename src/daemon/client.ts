@@ -10,7 +10,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Finding } from '../check.js';
 import { abortedError } from '../errors.js';
-import type { OperationOptions } from '../events.js';
+import type { LarderEvent, OperationOptions } from '../events.js';
 import type {
   ImageSummary,
   PlanRequest,
@@ -27,6 +27,7 @@ import type { Image } from '../spec/image.js';
 import { absoluteImageName } from '../spec/image-name.js';
 import type { PullPlan } from '../store/docker/pull-plan.js';
 import type { TagEntry } from '../store/docker/tag-history.js';
+import type { RunningPull } from '../store/pulls/running-pulls.js';
 import { ask, follow } from './exchange.js';
 import { type DaemonFacts, OPERATION_HEADER, type PulledSummary } from './wire.js';
 
@@ -118,6 +119,23 @@ export class DaemonClient {
   async rollback(reference: string, request: RollbackRequest = {}): Promise<PulledSummary> {
     const body = { reference: here(reference), ...membersOf(request) };
     return (await this.#post('/v1/rollback', body, request)) as PulledSummary;
+  }
+
+  /** As `Larder.pulls`. */
+  async pulls(): Promise<readonly RunningPull[]> {
+    return (await this.#get('/v1/pulls')) as readonly RunningPull[];
+  }
+
+  /** As `Larder.attach`. */
+  async *attach(
+    pull: string,
+    { signal }: Pick<OperationOptions, 'signal'> = {},
+  ): AsyncGenerator<LarderEvent, void, undefined> {
+    const { eventsOf } = await import('../event-stream.js');
+    yield* eventsOf((onEvent, stop) => {
+      const either = signal === undefined ? stop : AbortSignal.any([signal, stop]);
+      return this.#post('/v1/attach', { pull: here(pull) }, { onEvent, signal: either });
+    });
   }
 
   async images(): Promise<readonly ImageSummary[]> {

@@ -105,7 +105,7 @@ function alwaysTrue(value: unknown, what: string): boolean {
 }
 
 /** What is told of requests names the images of whoever is served at the time. */
-const OF_OTHERS_TOO: readonly LarderEvent['type'][] = ['retry', 'rate-limit', 'mirror', 'warning', 'debug'];
+const OF_OTHERS_TOO: readonly LarderEvent['type'][] = ['retry', 'rate-limit', 'mirror', 'token', 'warning', 'debug'];
 
 function operation<T>(
   name: string,

@@ -83,6 +83,8 @@ export class LarderMetrics {
     this.#inFlight.add(1, labels);
     return {
       onEvent: (event) => {
+        // Whose pull it is counts what it does.
+        if (operation === 'attach') return;
         if (event.type === 'resolve') askedAtMs ??= now();
         // A pull finds its image in the store, too, when it has put it there.
         if (event.type === 'resolved' && event.cached && askedAtMs === undefined) this.#cacheHits.add();

@@ -3,7 +3,7 @@ import { lstatSync, realpathSync } from 'node:fs';
 import type { Finding } from '../check.js';
 import { configOf, type Flags } from '../config.js';
 import { isLarderError } from '../errors.js';
-import type { OnEvent, OperationOptions } from '../events.js';
+import type { LarderEvent, OnEvent, OperationOptions } from '../events.js';
 import type {
   ImageOverview,
   ImageSummary,
@@ -20,6 +20,7 @@ import type { ClaimRecord } from '../metadata/records.js';
 import type { ProvisionInfo, ProvisionRequest, VolumeRequest } from '../provisioner.js';
 import type { PullPlan } from '../store/docker/pull-plan.js';
 import type { TagEntry } from '../store/docker/tag-history.js';
+import type { RunningPull } from '../store/pulls/running-pulls.js';
 import { DaemonClient, type DaemonFacts } from './client.js';
 import { socketOf } from './default-socket.js';
 import { difference } from './settings.js';
@@ -75,6 +76,14 @@ export class RemoteLarder implements LarderApi {
     const own = await this.#withLogin(reference, request, request.onEvent);
     const { record, info } = await this.#client.pull(reference, { ...this.#platform, ...own });
     return { record, info, [Symbol.asyncDispose]: async () => {} };
+  }
+
+  pulls(): Promise<readonly RunningPull[]> {
+    return this.#client.pulls();
+  }
+
+  attach(pull: string, options: Pick<OperationOptions, 'signal'> = {}): AsyncIterable<LarderEvent> {
+    return this.#client.attach(pull, options);
   }
 
   plan(reference: string, request: PlanRequest = {}): Promise<PullPlan> {

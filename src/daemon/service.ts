@@ -73,6 +73,14 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     async ({ reference, ...request }, { larder }, options) =>
       larder.plan(reference, { ...withoutUndefined(request), ...options }),
   ),
+  '/v1/attach': operation(
+    'attach',
+    object({ pull: text }),
+    async ({ pull }, { larder }, { onEvent, signal }): Promise<null> => {
+      for await (const event of larder.attach(pull, signal === undefined ? {} : { signal })) onEvent?.(event);
+      return null;
+    },
+  ),
   '/v1/history': operation(
     'history',
     object({ reference: anyText, platform: optional(text) }),
@@ -165,6 +173,7 @@ export const QUESTIONS: Readonly<Record<string, (service: Service) => unknown>> 
   '/v1/daemon': ({ facts }) => facts,
   '/v1/info': ({ larder }) => larder.info(),
   '/v1/images': ({ larder }) => larder.images(),
+  '/v1/pulls': ({ larder }) => larder.pulls(),
   '/v1/containers': ({ provisioner }) => provisioner.list(),
 };
 

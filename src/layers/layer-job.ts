@@ -1,4 +1,5 @@
 /** What goes to a worker thread for one layer and what comes back: plain data only. */
+import type { LayerWaits } from '../events.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { RootfsView } from '../spec/stack.js';
 import type { LayerLimits } from '../tar/entry.js';
@@ -61,7 +62,7 @@ export interface LayerResult {
   readonly ms: number;
 }
 
-/** All that the task `layer` sends while it runs, at most every 100 ms, and once at the start. */
+/** All that the task `layer` sends while it runs: at most every 100 ms, at least every 500 ms, and once at the start. */
 export interface LayerProgress {
   readonly type: 'layer-progress';
   /** Bytes of the layer as transferred that are here, those of an earlier run included. */
@@ -69,6 +70,8 @@ export interface LayerProgress {
   /** Bytes of the tar so far. */
   readonly written: number;
   readonly resumedFrom: number;
+  readonly doing: 'receive' | 'verify';
+  readonly waited: LayerWaits;
 }
 
 /** The task `index`: makes a layer's derived files again from its tar, and proves the tar at the same time. */

@@ -19,6 +19,7 @@ import { BlobInput } from './blob-input.js';
 import type { DerivedFiles } from './derived-files.js';
 import type { DownloadFile } from './download-file.js';
 import type { LayerJob } from './layer-job.js';
+import type { WaitClock } from './layer-waits.js';
 import { TarOutput } from './tar-output.js';
 
 export interface VerifiedLayer extends DerivedFiles {
@@ -32,6 +33,7 @@ export interface VerifiedLayer extends DerivedFiles {
 
 export class LayerPass {
   readonly #job: LayerJob;
+  readonly #clock: WaitClock;
   readonly #hash: Hash;
   readonly #input: BlobInput;
   readonly #out: InflaterOut = (bytes) => this.#takeTar(bytes);
@@ -39,14 +41,17 @@ export class LayerPass {
   #head: Uint8Array | undefined = new Uint8Array(0);
   #inflater: Inflater | undefined;
   #output: TarOutput | undefined;
+  /** Not compressed: one block after the other goes to the disk. */
+  #isPlain = false;
   #received = 0;
   /** Bytes that the decoder was given, or will not be given. */
   #taken = 0;
   /** Why the layer cannot be used. The rest is only hashed then, to tell a damaged transfer from a bad layer. */
   #refusal: LarderError | undefined;
 
-  constructor(job: LayerJob) {
+  constructor(job: LayerJob, clock: WaitClock) {
     this.#job = job;
+    this.#clock = clock;
     this.#hash = createHash(job.digest === undefined ? 'sha256' : algorithmOf(job.digest));
     this.#input = new BlobInput(this.#hash, (block) => this.#takeBlock(block));
   }
@@ -101,7 +106,7 @@ export class LayerPass {
     const { sha256, sha512 } = output.end();
     const diffId = parseDiffId(sha256 === undefined ? digest : `sha256:${sha256}`);
     if (expectedDiffId !== undefined && diffId !== expectedDiffId) throw this.#diffIdMismatch(expectedDiffId, diffId);
-    const files = await output.finish(signal);
+    const files = await this.#clock.writing(output.finish(signal), true);
     const id = sha512 === undefined ? {} : { tarSha512: sha512 };
     return { digest, size, diffId, tarSize: output.size, ...id, ...files };
   }
@@ -141,6 +146,7 @@ export class LayerPass {
   async #begin(head: Uint8Array): Promise<void> {
     this.#head = undefined;
     const compression = this.#compressionOf(head);
+    this.#isPlain = compression === 'none';
     const { outDir, limits, digest, tarSha512 = false } = this.#job;
     // Of an uncompressed layer the digest is the DiffID: its bytes need not be hashed twice.
     const isDiffId = compression === 'none' && (digest === undefined || algorithmOf(digest) === 'sha256');
@@ -171,7 +177,8 @@ export class LayerPass {
   }
 
   #takeTar(bytes: Uint8Array): Promise<void> | void {
-    return this.#output?.write(bytes);
+    const written = this.#output?.write(bytes);
+    return written && this.#clock.writing(written, this.#isPlain);
   }
 
   /** What says nothing of the bytes, or must stop at once, is thrown. */

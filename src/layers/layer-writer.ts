@@ -24,8 +24,11 @@ import { DownloadFile } from './download-file.js';
 import { readInPieces } from './file-pieces.js';
 import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';
 import { LayerPass } from './layer-pass.js';
+import { WaitClock } from './layer-waits.js';
 
 const PROGRESS_EVERY_MS = 100;
+/** Where nothing comes, what is waited for is told all the same. */
+const PROGRESS_AT_LEAST_MS = 500;
 
 export interface LayerWriterContext {
   readonly signal: AbortSignal;
@@ -61,6 +64,8 @@ class LayerWriting {
   readonly #context: LayerWriterContext;
   readonly #download: DownloadFile | undefined;
   readonly #startedMs = performance.now();
+  readonly #clock = new WaitClock();
+  #doing: LayerProgress['doing'] = 'receive';
   #resumedFrom: number;
   #received = 0;
   #toldMs = Number.NEGATIVE_INFINITY;
@@ -82,9 +87,13 @@ class LayerWriting {
   }
 
   async attempt(): Promise<LayerResult> {
-    const pass = new LayerPass(this.#job);
+    const pass = new LayerPass(this.#job, this.#clock);
+    const ticking = setInterval(() => this.#tell(pass, true), PROGRESS_AT_LEAST_MS);
+    this.#doing = 'receive';
     try {
       await this.#feed(pass);
+      this.#doing = 'verify';
+      this.#tell(pass, true);
       const verified = await pass.verify(this.#context.signal);
       this.#tell(pass, true);
       return {
@@ -98,6 +107,8 @@ class LayerWriting {
       await pass.abandon();
       this.#removeStaged();
       throw error;
+    } finally {
+      clearInterval(ticking);
     }
   }
 
@@ -131,7 +142,9 @@ class LayerWriting {
     if (this.#download !== undefined) await pass.keepIn(this.#download);
     // After a resume an unusable layer is more likely a damaged prefix: no byte more is worth fetching for it.
     if (this.#resumedFrom > 0) pass.throwIfRefused();
+    this.#clock.receiving(true);
     for await (const piece of this.#source(pass.received)) {
+      this.#clock.receiving(false);
       throwIfAborted(signal, `write layer ${pass.name}`);
       this.#received += piece.length;
       if (pass.received + piece.length > this.#job.size) throw pass.tooLong();
@@ -139,7 +152,9 @@ class LayerWriting {
       if (pending !== undefined) await pending;
       if (this.#resumedFrom > 0) pass.throwIfRefused();
       this.#tell(pass, false);
+      this.#clock.receiving(true);
     }
+    this.#clock.receiving(false);
   }
 
   #source(offset: number): AsyncIterable<Uint8Array> {
@@ -151,7 +166,12 @@ class LayerWriting {
     if (digest === undefined) throw new LarderError('LARDER_INTERNAL', 'write layer: a registry layer has no digest');
     // Complete already: nothing to ask for.
     if (offset === size) return nothing();
-    return fetchBlob({ digest, size }, offset, ask, { signal });
+    const timed: AskGrant = async (request) => {
+      const grant = await ask(request);
+      this.#clock.pausing(grant.afterMs);
+      return grant;
+    };
+    return fetchBlob({ digest, size }, offset, timed, { signal });
   }
 
   #tell(pass: LayerPass, always: boolean): void {
@@ -159,7 +179,10 @@ class LayerWriting {
     if (!always && now - this.#toldMs < PROGRESS_EVERY_MS) return;
     this.#toldMs = now;
     const { received, written } = pass;
-    this.#context.onProgress?.({ type: 'layer-progress', received, written, resumedFrom: this.#resumedFrom });
+    this.#context.onProgress?.({
+      ...{ type: 'layer-progress', received, written },
+      ...{ resumedFrom: this.#resumedFrom, doing: this.#doing, waited: this.#clock.read() },
+    });
   }
 
   #removeStaged(): void {

@@ -242,8 +242,10 @@ export class Authenticator {
   }
 
   async #send(request: TokenRequest, signal: AbortSignal): Promise<Token> {
-    const { name, send } = this.#settings;
-    return parseToken(await send(request, signal), `log in: ${name}: the answer of ${request.url.host}`);
+    const { name, send, onEvent } = this.#settings;
+    const token = parseToken(await send(request, signal), `log in: ${name}: the answer of ${request.url.host}`);
+    onEvent?.({ type: 'token', host: name, from: request.url.host });
+    return token;
   }
 
   /** The login, where it may go to this token server. */

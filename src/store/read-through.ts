@@ -14,6 +14,7 @@ import type { MetadataManager } from '../metadata/metadata-manager.js';
 import { blobsOf, type ImageRecord } from '../metadata/records.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { RuntimeConfig } from '../spec/runtime.js';
+import type { RunningPulls } from './pulls/running-pulls.js';
 import type { HeldImage, ImageInfo } from './store.js';
 import { type SuspicionParts, settleSuspicions } from './suspect-layers.js';
 
@@ -23,6 +24,7 @@ export interface ReadThroughParts extends SuspicionParts {
   readonly leases: Leases;
   readonly content: ContentStore;
   readonly layers: LayerStore;
+  readonly pulls: RunningPulls;
 }
 
 export interface Sought {
@@ -91,7 +93,7 @@ export class ReadThrough {
         await this.#parts.metadata.touch({ reference, platform });
         return known;
       }
-      await this.#pullFor(lease, await fetch(), options);
+      await this.#pullFor(lease, { reference, platform }, await fetch(), options);
     }
     throw new LarderError('LARDER_INTERNAL', `pull ${reference}: pruned again each time it was there`);
   }
@@ -115,11 +117,17 @@ export class ReadThrough {
   }
 
   /** Joins or starts the image's pull. */
-  async #pullFor(lease: Lease, { key, run }: Fetch, options: OperationOptions): Promise<void> {
+  async #pullFor(
+    lease: Lease,
+    image: Pick<Sought, 'reference' | 'platform'>,
+    { key, run }: Fetch,
+    options: OperationOptions,
+  ): Promise<void> {
     const waiting = this.#waiting.get(key) ?? new Set();
     this.#waiting.set(key, waiting.add(lease));
     try {
-      await this.#pulls.run(key, (shared) => run(waiting, shared), options);
+      const { pulls } = this.#parts;
+      await this.#pulls.run(key, (shared) => pulls.tell(image, shared, (told) => run(waiting, told)), options);
     } finally {
       waiting.delete(lease);
       if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);

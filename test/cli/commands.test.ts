@@ -171,7 +171,7 @@ describe('the command', () => {
     source.publish('library/other', [sampleLayer('other')]);
     const other = source.reference('library/other');
     await home.ok('pull', reference, other);
-    assert.match(await home.ok('remove', other), /^removed 1 image, 1 layer, freed /);
+    assert.match(await home.ok('remove', other), /^removed 1 image, 1 layer, freeing /);
     assert.match(await home.ok('prune', '--dry-run'), /would remove 1 image, 2 layers/);
     assert.match(await home.ok('prune', '--exclude', reference), /removed 0 images, 0 layers/);
     const report = await json('prune');

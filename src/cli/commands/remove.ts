@@ -9,7 +9,8 @@ export const remove: Command = async ({ open, onEvent, signal }, references, opt
   for (const reference of references)
     reports.push(await store.remove(reference, { onEvent, signal, ...platformOption(options) }));
   const report = sum(reports);
-  return { data: report, text: sentence(report, false) };
+  // What is big is deleted while this is read: the command ends when that is done.
+  return { data: report, text: sentence(report, 'freeing') };
 };
 
 /** `larder prune [--exclude REF]… [--all] [--dry-run]` */
@@ -18,7 +19,7 @@ export const prune: Command = async ({ open, onEvent, signal }, _args, options) 
   const all = options['all'] === true;
   const report = await (await open()).prune({ onEvent, signal, dryRun, all, exclude: listOption(options, 'exclude') });
   const lines = dryRun ? [...report.images, ...report.layers] : report.images;
-  return { data: report, text: [...lines, sentence(report, dryRun)].join('\n') };
+  return { data: report, text: [...lines, sentence(report, dryRun ? undefined : 'freed')].join('\n') };
 };
 
 function sum(reports: readonly PruneReport[]): PruneReport {
@@ -29,7 +30,10 @@ function sum(reports: readonly PruneReport[]): PruneReport {
   };
 }
 
-function sentence({ images, layers, bytes }: PruneReport, dryRun: boolean): string {
+/** `freeing`: undefined where nothing goes. */
+function sentence({ images, layers, bytes }: PruneReport, freeing: 'freed' | 'freeing' | undefined): string {
   const what = `${formatCount(images.length, 'image')}, ${formatCount(layers.length, 'layer')}`;
-  return dryRun ? `would remove ${what}, ${formatBytes(bytes)}` : `removed ${what}, freed ${formatBytes(bytes)}`;
+  return freeing === undefined
+    ? `would remove ${what}, ${formatBytes(bytes)}`
+    : `removed ${what}, ${freeing} ${formatBytes(bytes)}`;
 }

@@ -16,6 +16,7 @@ import { formatImageName, type ImageName, parseImageName } from '../../spec/imag
 import { formatPlatform, hostPlatform, parsePlatform } from '../../spec/platform.js';
 import { type RuntimeConfig, runtimeConfigOf } from '../../spec/runtime.js';
 import type { ImageCredentials } from '../puller.js';
+import type { RunningPulls } from '../pulls/running-pulls.js';
 import { type Fetch, ReadThrough, runtimeUnlessBroken } from '../read-through.js';
 import type { AcquireOptions, BackendChoice, HeldImage, ImageInfo, PruneOptions, Store } from '../store.js';
 import type { Retention } from '../upkeep/retention.js';
@@ -24,6 +25,7 @@ import { planPull } from './plan-pull.js';
 import type { PullPlan } from './pull-plan.js';
 
 export interface DockerStoreParts extends ImagePullParts {
+  readonly pulls: RunningPulls;
   readonly retention: Retention;
   /** Taken for images that name no platform; default: this machine's. */
   readonly platform: string | undefined;

@@ -11,7 +11,7 @@ import type { LayerJob, LayerProgress, LayerResult } from '../../layers/layer-ta
 import type { StoreLock } from '../../linux/store-lock.js';
 import type { Lease } from '../../metadata/leases.js';
 import type { ImageLayer } from '../../metadata/records.js';
-import type { BlobRequest } from '../../registry/blob.js';
+import type { BlobGrant, BlobRequest } from '../../registry/blob.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
 import type { LayerLimits } from '../../tar/entry.js';
@@ -124,7 +124,8 @@ export class LayerFetch {
       outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
-    const result = await this.#fetch(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
+    const result = await this.#fetch(job, origin, onEvent, { signal, onMessage: progressOf(layer, onEvent) });
+    onEvent({ type: 'layer-verified', layer: digest, diffId: result.diffId, size: result.tarSize });
     await hold(result.diffId);
     let replaced: readonly DiffId[];
     {
@@ -138,17 +139,20 @@ export class LayerFetch {
     return result;
   }
 
-  async #fetch(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
+  async #fetch(job: LayerJob, origin: LayerOrigin, onEvent: OnEvent, options: RunOptions): Promise<LayerResult> {
     try {
-      return await this.#runJob(job, origin, options);
+      return await this.#runJob(job, origin, onEvent, options);
     } finally {
       if (origin.kind === 'registry') origin.close?.();
     }
   }
 
   /** Once more for each host that gave the wrong bytes while another can be asked. */
-  async #runJob(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
-    const onAsk = origin.kind === 'registry' ? { onAsk: (request: unknown) => origin.ask(request as BlobRequest) } : {};
+  async #runJob(job: LayerJob, origin: LayerOrigin, onEvent: OnEvent, options: RunOptions): Promise<LayerResult> {
+    const onAsk =
+      origin.kind === 'registry'
+        ? { onAsk: (request: unknown) => ask(origin, request as BlobRequest, job, onEvent) }
+        : {};
     for (;;) {
       try {
         return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, ...onAsk });
@@ -164,12 +168,25 @@ function largestFirst<L extends { readonly size: number }>(layers: readonly L[])
   return [...layers].sort((a, b) => b.size - a.size);
 }
 
+async function ask(
+  origin: Extract<LayerOrigin, { kind: 'registry' }>,
+  request: BlobRequest,
+  { size }: LayerJob,
+  onEvent: OnEvent,
+): Promise<BlobGrant> {
+  const grant = await origin.ask(request);
+  const { digest: layer, offset: from } = request;
+  onEvent({ type: 'layer-range', layer, host: new URL(grant.url).host, from, to: size, afterMs: grant.afterMs });
+  return grant;
+}
+
+/** A layer that is begun again from nothing starts again. */
 function progressOf(layer: UnknownLayer, onEvent: OnEvent): (message: unknown) => void {
-  let started = false;
+  let started: number | undefined;
   return (message) => {
-    const { received, written, resumedFrom } = message as LayerProgress;
-    if (!started) onEvent({ type: 'layer-start', layer: layer.digest, size: layer.size, resumedFrom });
-    started = true;
-    onEvent({ type: 'layer-progress', layer: layer.digest, received, written });
+    const { received, written, resumedFrom, doing, waited } = message as LayerProgress;
+    if (started !== resumedFrom) onEvent({ type: 'layer-start', layer: layer.digest, size: layer.size, resumedFrom });
+    started = resumedFrom;
+    onEvent({ type: 'layer-progress', layer: layer.digest, received, written, doing, waited });
   };
 }
