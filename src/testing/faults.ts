@@ -106,7 +106,7 @@ const connections = {
   },
   'until-close': {
     what: 'only the connection’s end ends the body, which is whole',
-    answer: ({ bytes }) => ({ kind: 'cut', after: bytes.length }),
+    answer: always({ kind: 'cut', after: Number.POSITIVE_INFINITY }),
   },
   hang: {
     what: 'the connection is taken, and nothing is answered',

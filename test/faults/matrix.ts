@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { isLarderError } from '../../src/errors.js';
 import { type Larder, openLarder } from '../../src/larder.js';
 import type { RegistryRequest } from '../../src/testing/fake-registry.js';
-import { FAULT_PLACES, type FaultPlace, FaultRegistry } from '../../src/testing/fault-registry.js';
+import { type FaultPlace, FaultRegistry } from '../../src/testing/fault-registry.js';
 import { FAULTS, type Fault, type FaultName } from '../../src/testing/faults.js';
 import { buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
@@ -21,12 +21,18 @@ export interface Surroundings {
   readonly caFile: string;
 }
 
-/** By fault and place: `ok`, `+N` where it took so many more requests than where nothing goes wrong, or a code without its prefix. */
-export type Outcomes = Map<FaultName, Map<FaultPlace, string>>;
-
-interface Case {
+/** What goes wrong. */
+export interface Wrong {
   readonly name: FaultName;
   readonly place: FaultPlace;
+}
+
+export interface Outcome extends Wrong {
+  /** `ok`, `+N` where it took so many more requests than where nothing goes wrong, or a code without its prefix. */
+  readonly outcome: string;
+}
+
+interface Case extends Wrong {
   readonly faulty: FaultRegistry;
   /** Where it goes wrong at a mirror: the registry itself, which is well. */
   readonly origin: FaultRegistry | undefined;
@@ -36,28 +42,26 @@ interface Case {
 const AT_ONCE = 64;
 /** Probe, first refusal, token, manifest, config and three layers. */
 const REQUESTS = 8;
-const SHORT = { yes: '1secs', no: '20secs' } as const;
+/** Where nothing comes it is waited for; elsewhere a slow machine is none that is silent. */
+const STALL = { silent: '1secs', others: '20secs' } as const;
 
 /** Pulls while it goes wrong, and again when it does not any more. */
-export async function pullAll(names: readonly FaultName[], around: Surroundings, atMirror: boolean): Promise<Outcomes> {
-  const cases = await Promise.all(casesOf(names).map((one, i) => start(one, i, around.hosts, atMirror)));
+export async function pullAll(wrong: readonly Wrong[], around: Surroundings, atMirror: boolean): Promise<Outcome[]> {
+  const cases = await Promise.all(wrong.map((one, i) => start(one, i, around.hosts, atMirror)));
   const registries = cases.flatMap(({ faulty, origin }) => (origin === undefined ? [faulty] : [faulty, origin]));
   try {
     await using store = await TestStore.open(around, registries, cases);
-    const outcomes: Outcomes = new Map(names.map((name) => [name, new Map()]));
+    const outcomes: Outcome[] = [];
     const counted = new Map<Case, number>();
     await inTurns(cases, async (one) => {
-      outcomes.get(one.name)?.set(one.place, await store.outcomeOf(one, counted));
+      outcomes.push({ name: one.name, place: one.place, outcome: await store.outcomeOf(one, counted) });
     });
-    if (process.env['T']) console.log('first', performance.now());
     await store.assertSound(registries);
     const kept = store.kept();
-    if (process.env['T']) console.log('sound', performance.now());
     for (const { faulty } of cases) faulty.disarm();
     await inTurns(cases, async (one) => {
       assert.equal(await store.pull(one), 'ok', `${titleOf(one)}: a pull when all is well again`);
     });
-    if (process.env['T']) console.log('again', performance.now());
     for (const one of cases) assertNothingTwice(one, counted.get(one) ?? 0, kept);
     await store.assertSound(registries);
     assert.deepEqual(store.leftovers(), []);
@@ -67,20 +71,15 @@ export async function pullAll(names: readonly FaultName[], around: Surroundings,
   }
 }
 
-function casesOf(names: readonly FaultName[]): Pick<Case, 'name' | 'place'>[] {
-  return names.flatMap((name) => FAULT_PLACES.map((place) => ({ name, place })));
-}
-
 /** Each with an address of its own: what went wrong at a host is remembered for as long as the process lives. */
 let addresses = 0;
-async function start(
-  { name, place }: Pick<Case, 'name' | 'place'>,
-  i: number,
-  hosts: OtherHosts,
-  atMirror: boolean,
-): Promise<Case> {
+async function start({ name, place }: Wrong, i: number, hosts: OtherHosts, atMirror: boolean): Promise<Case> {
   const own = `${atMirror} ${i}`;
-  const layers = [sampleLayer(`first ${own}`, 40_000), sampleLayer(`middle ${own}`), sampleLayer(`last ${own}`, 40_000)];
+  const layers = [
+    sampleLayer(`first ${own}`, 40_000),
+    sampleLayer(`middle ${own}`),
+    sampleLayer(`last ${own}`, 40_000),
+  ];
   const image = buildImage({ layers: layers.map((tar) => ({ tar })) });
   const next = async (): Promise<FaultRegistry> => {
     addresses++;
@@ -124,7 +123,7 @@ class TestStore implements AsyncDisposable {
       registries_conf: rules,
       registry_certs_dir: 'none',
       max_parallel_layers: 12,
-      fetcher_stall_timeout: SHORT[silent ? 'yes' : 'no'],
+      fetcher_stall_timeout: STALL[silent ? 'silent' : 'others'],
     });
     return new TestStore(larder);
   }
@@ -234,7 +233,7 @@ function rulesOf({ faulty, origin }: Case): string {
   return `${entry}[[registry.mirror]]\nlocation = "${faulty.registry.host}"\n`;
 }
 
-function titleOf({ name, place }: Pick<Case, 'name' | 'place'>): string {
+function titleOf({ name, place }: Wrong): string {
   return `${name} at ${place}`;
 }
 

@@ -38,7 +38,19 @@ export class Authority {
     openssl('req', ...NEW_KEY, '-subj', `/CN=${name}`, '-keyout', file('key'), '-out', file('csr'));
     writeFileSync(file('ext'), names.length === 0 ? 'extendedKeyUsage=clientAuth' : `subjectAltName=${names.join()}`);
     const ca = ['-CA', this.caFile, '-CAkey', join(this.#directory, 'ca.key'), '-CAcreateserial'];
-    openssl('x509', '-req', '-in', file('csr'), ...ca, '-days', String(days), '-extfile', file('ext'), '-out', file('pem'));
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      file('csr'),
+      ...ca,
+      '-days',
+      String(days),
+      '-extfile',
+      file('ext'),
+      '-out',
+      file('pem'),
+    );
     return { certFile: file('pem'), keyFile: file('key') };
   }
 }
