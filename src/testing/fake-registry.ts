@@ -261,22 +261,24 @@ function contentOf(
   { bytes, digest, mediaType }: Stored,
   fault: RegistryFault | undefined,
 ): TrueAnswer {
-  const start = fault?.kind === 'ignore-range' ? 0 : Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0);
   const { length } = bytes;
+  const asked = fault?.kind === 'ignore-range' ? null : /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '');
+  const start = Number(asked?.[1] ?? 0);
+  const end = Math.min(length, asked === null || asked[2] === '' ? length : Number(asked[2]) + 1);
   if (start > 0 && start >= length) {
     return { status: 416, headers: { 'content-range': `bytes */${length}` }, body: EMPTY };
   }
+  const isPart = start > 0 || end < length;
   const first = start + (fault?.kind === 'wrong-range' ? 1 : 0);
-  const partial: Record<string, string> =
-    start > 0 ? { 'content-range': `bytes ${first}-${length - 1}/${length}` } : {};
+  const partial: Record<string, string> = isPart ? { 'content-range': `bytes ${first}-${end - 1}/${length}` } : {};
   const common = {
     'content-type': mediaType,
     'docker-content-digest': digest,
     'docker-distribution-api-version': 'registry/2.0',
     'accept-ranges': 'bytes',
   };
-  const body = Buffer.from(bytes.subarray(start));
-  return { status: start > 0 ? 206 : 200, headers: { ...common, ...partial }, body };
+  const body = Buffer.from(bytes.subarray(start, end));
+  return { status: isPart ? 206 : 200, headers: { ...common, ...partial }, body };
 }
 
 /** The distribution-spec's error body. */

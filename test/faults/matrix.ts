@@ -40,8 +40,8 @@ interface Case extends Wrong {
 
 /** At a time: most of them wait. */
 const AT_ONCE = 64;
-/** Probe, first refusal, token, manifest, config and three layers. */
-const REQUESTS = 8;
+/** Probe, first refusal, token, manifest, config and two layers. */
+const REQUESTS = 7;
 /** Where nothing comes it is waited for; elsewhere a slow machine is none that is silent. */
 const STALL = { silent: '1secs', others: '20secs' } as const;
 
@@ -75,11 +75,7 @@ export async function pullAll(wrong: readonly Wrong[], around: Surroundings, atM
 let addresses = 0;
 async function start({ name, place }: Wrong, i: number, hosts: OtherHosts, atMirror: boolean): Promise<Case> {
   const own = `${atMirror} ${i}`;
-  const layers = [
-    sampleLayer(`first ${own}`, 40_000),
-    sampleLayer(`middle ${own}`),
-    sampleLayer(`last ${own}`, 40_000),
-  ];
+  const layers = [sampleLayer(`first ${own}`, 20_000), sampleLayer(`last ${own}`, 20_000)];
   const image = buildImage({ layers: layers.map((tar) => ({ tar })) });
   const next = async (): Promise<FaultRegistry> => {
     addresses++;
