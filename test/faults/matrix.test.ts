@@ -19,6 +19,9 @@ import { type Outcome, pullAll, type Surroundings, type Wrong } from './matrix.j
 const NAMES = Object.keys(FAULTS) as FaultName[];
 const ALL = process.env['LARDER_FAULTS'] === 'all';
 
+/** One that never ends is a failure like others, and holds no run. */
+const MAX_MS = 300_000;
+
 interface Row {
   readonly what: string;
   /** Of the token, the manifest, the config and a layer. */
@@ -99,7 +102,7 @@ describe('pulls from registries that fail', () => {
     return [...silent, ...others];
   }
 
-  test('each ends as it is documented', async () => {
+  test('each ends as it is documented', { timeout: MAX_MS }, async () => {
     const outcomes = await outcomesOf('registry', some(ALL ? FAULT_PLACES.length : 2), false);
     const wrong = outcomes.filter((one) => !isAs(one.outcome, expectedOf(one)));
     assert.deepEqual(
@@ -108,7 +111,7 @@ describe('pulls from registries that fail', () => {
     );
   });
 
-  test('each at a mirror is made up for by the registry', async () => {
+  test('each at a mirror is made up for by the registry', { timeout: MAX_MS }, async () => {
     const outcomes = await outcomesOf('mirror', some(ALL ? FAULT_PLACES.length : 1), true);
     assert.deepEqual(
       outcomes.filter(({ outcome }) => outcome !== 'ok'),

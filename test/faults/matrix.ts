@@ -10,7 +10,7 @@ import { type Larder, openLarder } from '../../src/larder.js';
 import type { RegistryRequest } from '../../src/testing/fake-registry.js';
 import { type FaultPlace, FaultRegistry } from '../../src/testing/fault-registry.js';
 import { FAULTS, type Fault, type FaultName } from '../../src/testing/faults.js';
-import { buildImage } from '../../src/testing/image-builder.js';
+import { type BuiltImage, buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
 import type { OtherHosts } from '../../src/testing/other-hosts.js';
 
@@ -71,12 +71,16 @@ export async function pullAll(wrong: readonly Wrong[], around: Surroundings, atM
   }
 }
 
+/** Of two layers that no other image has. */
+export function imageOf(name: string): BuiltImage {
+  const layers = [sampleLayer(`first ${name}`, 20_000), sampleLayer(`last ${name}`, 20_000)];
+  return buildImage({ layers: layers.map((tar) => ({ tar })) });
+}
+
 /** Each with an address of its own: what went wrong at a host is remembered for as long as the process lives. */
 let addresses = 0;
 async function start({ name, place }: Wrong, i: number, hosts: OtherHosts, atMirror: boolean): Promise<Case> {
-  const own = `${atMirror} ${i}`;
-  const layers = [sampleLayer(`first ${own}`, 20_000), sampleLayer(`last ${own}`, 20_000)];
-  const image = buildImage({ layers: layers.map((tar) => ({ tar })) });
+  const image = imageOf(`${atMirror} ${i}`);
   const next = async (): Promise<FaultRegistry> => {
     addresses++;
     return FaultRegistry.start({ hosts, image, address: `127.77.${addresses >> 8}.${addresses & 255}` });

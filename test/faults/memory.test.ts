@@ -7,18 +7,21 @@ import { openLarder } from '../../src/larder.js';
 import { FAULT_PLACES, FaultRegistry } from '../../src/testing/fault-registry.js';
 import { OtherHosts } from '../../src/testing/other-hosts.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
+import { imageOf } from './matrix.js';
 
 const MAX_GROWTH_KB = 64 * 1024;
 
 test('bodies without end, and bombs, do not fill the memory', async () => {
   const directory = makeDirectory();
+  const registries: FaultRegistry[] = [];
   try {
     const wrong = ['wrong-bytes', 'endless', 'encoding-bomb'] as const;
     const cases = wrong.flatMap((name) => FAULT_PLACES.map((place) => ({ name, place })));
     await using hosts = await OtherHosts.start();
-    const registries = await Promise.all(
-      cases.map((_, i) => FaultRegistry.start({ hosts, address: `127.0.1.${i + 1}` })),
-    );
+    for (const i of cases.keys()) {
+      const image = imageOf(String(i));
+      registries.push(await FaultRegistry.start({ hosts, image, address: `127.0.1.${i + 1}` }));
+    }
     await using larder = await openLarder({
       root: join(directory, 'store'),
       docker_config: { auths: Object.assign({}, ...registries.map(({ login }) => login.auths)) },
@@ -32,11 +35,11 @@ test('bodies without end, and bombs, do not fill the memory', async () => {
       const registry = registries[i] ?? assert.fail();
       registry.arm(name, place);
       await assert.rejects(larder.pull(registry.reference), (error) => isLarderError(error), `${name} at ${place}`);
-      await registry[Symbol.asyncDispose]();
     }
     const grown = process.resourceUsage().maxRSS - before;
     assert.ok(grown <= MAX_GROWTH_KB, `${grown} KiB more`);
   } finally {
+    for (const registry of registries) await registry[Symbol.asyncDispose]();
     removeDirectory(directory);
   }
 });
