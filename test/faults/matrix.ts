@@ -43,7 +43,7 @@ const AT_ONCE = 64;
 /** Probe, first refusal, token, manifest, config and two layers. */
 const REQUESTS = 7;
 /** Where nothing comes it is waited for; elsewhere a slow machine is none that is silent. */
-const STALL = { silent: '1secs', others: '20secs' } as const;
+const STALL = { silent: '3secs', others: '60secs' } as const;
 
 /** Pulls while it goes wrong, and again when it does not any more. */
 export async function pullAll(wrong: readonly Wrong[], around: Surroundings, atMirror: boolean): Promise<Outcome[]> {
