@@ -97,6 +97,22 @@ export class Authenticator {
       throw this.#unauthenticated(doing, 'asks for a kind of login that larder does not know');
     this.#challenges.set(scope, challenge);
     for (const [key, token] of this.#tokens) if (token.header === sent) this.#tokens.delete(key);
+    try {
+      return await this.#answerTo(challenge, scope, sent, doing, signal);
+    } catch (error) {
+      // What led nowhere is not where the next request begins: the registry may say something better then.
+      if (this.#challenges.get(scope) === challenge) this.#challenges.delete(scope);
+      throw error;
+    }
+  }
+
+  async #answerTo(
+    challenge: Challenge,
+    scope: string,
+    sent: string | undefined,
+    doing: string,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
     let next = await this.#headerFor(challenge, scope, { signal });
     // What a helper said some minutes ago may have run out.
     if (next !== undefined && next === sent) next = await this.#headerFor(challenge, scope, { signal, fresh: true });

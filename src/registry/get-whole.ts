@@ -20,7 +20,7 @@ export interface WholeAnswer {
   readonly bytes: Buffer;
 }
 
-/** Follows a plan to its end for something small. Rejects with what the plan rejects with, or with `tooLong`. */
+/** Follows a plan to its end for a JSON object. Rejects with what the plan rejects with, or with `tooLong`. */
 export async function getWhole(plan: Plan, options: GetWholeOptions): Promise<WholeAnswer> {
   let previous: BlobOutcome | undefined;
   for (;;) {
@@ -29,8 +29,13 @@ export async function getWhole(plan: Plan, options: GetWholeOptions): Promise<Wh
     try {
       const { method = 'GET', body, signal } = options;
       const answer = await sendRequest({ ...grant, method, ...(body === undefined ? {} : { body }), signal });
-      if (answer.status === 200) return { answer, bytes: await readAll(answer, options) };
-      previous = await answer.outcome();
+      if (answer.status === 200) {
+        const bytes = await readAll(answer, options);
+        if (method === 'HEAD' || answer.endIsKnown || endsAsJson(bytes)) return { answer, bytes };
+        previous = { kind: 'error', url: grant.url, message: 'the connection ended early', received: 0 };
+      } else {
+        previous = await answer.outcome();
+      }
     } catch (error) {
       previous = failureOutcome(grant.url, error, 0);
     }
@@ -57,6 +62,11 @@ export function refuseEncoding(answer: HttpAnswer, doing: string): void {
     'LARDER_MEDIA_TYPE_UNSUPPORTED',
     `${doing}: the answer has Content-Encoding ${encoding.slice(0, 40)} although none was asked for`,
   );
+}
+
+/** All that is fetched so is a JSON object. Where nothing but the connection's end ended it, one that lacks its last brace was cut. */
+function endsAsJson(bytes: Buffer): boolean {
+  return bytes.toString('latin1').trimEnd().endsWith('}');
 }
 
 async function readAll(

@@ -13,8 +13,10 @@ import {
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
 import { type Digest, digestOf } from '../spec/digest.js';
+import { type RegistryFault, send, sendHead, spoil, type TrueAnswer } from './registry-fault.js';
+
+export type { RegistryFault } from './registry-fault.js';
 
 export interface RegistryRequest {
   readonly method: string;
@@ -24,26 +26,6 @@ export interface RegistryRequest {
   /** How many requests with this method and path came before. */
   readonly nth: number;
 }
-
-/**
- * What goes wrong with one answer. `after` counts bytes of the body that still arrive. `reset` breaks the
- * connection, `short` closes it although more was announced, `cut` announces nothing and closes it as if that were
- * the end, `stall` sends nothing more and keeps it open, `hang` does not even send a head.
- */
-export type RegistryFault =
-  | { readonly kind: 'reset' | 'short' | 'stall' | 'cut'; readonly after: number }
-  | { readonly kind: 'wrong-bytes' | 'gzip' | 'hang' | 'ignore-range' | 'wrong-range' | 'longer' }
-  | {
-      readonly kind: 'status';
-      readonly status: number;
-      readonly headers?: Readonly<Record<string, string>>;
-      readonly body?: string;
-    }
-  | { readonly kind: 'redirect'; readonly location: string; readonly status?: number }
-  /** The true answer, with other headers. */
-  | { readonly kind: 'headers'; readonly headers: Readonly<Record<string, string>> }
-  /** The true answer, so much later. */
-  | { readonly kind: 'delay'; readonly ms: number };
 
 export type FaultHook = (request: RegistryRequest) => RegistryFault | undefined;
 
@@ -90,6 +72,8 @@ export async function startRegistry(options: FakeRegistryOptions = {}): Promise<
   return registry;
 }
 
+const EMPTY = Buffer.alloc(0);
+
 interface Stored {
   readonly bytes: Uint8Array;
   readonly digest: Digest;
@@ -107,6 +91,7 @@ export class FakeRegistry {
   /** By `name@digest`. */
   readonly #blobs = new Map<string, Stored>();
   #tokens = new Set<string>();
+  readonly #given = new Set<string>();
   #fault: FaultHook | undefined;
 
   constructor(options: FakeRegistryOptions) {
@@ -159,6 +144,11 @@ export class FakeRegistry {
     this.#fault = fault;
   }
 
+  /** Every token that was given out, those that are refused by now included. */
+  get tokens(): readonly string[] {
+    return [...this.#given];
+  }
+
   /** From now on every token that was given out is refused. */
   expireTokens(): void {
     this.#tokens = new Set();
@@ -200,24 +190,36 @@ export class FakeRegistry {
     const fault = this.#fault?.(seen);
     if (fault?.kind === 'hang') return response;
     if (fault?.kind === 'delay') await delay(fault.ms);
-    if (fault?.kind === 'status') return answer(response, fault.status, fault.headers ?? {}, fault.body ?? '');
-    if (fault?.kind === 'redirect') return answer(response, fault.status ?? 307, { location: fault.location }, '');
-    const { pathname, searchParams } = new URL(url, 'http://registry.invalid');
-    if (pathname === '/token') return this.#giveToken(seen, searchParams, response);
-    if (!this.#isAuthorized(seen)) return this.#challenge(pathname, response);
-    if (pathname === '/v2/') return answer(response, 200, {}, '{}');
+    if (fault?.kind === 'status') {
+      return send(response, {
+        status: fault.status,
+        headers: fault.headers ?? {},
+        body: Buffer.from(fault.body ?? ''),
+      });
+    }
+    if (fault?.kind === 'redirect') {
+      return send(response, { status: fault.status ?? 307, headers: { location: fault.location }, body: EMPTY });
+    }
+    const truth = this.#truth(seen, fault);
+    return method === 'HEAD' ? sendHead(response, truth, fault) : spoil(response, truth, fault);
+  }
+
+  /** The right answer, but for a fault that has to do with ranges. */
+  #truth(request: RegistryRequest, fault: RegistryFault | undefined): TrueAnswer {
+    const { pathname, searchParams } = new URL(request.url, 'http://registry.invalid');
+    if (pathname === '/token') return this.#giveToken(request, searchParams);
+    if (!this.#isAuthorized(request)) return this.#challenge(pathname);
+    if (pathname === '/v2/') return { status: 200, headers: {}, body: Buffer.from('{}') };
     const match = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(pathname);
-    if (match === null) return refuse(response, 404, 'NOT_FOUND', 'no such path');
+    if (match === null) return refusal(404, 'NOT_FOUND', 'no such path');
     const [, name = '', kind, wanted = ''] = match;
     const stored = (kind === 'blobs' ? this.#blobs : this.#manifests).get(
       `${name}${wanted.includes(':') ? '@' : ':'}${wanted}`,
     );
-    if (stored === undefined) {
-      return kind === 'blobs'
-        ? refuse(response, 404, 'BLOB_UNKNOWN', 'blob unknown to registry')
-        : refuse(response, 404, 'MANIFEST_UNKNOWN', 'manifest unknown');
-    }
-    return send(seen, response, stored, fault);
+    if (stored !== undefined) return contentOf(request, stored, fault);
+    return kind === 'blobs'
+      ? refusal(404, 'BLOB_UNKNOWN', 'blob unknown to registry')
+      : refusal(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
   }
 
   #isAuthorized({ headers }: RegistryRequest): boolean {
@@ -229,110 +231,65 @@ export class FakeRegistry {
       : sent.startsWith('Bearer ') && this.#tokens.has(sent.slice('Bearer '.length));
   }
 
-  #challenge(pathname: string, response: ServerResponse): ServerResponse {
+  #challenge(pathname: string): TrueAnswer {
     const { auth } = this.#options;
     const name = /^\/v2\/(.+)\/(?:manifests|blobs)\//.exec(pathname)?.[1];
     const scope = name === undefined ? '' : `,scope="repository:${name}:pull"`;
     const bearer = auth?.type === 'bearer' ? (auth.realm ?? `${this.url}/token`) : '';
     const challenge =
       auth?.type === 'bearer' ? `Bearer realm="${bearer}",service="fake"${scope}` : 'Basic realm="fake"';
-    return refuse(response, 401, 'UNAUTHORIZED', 'authentication required', { 'www-authenticate': challenge });
+    return refusal(401, 'UNAUTHORIZED', 'authentication required', { 'www-authenticate': challenge });
   }
 
-  #giveToken({ headers }: RegistryRequest, parameters: URLSearchParams, response: ServerResponse): ServerResponse {
+  #giveToken({ headers }: RegistryRequest, parameters: URLSearchParams): TrueAnswer {
     const { auth } = this.#options;
-    if (auth?.type !== 'bearer') return refuse(response, 404, 'NOT_FOUND', 'no tokens here');
+    if (auth?.type !== 'bearer') return refusal(404, 'NOT_FOUND', 'no tokens here');
     const { username, password } = auth;
     if (username !== undefined && headers.authorization !== basic(username, password ?? '')) {
-      return refuse(response, 401, 'UNAUTHORIZED', 'wrong user name or password');
+      return refusal(401, 'UNAUTHORIZED', 'wrong user name or password');
     }
     const token = `t-${randomBytes(12).toString('hex')}`;
+    this.#given.add(token);
     if (parameters.get('service') === 'fake' || auth.realm !== undefined) this.#tokens.add(token);
     const body = { [auth.field ?? 'token']: token, expires_in: auth.expiresInSeconds ?? 300 };
-    return answer(response, 200, { 'content-type': 'application/json' }, JSON.stringify(body));
+    return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(body)) };
   }
 }
 
-function send(
-  { method, headers }: RegistryRequest,
-  response: ServerResponse,
+function contentOf(
+  { headers }: RegistryRequest,
   { bytes, digest, mediaType }: Stored,
   fault: RegistryFault | undefined,
-): ServerResponse {
+): TrueAnswer {
+  const { length } = bytes;
+  const asked = fault?.kind === 'ignore-range' ? null : /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '');
+  const start = Number(asked?.[1] ?? 0);
+  const end = Math.min(length, asked === null || asked[2] === '' ? length : Number(asked[2]) + 1);
+  if (start > 0 && start >= length) {
+    return { status: 416, headers: { 'content-range': `bytes */${length}` }, body: EMPTY };
+  }
+  const isPart = start > 0 || end < length;
+  const first = start + (fault?.kind === 'wrong-range' ? 1 : 0);
+  const partial: Record<string, string> = isPart ? { 'content-range': `bytes ${first}-${end - 1}/${length}` } : {};
   const common = {
     'content-type': mediaType,
     'docker-content-digest': digest,
     'docker-distribution-api-version': 'registry/2.0',
     'accept-ranges': 'bytes',
-    ...(fault?.kind === 'headers' ? fault.headers : {}),
   };
-  const start = fault?.kind === 'ignore-range' ? 0 : Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0);
-  if (start > 0 && start >= bytes.length)
-    return answer(response, 416, { 'content-range': `bytes */${bytes.length}` }, '');
-  const shift = fault?.kind === 'wrong-range' ? 1 : 0;
-  const partial = start > 0 ? { 'content-range': `bytes ${start + shift}-${bytes.length - 1}/${bytes.length}` } : {};
-  const body = Buffer.from(bytes.subarray(start));
-  const status = start > 0 ? 206 : 200;
-  if (method === 'HEAD') {
-    return response.writeHead(status, { ...common, 'content-length': body.length }).end();
-  }
-  switch (fault?.kind) {
-    case 'wrong-bytes':
-      return answer(response, status, { ...common, ...partial }, Buffer.alloc(body.length, 0x78));
-    case 'longer':
-      // Chunked: nothing tells before the bytes come.
-      return response.writeHead(status, { ...common, ...partial }).end(Buffer.concat([body, Buffer.alloc(100)]));
-    case 'gzip':
-      return answer(response, status, { ...common, ...partial, 'content-encoding': 'gzip' }, gzipSync(body));
-    case 'reset':
-    case 'short':
-    case 'stall':
-    case 'cut':
-      return breakOff(response, status, { ...common, ...partial }, body, fault.kind, fault.after);
-    default:
-      return answer(response, status, { ...common, ...partial }, body);
-  }
-}
-
-function breakOff(
-  response: ServerResponse,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: Buffer,
-  kind: 'reset' | 'short' | 'stall' | 'cut',
-  after: number,
-): ServerResponse {
-  const { socket } = response;
-  // Without a length, and without chunks, only the end of the connection ends the body.
-  const framing = kind === 'cut' ? { connection: 'close' } : { 'content-length': String(body.length) };
-  if (kind === 'cut') response.useChunkedEncodingByDefault = false;
-  response.writeHead(status, { ...headers, ...framing });
-  response.write(body.subarray(0, after), () => {
-    if (kind === 'reset') socket?.resetAndDestroy();
-    else if (kind !== 'stall') socket?.end();
-  });
-  return response;
-}
-
-function answer(
-  response: ServerResponse,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: string | Uint8Array,
-): ServerResponse {
-  return response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
+  const body = Buffer.from(bytes.subarray(start, end));
+  return { status: isPart ? 206 : 200, headers: { ...common, ...partial }, body };
 }
 
 /** The distribution-spec's error body. */
-function refuse(
-  response: ServerResponse,
+function refusal(
   status: number,
   code: string,
   message: string,
   headers: Readonly<Record<string, string>> = {},
-): ServerResponse {
-  const body = JSON.stringify({ errors: [{ code, message }] });
-  return answer(response, status, { ...headers, 'content-type': 'application/json' }, body);
+): TrueAnswer {
+  const body = Buffer.from(JSON.stringify({ errors: [{ code, message }] }));
+  return { status, headers: { ...headers, 'content-type': 'application/json' }, body };
 }
 
 function basic(username: string, password: string): string {

@@ -39,6 +39,8 @@ export {
   type RegistryRequest,
   startRegistry,
 } from './fake-registry.js';
+export { FAULT_PLACES, type FaultPlace, FaultRegistry, type FaultRegistryOptions } from './fault-registry.js';
+export { FAULTS, type Fault, type FaultName, type FaultWorld } from './faults.js';
 export {
   type BuiltImage,
   type BuiltIndex,
@@ -59,6 +61,14 @@ export {
   type SourceFault,
   sampleLayer,
 } from './image-source.js';
+export {
+  type HostCertificates,
+  OtherHosts,
+  type OtherHostsOptions,
+  type ServerCertificate,
+  type StorageKind,
+} from './other-hosts.js';
+export type { TrueAnswer } from './registry-fault.js';
 export {
   type BuiltSchema1Image,
   buildSchema1Image,

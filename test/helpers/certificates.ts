@@ -32,13 +32,25 @@ export class Authority {
     return readFileSync(file, 'utf8');
   }
 
-  /** `names` as openssl has them: `DNS:registry.test`, `IP:127.0.0.1`; none for a client. */
-  issue(name: string, names: readonly string[] = []): Pair {
+  /** `names` as openssl has them: `DNS:registry.test`, `IP:127.0.0.1`; none for a client. Over already where `days` is negative. */
+  issue(name: string, names: readonly string[] = [], days = 2): Pair {
     const file = (ending: string): string => join(this.#directory, `${name}.${ending}`);
     openssl('req', ...NEW_KEY, '-subj', `/CN=${name}`, '-keyout', file('key'), '-out', file('csr'));
     writeFileSync(file('ext'), names.length === 0 ? 'extendedKeyUsage=clientAuth' : `subjectAltName=${names.join()}`);
     const ca = ['-CA', this.caFile, '-CAkey', join(this.#directory, 'ca.key'), '-CAcreateserial'];
-    openssl('x509', '-req', '-in', file('csr'), ...ca, '-days', '2', '-extfile', file('ext'), '-out', file('pem'));
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      file('csr'),
+      ...ca,
+      '-days',
+      String(days),
+      '-extfile',
+      file('ext'),
+      '-out',
+      file('pem'),
+    );
     return { certFile: file('pem'), keyFile: file('key') };
   }
 }
