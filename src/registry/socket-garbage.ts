@@ -3,14 +3,14 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread } from 'node:worker_threads';
 
-const COLLECT_EVERY_BYTES = 2 << 20;
+const COLLECT_EVERY_BYTES = 1 << 20;
 
 let left = 0;
 let collect: (() => void) | undefined;
 
 /**
  * To be told of bytes of a socket that nobody needs any more. V8 waits for 32 MiB of such buffers before it looks which
- * of them are garbage, in each thread, whatever its limits are; here it looks every 2 MiB, at the young objects only. The
+ * of them are garbage, in each thread, whatever its limits are; here it looks each MiB, at the young objects only. The
  * main thread is left alone: there it would look at a host program's young objects, too.
  */
 export function leaveGarbage(bytes: number): void {

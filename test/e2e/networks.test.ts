@@ -30,8 +30,8 @@ describe('the command among real networks', { skip: needs('docker-registry', 'op
   /** Without a login; with htpasswd; with a token server. All have the same images. */
   let open: DockerRegistry;
   let registries: DockerRegistry[] = [];
-  /** Ports of nginx: it wants a client certificate; a password; nothing. */
-  let [certified, passworded, tokened] = [0, 0, 0];
+  /** Ports of nginx: it wants a client certificate; a password; nothing; nothing, and notes who asks for what. */
+  let [certified, passworded, tokened, counted] = [0, 0, 0, 0];
   const stores: TestStore[] = [];
   let made = 0;
 
@@ -61,8 +61,9 @@ describe('the command among real networks', { skip: needs('docker-registry', 'op
       location /cache/v2/ { if ($http_x_cache != open) { return 403; } proxy_pass http://${open.host}/v2/; }`,
       `auth_basic test; auth_basic_user_file ${htpasswd}; location /v2/ { proxy_pass http://${open.host}; }`,
       `location /v2/ { proxy_pass http://127.0.0.1:${registryPort}; } location /token { proxy_pass ${tokens.realm}; }`,
+      `access_log ${join(directory, 'access')}; location /v2/ { proxy_pass http://${open.host}; }`,
     ]);
-    [certified = 0, passworded = 0, tokened = 0] = nginx.ports;
+    [certified = 0, passworded = 0, tokened = 0, counted = 0] = nginx.ports;
     registries.push(
       await DockerRegistry.start(join(directory, 'origin'), {
         port: registryPort,
@@ -171,6 +172,25 @@ describe('the command among real networks', { skip: needs('docker-registry', 'op
     assert.doesNotMatch(said, /SECRET/);
     const direct = await pull(`${host}/team/app:1`, { env: { ...env, no_proxy: '.test' } });
     assert.equal(direct.status, 8, direct.said);
+  });
+
+  test('a pull that finds nothing new asks nobody, and with --refresh it asks with one HEAD', async () => {
+    await using proxy = await startConnectProxy();
+    const store = new TestStore();
+    stores.push(store);
+    // Not by an address of this machine, which is asked first whether it speaks TLS.
+    const reference = `registry.test:${counted}/team/app:1`;
+    const env = { SSL_CERT_FILE: authority.caFile, https_proxy: proxy.host };
+    const asked = (): string[] => readFileSync(join(directory, 'access'), 'utf8').match(/(?<=")[A-Z]+ \S+/g) ?? [];
+    const again = async (...args: readonly string[]): Promise<string[]> => {
+      const before = asked().length;
+      const { status, stderr } = await store.run(args, { env });
+      assert.equal(status, 0, stderr);
+      return asked().slice(before);
+    };
+    assert.equal((await again('pull', reference)).length, 14);
+    assert.deepEqual(await again('pull', reference), []);
+    assert.deepEqual(await again('pull', '--refresh', reference), ['HEAD /v2/team/app/manifests/1']);
   });
 
   test('a tree of containerd’s leads below a path, with header and certificate, where the registry is gone', async () => {
