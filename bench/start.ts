@@ -14,11 +14,12 @@ import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Assembly } from '../src/assemble.js';
 import { configOf, parseFlags } from '../src/config.js';
+import type { ImageSource } from '../src/testing/image-source.js';
 import { CHECKOUT } from '../test/checkout.js';
 import { waitUntilQuiet, wipe } from './machine.js';
 import { publishMadeImage } from './made-image.js';
 import { imageRecord, layerRecord } from './made-records.js';
-import { figure, writeResult } from './result.js';
+import { type Figure, figure, writeResult } from './result.js';
 import { formatMs, summarize } from './statistics.js';
 import { Containerd } from './tools/containerd.js';
 import { ProcessGroup } from './tools/process-group.js';
@@ -69,7 +70,8 @@ async function main(): Promise<void> {
       } else process.stderr.write(`${tool}: not installed, or unknown\n`);
     }
     await waitUntilQuiet();
-    report(await measure(contestants));
+    const times = await measure(contestants);
+    report(times, await countRequests(registry, contestants));
   } finally {
     for (const stop of stops) await stop();
     await group.remove();
@@ -133,7 +135,19 @@ async function measure(contestants: readonly Contestant[]): Promise<Map<string, 
   return times;
 }
 
-function report(times: ReadonlyMap<string, readonly number[]>): void {
+/** What the registry is asked when each pull finds nothing new, once more. */
+async function countRequests({ registry }: ImageSource, contestants: readonly Contestant[]): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const { name, command } of contestants.filter((one) => one.name.includes(' pull'))) {
+    const before = registry.requests.length;
+    await timed(command);
+    const methods = registry.requests.slice(before).map(({ method }) => method);
+    figures.push(figure(`${name}: ${methods.join(', ') || 'no'} requests`, 'requests', methods.length));
+  }
+  return figures;
+}
+
+function report(times: ReadonlyMap<string, readonly number[]>, requests: readonly Figure[]): void {
   const bare = summarize(times.get(BARE) ?? []).median;
   const width = Math.max(...[...times.keys()].map((name) => name.length));
   for (const [name, values] of times) {
@@ -144,7 +158,9 @@ function report(times: ReadonlyMap<string, readonly number[]>): void {
   const figures = [...times].map(([name, ms]) =>
     figure(name, 'ms', ms, name === BARE || !name.startsWith('larder') ? {} : { reference: BARE }),
   );
-  process.stdout.write(`${writeResult({ bench: 'start', out: values.out, work: values.work, figures })}\n`);
+  for (const { name, median } of requests) process.stdout.write(`${name}: ${median}\n`);
+  const all = [...figures, ...requests];
+  process.stdout.write(`${writeResult({ bench: 'start', out: values.out, work: values.work, figures: all })}\n`);
 }
 
 /** Wall time of a process, in ms. */

@@ -60,18 +60,18 @@ install() {
 
 # begin IMAGE [BASE]: a bundle in which to make the next layers.
 begin() {
-  image=$1 bundle=$work/bundle
+  made=$1 bundle=$work/bundle
   rm -rf "$bundle"
   [ -d "$layout" ] || umoci init --layout "$layout"
-  umoci rm --image "$layout:$image" 2>/dev/null || true
-  if [ -n "${2:-}" ]; then umoci tag --image "$layout:$2" "$image"; else umoci new --image "$layout:$image"; fi
-  umoci config --no-history --image "$layout:$image" --os linux --config.cmd /bin/bash
-  umoci unpack --image "$layout:$image" "$bundle"
+  umoci rm --image "$layout:$made" 2>/dev/null || true
+  if [ -n "${2:-}" ]; then umoci tag --image "$layout:$2" "$made"; else umoci new --image "$layout:$made"; fi
+  umoci config --no-history --image "$layout:$made" --os linux --config.cmd /bin/bash
+  umoci unpack --image "$layout:$made" "$bundle"
   root=$bundle/rootfs
 }
 
 # layer COMMENT: what has changed in the bundle becomes a layer.
-layer() { umoci repack --refresh-bundle --history.comment "$1" --image "$layout:$image" "$bundle"; }
+layer() { umoci repack --refresh-bundle --history.comment "$1" --image "$layout:$made" "$bundle"; }
 
 make_debian_slim() {
   if [ ! -e "$debian/.done" ]; then

@@ -1,4 +1,7 @@
-/** The process that keeps a store open for {@link LarderLibrary}: one question in, one answer out, until nobody asks. */
+/**
+ * The process that keeps a store open for {@link LarderLibrary}: one question in, one answer out, until nobody asks.
+ * Arguments: the store's root, and further settings as JSON.
+ */
 import { type Larder, openLarder } from '../../src/index.js';
 
 export type Question =
@@ -12,7 +15,8 @@ export interface Answer {
   readonly failed?: string;
 }
 
-const larder = openLarder({ root: process.argv[2] ?? '' });
+const [root = '', settings = '{}'] = process.argv.slice(2);
+const larder = openLarder({ ...JSON.parse(settings), root });
 
 process.on('message', async (question: Question) => {
   process.send?.(await answer(question));

@@ -90,7 +90,7 @@ export class AttributeWriter {
 
   /**
    * Sees what a file that is made below `directory` gets: so most need neither chown(2) nor chmod(2). What decides it
-   * (umask, default ACL, set-group-ID, the file system's own rules) is the same in all directories that are made below,
+   * (umask, set-group-ID, the file system's own rules) is the same in all directories that are made below,
    * as long as these have not got their own attributes yet. Where another thread may change the umask meanwhile, nothing
    * is taken from it: each file gets its mode by chmod(2).
    */

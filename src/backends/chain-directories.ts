@@ -15,6 +15,7 @@ import { systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { fsyncDirectory } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
+import { dropInheritedAcls } from '../linux/xattr.js';
 import { type DiffId, hexOf } from '../spec/digest.js';
 import { chainIdsOf, stackLayer } from '../spec/stack.js';
 import type { LayerAccess, LayerFiles } from './layer-access.js';
@@ -96,6 +97,7 @@ export class ChainDirectories {
     const making = join(directory, `${MAKING}${randomUUID()}`);
     try {
       mkdirSync(making, { mode: 0o700 });
+      dropInheritedAcls(making);
       const jobs = missing.map(({ depth, key }) => ({ depth, directory: join(making, key) }));
       for (const job of jobs) mkdirSync(job.directory, { mode: 0o700 });
       this.#step('write chains');

@@ -17,6 +17,7 @@ import { mayMount } from '../linux/capabilities.js';
 import { mountsUnder } from '../linux/mountinfo.js';
 import { removeSmallTree } from '../linux/remove-tree.js';
 import { canonicalPath, unmountTreeAside } from '../linux/unmount-tree.js';
+import { dropInheritedAcls } from '../linux/xattr.js';
 import type { RunTask } from './tasks.js';
 
 /** Called between any two steps, with the name of the step that is about to be taken; for tests that kill there. */
@@ -37,10 +38,11 @@ export function requireMounting(backend: string): void {
   });
 }
 
-/** Only we can enter it. Rejects with LARDER_CONTAINER_EXISTS when something is there. */
+/** Only we can enter it, and no file in it gets an ACL that its maker did not give it. Throws LARDER_CONTAINER_EXISTS when something is there. */
 export function makePrivateDirectory(path: string): void {
   try {
     mkdirSync(path, { mode: 0o700 });
+    dropInheritedAcls(path);
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw systemError(`provision: create ${path}`, error);
     throw new LarderError('LARDER_CONTAINER_EXISTS', `provision: ${path}: already exists`, {

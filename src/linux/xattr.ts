@@ -26,6 +26,18 @@ export function removeXattr(path: PathLike, name: PathLike): void {
   check(kernel().lremovexattr(cString(path), cString(name)), `lremovexattr ${shown(name)}`, path);
 }
 
+/**
+ * Of a directory that was just made: the ACLs that it has from the one it lies in (acl(5), "Object creation and default
+ * ACLs"), and all below it would have from it.
+ */
+export function dropInheritedAcls(path: PathLike): void {
+  for (const name of ['system.posix_acl_default', 'system.posix_acl_access']) {
+    if (kernel().lremovexattr(cString(path), cString(name)) === 0) continue;
+    const errno = kernel().lastErrno();
+    if (errno !== ENODATA && errno !== EOPNOTSUPP) throw kernelError(errno, `lremovexattr ${name}`, path);
+  }
+}
+
 /** Of an open file or directory. */
 export function setXattrOf(fd: number, name: PathLike, value: Uint8Array): void {
   check(kernel().fsetxattr(fd, cString(name), value, value.length, 0), `fsetxattr ${shown(name)}`);

@@ -3,6 +3,7 @@ import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
+import { leaveGarbage } from './socket-garbage.js';
 import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface BlobRetry {
@@ -68,6 +69,7 @@ export async function* fetchBlob(
         if (fresh.byteLength === 0) continue;
         position += fresh.byteLength;
         yield fresh;
+        leaveGarbage(fresh.byteLength);
       }
       if (position < blob.size && answer.endIsKnown) throw sizeMismatch(doing, blob.size, `has only ${position}`);
       previous = earlyEnd(grant, position - start);

@@ -12,6 +12,10 @@ import type { BuiltSchema1Image } from '../../src/testing/schema1-builder.js';
 export interface DockerRegistryOptions {
   /** Wants `user` with the password `pass`. */
   readonly login?: boolean;
+  /** A free one when it is left out. */
+  readonly port?: number;
+  /** Wants a token of the server at `realm`, signed with the key of the certificate. */
+  readonly tokens?: { readonly realm: string; readonly certFile: string };
 }
 
 /** bcrypt of `pass`, made with `perl -e 'print crypt("pass", "\$2y\$05\$abcdefghijklmnopqrstuu")'`. */
@@ -30,16 +34,20 @@ export class DockerRegistry {
     this.#process = process;
   }
 
-  /** Its storage is kept in `directory` when it is closed. */
-  static async start(directory: string, { login = false }: DockerRegistryOptions = {}): Promise<DockerRegistry> {
+  /** Its storage is kept in `directory` when it is closed; several may have one. */
+  static async start(directory: string, options: DockerRegistryOptions = {}): Promise<DockerRegistry> {
+    const { login = false, tokens, port = await freePort() } = options;
     mkdirSync(directory, { recursive: true });
     const htpasswd = join(directory, 'htpasswd');
     writeFileSync(htpasswd, HTPASSWD);
-    const port = await freePort();
     const config = join(directory, `config-${port}.json`);
     writeFileSync(
       config,
-      JSON.stringify({ ...configuration(join(directory, 'storage'), port), ...(login ? wantsLogin(htpasswd) : {}) }),
+      JSON.stringify({
+        ...configuration(join(directory, 'storage'), port),
+        ...(login ? wantsLogin(htpasswd) : {}),
+        ...(tokens === undefined ? {} : wantsTokens(tokens.realm, tokens.certFile)),
+      }),
     );
     const child = spawn('docker-registry', ['serve', config], {
       stdio: 'ignore',
@@ -79,10 +87,10 @@ export class DockerRegistry {
     return join(this.#directory, 'storage', 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data');
   }
 
-  async close(): Promise<void> {
+  async close(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const ended = new Promise((resolve) => this.#process.once('exit', resolve));
-    this.#process.kill();
+    this.#process.kill(signal);
     await ended;
   }
 
@@ -127,6 +135,10 @@ function configuration(rootdirectory: string, port: number) {
 
 function wantsLogin(path: string) {
   return { auth: { htpasswd: { realm: 'test', path } } };
+}
+
+function wantsTokens(realm: string, rootcertbundle: string) {
+  return { auth: { token: { realm, service: 'registry', issuer: 'test', rootcertbundle } } };
 }
 
 function answers(url: string): Promise<boolean> {

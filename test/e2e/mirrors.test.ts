@@ -1,18 +1,17 @@
 /** Mirrors, certificates and path prefixes with real programs: two of Debian's docker-registry, nginx in front of them. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type LarderEvent, openLarder } from '../../src/index.js';
 import { type BuiltImage, buildImage } from '../../src/testing/image-builder.js';
 import { Authority, type Pair } from '../helpers/certificates.js';
 import { noiseLayer } from '../helpers/noise.js';
 import { startSocksProxy } from '../helpers/proxies.js';
-import { DockerRegistry, freePort } from './docker-registry.js';
+import { DockerRegistry } from './docker-registry.js';
 import { TestStore } from './larder.js';
+import { Nginx } from './nginx.js';
 import { needs } from './tools.js';
 import { Wire } from './wire.js';
 
@@ -153,18 +152,24 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
     let authority: Authority;
     let me: Pair;
     let nginx: Nginx;
+    let port: number;
 
     before(async () => {
       mkdirSync(join(directory, 'pki'));
       authority = Authority.make(join(directory, 'pki'));
       me = authority.issue('me');
       const server = authority.issue('server', ['IP:127.0.0.1', 'IP:::1']);
-      nginx = await Nginx.start(join(directory, 'nginx'), origin.host, authority.caFile, server);
+      nginx = await Nginx.start(join(directory, 'nginx'), server, [
+        `ssl_client_certificate ${authority.caFile}; ssl_verify_client on;
+        location /v2/ { proxy_pass http://${origin.host}; }
+        location /cache/v2/ { if ($http_x_cache != open) { return 403; } proxy_pass http://${origin.host}/v2/; }`,
+      ]);
+      [port = 0] = nginx.ports;
     });
-    after(() => nginx?.close());
+    after(() => nginx?.[Symbol.asyncDispose]());
 
     test('certificates in a directory of Docker’s form open it, at IPv4 and IPv6', async () => {
-      for (const host of [`127.0.0.1:${nginx.port}`, `[::1]:${nginx.port}`]) {
+      for (const host of [`127.0.0.1:${port}`, `[::1]:${port}`]) {
         const certs = join(directory, 'certs.d');
         put(`certs.d/${host}/ca.crt`, authority.ca);
         put(`certs.d/${host}/client.cert`, authority.read(me.certFile));
@@ -174,7 +179,7 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
     });
 
     test('without a client certificate, and without the authority, it stays shut', async () => {
-      const host = `127.0.0.1:${nginx.port}`;
+      const host = `127.0.0.1:${port}`;
       await assert.rejects(pull(`${host}/team/app:1`, {}), { message: /no secure connection/ });
       await assert.rejects(pull(`${host}/team/app:1`, { registry_ca_files: [authority.caFile] }), {
         code: 'LARDER_REGISTRY_UNAVAILABLE',
@@ -188,11 +193,11 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
       const hosts = put(
         `tree/${name}/hosts.toml`,
         `server = "http://${toOrigin.host}"
-        [host."https://127.0.0.1:${nginx.port}/cache"]
+        [host."https://127.0.0.1:${port}/cache"]
         capabilities = ["pull", "resolve"]
         ca = "${authority.caFile}"
         client = [["${me.certFile}", "${me.keyFile}"]]
-        [host."https://127.0.0.1:${nginx.port}/cache".header]
+        [host."https://127.0.0.1:${port}/cache".header]
         x-cache = "open"`,
       );
       await pull(`${toOrigin.host}/team/app:1`, { registries_conf: dirname(dirname(hosts)) });
@@ -205,7 +210,7 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
       const hosts = put(
         `pull-only/${name}/hosts.toml`,
         `server = "http://${toOrigin.host}"
-        [host."https://127.0.0.1:${nginx.port}"]
+        [host."https://127.0.0.1:${port}"]
         capabilities = ["pull"]
         skip_verify = true
         client = [["${me.certFile}", "${me.keyFile}"]]`,
@@ -215,61 +220,3 @@ describe('mirrors of a registry', { skip: needs('docker-registry', 'openssl', 'n
     });
   });
 });
-
-class Nginx {
-  readonly port: number;
-  readonly #process: ChildProcess;
-
-  private constructor(port: number, process: ChildProcess) {
-    this.port = port;
-    this.#process = process;
-  }
-
-  static async start(directory: string, upstream: string, caFile: string, server: Pair): Promise<Nginx> {
-    mkdirSync(directory, { recursive: true });
-    const port = await freePort();
-    const conf = join(directory, 'nginx.conf');
-    const pass = 'proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https; proxy_buffering off;';
-    writeFileSync(
-      conf,
-      `daemon off; pid ${directory}/pid; error_log stderr; worker_processes 1;
-      events { worker_connections 64; }
-      http {
-        access_log off; client_body_temp_path ${directory}/a; proxy_temp_path ${directory}/b;
-        fastcgi_temp_path ${directory}/c; uwsgi_temp_path ${directory}/d; scgi_temp_path ${directory}/e;
-        server {
-          listen 127.0.0.1:${port} ssl; listen [::1]:${port} ssl;
-          ssl_certificate ${server.certFile}; ssl_certificate_key ${server.keyFile};
-          ssl_client_certificate ${caFile}; ssl_verify_client on;
-          location /v2/ { proxy_pass http://${upstream}; ${pass} }
-          location /cache/v2/ { if ($http_x_cache != open) { return 403; } proxy_pass http://${upstream}/v2/; ${pass} }
-        }
-      }`,
-    );
-    const child = spawn('nginx', ['-p', directory, '-c', conf, '-e', 'stderr'], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: `${process.env['PATH']}:/usr/sbin` },
-    });
-    let said = '';
-    child.stderr?.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-    });
-    for (let tries = 0; tries < 100; tries++) {
-      if (child.exitCode !== null) throw new Error(`nginx: ended with ${child.exitCode}: ${said}`);
-      const open = await fetch(`http://127.0.0.1:${port}/`).then(
-        () => true,
-        () => false,
-      );
-      if (open) return new Nginx(port, child);
-      await sleep(50);
-    }
-    throw new Error(`nginx: does not answer: ${said}`);
-  }
-
-  async close(): Promise<void> {
-    if (this.#process.exitCode !== null) return;
-    const ended = new Promise((resolve) => this.#process.once('exit', resolve));
-    this.#process.kill();
-    await ended;
-  }
-}

@@ -8,8 +8,9 @@ export class Wire implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   readonly #port: number;
   #bytes = 0;
-  #cutAfter = Number.POSITIVE_INFINITY;
-  #onCut: () => void = () => {};
+  #after = Number.POSITIVE_INFINITY;
+  #then: () => Promise<void> = async () => {};
+  #acting = false;
 
   private constructor(server: Server, port: number) {
     this.#server = server;
@@ -33,8 +34,19 @@ export class Wire implements AsyncDisposable {
 
   /** After so many bytes all connections break and none is taken any more. */
   cutAfter(bytes: number, onCut: () => void): void {
-    this.#cutAfter = bytes;
-    this.#onCut = onCut;
+    this.#after = bytes;
+    this.#then = async () => {
+      this.#cut();
+      onCut();
+    };
+  }
+
+  /** Once, after so many bytes, does it before any more come through. Resolves when it is done. */
+  doAfter(bytes: number, act: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#after = bytes;
+      this.#then = () => act().then(resolve, reject);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -56,11 +68,21 @@ export class Wire implements AsyncDisposable {
     server.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length;
       if (!client.write(chunk)) server.pause();
-      if (this.#bytes < this.#cutAfter) return;
-      this.#cut();
-      this.#onCut();
+      if (this.#bytes < this.#after) return;
+      this.#after = Number.POSITIVE_INFINITY;
+      void this.#act(server);
     });
-    client.on('drain', () => server.resume());
+    client.on('drain', () => {
+      if (!this.#acting) server.resume();
+    });
+  }
+
+  async #act(server: Socket): Promise<void> {
+    this.#acting = true;
+    server.pause();
+    await this.#then();
+    this.#acting = false;
+    server.resume();
   }
 
   #cut(): void {

@@ -23,7 +23,7 @@ import { test } from 'node:test';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from '../../backends/backend.js';
 import { bindMount } from '../../linux/mount.js';
 import { findMount, mountsUnder } from '../../linux/mountinfo.js';
-import { getXattr } from '../../linux/xattr.js';
+import { getXattr, listXattrs, setXattr } from '../../linux/xattr.js';
 import { char, dir, fifo, file, hardlink, opaque, sparse, symlink, tar, whiteout } from '../tar-builder.js';
 import { treeDigest } from '../tree-digest.js';
 import type { Register } from './register.js';
@@ -195,6 +195,30 @@ const treeCases: Record<string, Case | Conditional> = {
     assert.equal(value('ping', 'user.é'), 'v');
     assert.equal(value('d', 'trusted.x'), '\0\xff');
     assert.equal(value('link', 'trusted.l'), 'l');
+  }),
+
+  'an ACL of the directory that it lies in is not inherited': privileged(async (fixture) => {
+    const at = place(fixture, 'container');
+    // acl(5), in the kernel's form: user::rwx user:7:rwx group::--- mask::rwx other::---
+    const entries = [
+      '01000700ffffffff',
+      '0200070007000000',
+      '04000000ffffffff',
+      '10000700ffffffff',
+      '20000000ffffffff',
+    ];
+    setXattr(at.backendDir, 'system.posix_acl_default', Buffer.from(`02000000${entries.join('')}`, 'hex'));
+    const layers = await addAll(fixture, [tar([dir('d'), file('d/a'), file('suid', 'x', { mode: 0o4711 })])]);
+    await provisionAt(fixture, layers, at);
+    for (const name of ['', 'd', 'd/a', 'suid']) {
+      const names = listXattrs(join(at.rootfs, name)).map((one) => Buffer.from(one).toString());
+      assert.deepEqual(names, [], name);
+    }
+    assert.equal(lstatSync(join(at.rootfs, 'd/a')).mode & 0o7777, 0o644);
+    if (!fixture.writable) return;
+    writeFileSync(join(at.rootfs, 'd/new'), '');
+    mkdirSync(join(at.rootfs, 'new'));
+    for (const name of ['d/new', 'new']) assert.deepEqual(listXattrs(join(at.rootfs, name)), [], name);
   }),
 
   'xattrs and device numbers by which an image would steer overlayfs are not in it': privileged(async (fixture) => {
