@@ -42,14 +42,13 @@ export interface LayerWriterContext {
 export async function writeLayer(job: LayerJob, context: LayerWriterContext): Promise<LayerResult> {
   checkJob(job);
   const writing = LayerWriting.open(job, context);
-  const resumed = writing.prefixBytes > 0;
   try {
     return await writing.attempt();
   } catch (error) {
     if (!isAboutBytes(error)) throw error;
     writing.dropPrefix();
-    if (!resumed) throw error;
-    // The bytes of an earlier run are proven by nothing: they may be what is wrong.
+    if (!writing.maybeMixed) throw error;
+    // The bytes of an earlier run are proven by nothing, and a server may not know what a range is.
     return await writing.secondAttempt();
   } finally {
     writing.close();
@@ -63,6 +62,8 @@ class LayerWriting {
   readonly #startedMs = performance.now();
   #resumedFrom: number;
   #received = 0;
+  #parallel = false;
+  #oneConnection = false;
   #toldMs = Number.NEGATIVE_INFINITY;
 
   constructor(job: LayerJob, context: LayerWriterContext, download: DownloadFile | undefined) {
@@ -77,8 +78,9 @@ class LayerWriting {
     return new LayerWriting(job, context, ingestData === undefined ? undefined : DownloadFile.open(ingestData, size));
   }
 
-  get prefixBytes(): number {
-    return this.#resumedFrom;
+  /** Whether the bytes came from several answers. */
+  get maybeMixed(): boolean {
+    return this.#resumedFrom > 0 || this.#parallel;
   }
 
   async attempt(): Promise<LayerResult> {
@@ -103,6 +105,7 @@ class LayerWriting {
 
   async secondAttempt(): Promise<LayerResult> {
     this.#resumedFrom = 0;
+    this.#oneConnection = true;
     try {
       return await this.attempt();
     } catch (error) {
@@ -151,7 +154,10 @@ class LayerWriting {
     if (digest === undefined) throw new LarderError('LARDER_INTERNAL', 'write layer: a registry layer has no digest');
     // Complete already: nothing to ask for.
     if (offset === size) return nothing();
-    return fetchBlob({ digest, size }, offset, ask, { signal });
+    const onParallel = (): void => {
+      this.#parallel = true;
+    };
+    return fetchBlob({ digest, size }, offset, ask, { signal, onParallel, oneConnection: this.#oneConnection });
   }
 
   #tell(pass: LayerPass, always: boolean): void {

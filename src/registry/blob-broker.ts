@@ -1,8 +1,10 @@
+import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import type { BlobGrant, BlobRequest } from './blob.js';
 import { type Endpoint, originOf } from './hosts/endpoint.js';
 import type { MirrorPlan } from './mirror-plan.js';
+import type { Plan } from './request-plan.js';
 
 export interface BrokerSettings {
   readonly reference: Reference;
@@ -17,6 +19,8 @@ export interface BrokerSettings {
 export class BlobBroker {
   readonly #settings: BrokerSettings;
   readonly #plans = new Map<Digest, MirrorPlan>();
+  /** Of further connections, by digest and lane. */
+  readonly #lanes = new Map<string, Plan>();
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -26,11 +30,28 @@ export class BlobBroker {
   async ask(request: BlobRequest): Promise<BlobGrant> {
     const { signal } = this.#settings;
     const known = this.#plans.get(request.digest);
+    if (request.lane !== undefined) return this.#askForLane(request, request.lane);
     // Who was passed over for this blob is not asked for it again.
     if (known !== undefined) return known.next(request.attempt === 0 ? undefined : request.previous, signal);
     const plan = await this.#settings.planFor(request.digest);
     this.#plans.set(request.digest, plan);
     return plan.next(undefined, signal);
+  }
+
+  /** At the host that gives the blob, with redirects of its own, which are followed once for all of a lane's requests. */
+  async #askForLane({ digest, attempt, previous }: BlobRequest, lane: number): Promise<BlobGrant> {
+    const { signal } = this.#settings;
+    const key = `${digest} ${lane}`;
+    const known = attempt === 0 ? undefined : this.#lanes.get(key);
+    const plan = known ?? (await this.#mustHavePlan(digest).beside(signal));
+    this.#lanes.set(key, plan);
+    return plan.next(previous, signal);
+  }
+
+  #mustHavePlan(digest: Digest): MirrorPlan {
+    const plan = this.#plans.get(digest);
+    if (plan !== undefined) return plan;
+    throw new LarderError('LARDER_INTERNAL', `fetch a part of a blob: ${digest}: before the blob was asked for`);
   }
 
   /** What came for the blob was wrong: whether another host can be asked for it, which the next request then does. */

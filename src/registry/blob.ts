@@ -30,6 +30,11 @@ export interface BlobRequest {
   /** 0 for the first request for this blob in this pull. */
   readonly attempt: number;
   readonly previous?: BlobOutcome;
+  /**
+   * Which of the blob's further connections asks, from 1; left out for the first. What becomes of its requests is its
+   * own matter: failures are not told, and what it does not get the first connection asks for.
+   */
+  readonly lane?: number;
 }
 
 /** Permission for exactly one request. */
@@ -39,6 +44,8 @@ export interface BlobGrant {
   /** Wait this long before connecting. */
   readonly afterMs: number;
   readonly connectTimeoutMs: number;
+  /** How many connections the blob may have at this time, the first one included. Left out: one. */
+  readonly connections?: number;
   /** The request fails when no byte arrives for this long. */
   readonly stallTimeoutMs: number;
   /** PEM, in addition to the system's. */

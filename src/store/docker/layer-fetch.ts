@@ -11,7 +11,7 @@ import type { LayerJob, LayerProgress, LayerResult } from '../../layers/layer-ta
 import type { StoreLock } from '../../linux/store-lock.js';
 import type { Lease } from '../../metadata/leases.js';
 import type { ImageLayer } from '../../metadata/records.js';
-import type { BlobRequest } from '../../registry/blob.js';
+import type { BlobGrant, BlobRequest } from '../../registry/blob.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
 import type { LayerLimits } from '../../tar/entry.js';
@@ -25,6 +25,8 @@ export interface LayerFetchParts {
   readonly pool: WorkerPool;
   readonly limits: LayerLimits;
   readonly maxParallelLayers: number;
+  /** Connections for layers, where one has more than one. */
+  readonly maxParallelRanges: number;
   /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
@@ -38,6 +40,8 @@ interface UnknownLayer {
 export class LayerFetch {
   readonly #parts: LayerFetchParts;
   readonly #slots: Semaphore;
+  /** Layers that are fetched from registries at this moment. */
+  #fetching = 0;
 
   constructor(parts: LayerFetchParts) {
     this.#parts = parts;
@@ -140,14 +144,28 @@ export class LayerFetch {
 
   /** Once more for each host that gave the wrong bytes while another can be asked. */
   async #runJob(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
-    const onAsk = origin.kind === 'registry' ? { onAsk: (request: unknown) => origin.ask(request as BlobRequest) } : {};
-    for (;;) {
-      try {
-        return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, ...onAsk });
-      } catch (error) {
-        if (origin.kind !== 'registry' || origin.passOver?.(error) !== true) throw error;
+    if (origin.kind === 'file') return this.#parts.pool.run<LayerResult>('layer', job, options);
+    const onAsk = async (request: unknown): Promise<BlobGrant> => {
+      const grant = await origin.ask(request as BlobRequest);
+      return { ...grant, connections: this.#connectionsForEach() };
+    };
+    this.#fetching++;
+    try {
+      for (;;) {
+        try {
+          return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, onAsk });
+        } catch (error) {
+          if (origin.passOver?.(error) !== true) throw error;
+        }
       }
+    } finally {
+      this.#fetching--;
     }
+  }
+
+  /** Layers share them: a layer that is fetched beside others gets fewer, or none but its first. */
+  #connectionsForEach(): number {
+    return Math.max(1, Math.floor(this.#parts.maxParallelRanges / Math.max(1, this.#fetching)));
   }
 }
 

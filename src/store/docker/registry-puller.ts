@@ -128,6 +128,8 @@ export class RegistryPuller implements ProvingPuller<Reference> {
         let missing: LarderError | undefined;
         const elsewhere = source(layer.digest, urls, options.signal);
         const ask = async (request: BlobRequest): Promise<BlobGrant> => {
+          // Only of registries parts are asked for.
+          if (missing !== undefined && request.lane !== undefined) throw missing;
           if (missing !== undefined) return elsewhere(request, missing);
           try {
             return await origin.ask(request);
