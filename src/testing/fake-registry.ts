@@ -266,13 +266,16 @@ function send(
     'accept-ranges': 'bytes',
     ...(fault?.kind === 'headers' ? fault.headers : {}),
   };
-  const start = fault?.kind === 'ignore-range' ? 0 : Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0);
+  const asked = fault?.kind === 'ignore-range' ? null : /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '');
+  const start = Number(asked?.[1] ?? 0);
+  const end = Math.min(bytes.length, asked === null || asked[2] === '' ? bytes.length : Number(asked[2]) + 1);
   if (start > 0 && start >= bytes.length)
     return answer(response, 416, { 'content-range': `bytes */${bytes.length}` }, '');
   const shift = fault?.kind === 'wrong-range' ? 1 : 0;
-  const partial = start > 0 ? { 'content-range': `bytes ${start + shift}-${bytes.length - 1}/${bytes.length}` } : {};
-  const body = Buffer.from(bytes.subarray(start));
-  const status = start > 0 ? 206 : 200;
+  const isPart = start > 0 || end < bytes.length;
+  const partial = isPart ? { 'content-range': `bytes ${start + shift}-${end - 1}/${bytes.length}` } : {};
+  const body = Buffer.from(bytes.subarray(start, end));
+  const status = isPart ? 206 : 200;
   if (method === 'HEAD') {
     return response.writeHead(status, { ...common, 'content-length': body.length }).end();
   }

@@ -59,7 +59,11 @@ export class LayerFetch {
     }));
     shared.onEvent({ type: 'plan', layers: states });
     // Who was killed between a layer's adoption and the end of its download left the download.
-    for (const layer of layers) if (!missing.includes(layer)) await this.#parts.content.removeIngest(layer.digest);
+    const { content } = this.#parts;
+    for (const { digest, diffId } of layers) {
+      const isHere = !missing.some((layer) => layer.diffId === diffId);
+      if (isHere && content.hasIngest(digest)) await content.removeIngest(digest);
+    }
     await allOrNone(largestFirst(missing), shared, (layer, signal) =>
       this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
     );
