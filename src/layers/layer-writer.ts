@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import { isLarderError, LarderError, throwIfAborted } from '../errors.js';
 import type { AskGrant } from '../registry/blob.js';
 import { fetchBlob } from '../registry/fetch-blob.js';
+import type { Pace } from '../registry/ranges-ahead.js';
 import { DownloadFile } from './download-file.js';
 import { readInPieces } from './file-pieces.js';
 import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';
@@ -32,6 +33,8 @@ export interface LayerWriterContext {
   /** Grants the requests of a registry source. */
   readonly ask: AskGrant;
   readonly onProgress?: (progress: LayerProgress) => void;
+  /** When further connections pay; for tests. */
+  readonly pace?: Pace;
 }
 
 /**
@@ -157,7 +160,9 @@ class LayerWriting {
     const onParallel = (): void => {
       this.#parallel = true;
     };
-    return fetchBlob({ digest, size }, offset, ask, { signal, onParallel, oneConnection: this.#oneConnection });
+    const paced = this.#context.pace === undefined ? {} : { pace: this.#context.pace };
+    const options = { signal, onParallel, oneConnection: this.#oneConnection, ...paced };
+    return fetchBlob({ digest, size }, offset, ask, options);
   }
 
   #tell(pass: LayerPass, always: boolean): void {

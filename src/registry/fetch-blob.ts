@@ -3,7 +3,7 @@ import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
-import { RangesAhead } from './ranges-ahead.js';
+import { RangesAhead, type RangesAheadOptions } from './ranges-ahead.js';
 import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export interface BlobRetry {
@@ -15,12 +15,9 @@ export interface BlobRetry {
   readonly position: number;
 }
 
-export interface FetchBlobOptions {
-  readonly signal?: AbortSignal;
+export interface FetchBlobOptions extends RangesAheadOptions {
   /** Called before each request that follows a failure; logins and redirects are none. */
   readonly onRetry?: (retry: BlobRetry) => void;
-  /** Never more than one, whatever grants allow. */
-  readonly oneConnection?: boolean;
   /** Called whenever bytes come that another connection than the first has fetched. */
   readonly onParallel?: () => void;
 }
@@ -80,7 +77,8 @@ async function* fetchUntil(
     }
     await pause(afterMs, doing, signal);
     const start = position;
-    const end = ahead.start;
+    // Who broke off may know no ranges with an end; what is too much is not read.
+    const end = attempt === 0 ? ahead.start : blob.size;
     try {
       const answer = await sendFrom(grant, ranges ? position : 0, ranges && end < blob.size ? end : undefined, signal);
       const first = firstByteOf(answer, ranges ? position : 0, blob.size);

@@ -6,15 +6,17 @@ const WAITING_SHARE = 0.6;
 const WORTH_MS = 2000;
 /** Twice the connections bring less than this: they share one line, and the fewer do as well. */
 const GAIN = 1.25;
+/** So many turns nothing is tried after what did not pay: each try costs a connection. */
+const REST_TURNS = 15;
 
 /**
  * How many connections a blob is worth. One, until its reader has done little but wait for bytes with a good deal of
- * them still to come; then twice as many, for as long as that makes them come faster. What does not pay once is not tried
- * again for this blob. Knows no socket; all times are the caller's clock, in milliseconds.
+ * them still to come; then twice as many, for as long as that makes them come faster. What does not pay is not tried
+ * again for a while. Knows no socket; all times are the caller's clock, in milliseconds.
  */
 export class RangePace {
   #wanted = 1;
-  #settled = false;
+  #resting = 0;
   /** What came in a millisecond before the last step. */
   #before: number | undefined;
   /** A turn in which connections are opened says nothing of how fast they are. */
@@ -60,10 +62,14 @@ export class RangePace {
     }
     if (this.#before !== undefined && rate < this.#before * GAIN) {
       this.#wanted = Math.max(1, this.#wanted >> 1);
-      this.#settled = true;
+      this.#resting = REST_TURNS;
     }
     this.#before = undefined;
-    if (this.#settled || this.#wanted >= limit || waiting < WAITING_SHARE || restBytes < rate * WORTH_MS) return;
+    if (this.#resting > 0) {
+      this.#resting--;
+      return;
+    }
+    if (this.#wanted >= limit || waiting < WAITING_SHARE || restBytes < rate * WORTH_MS) return;
     this.#before = rate;
     this.#wanted = Math.min(limit, this.#wanted * 2);
     this.#opening = true;

@@ -31,12 +31,22 @@ interface Part {
   state: 'coming' | 'whole' | 'lost';
 }
 
+export type Pace = Pick<RangePace, 'arrived' | 'waited' | 'refused' | 'connections'>;
+
+export interface RangesAheadOptions {
+  readonly signal?: AbortSignal;
+  /** Never more than one, whatever grants allow. */
+  readonly oneConnection?: boolean;
+  /** Says how many connections pay. */
+  readonly pace?: Pace;
+}
+
 export class RangesAhead {
   readonly #blob: { readonly digest: Digest; readonly size: number };
   readonly #ask: AskGrant;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #pace = new RangePace(performance.now());
+  readonly #pace: Pace;
   /** Without gaps, in order; the reader is at the first one or before it. */
   readonly #parts: Part[] = [];
   readonly #lanes = new Map<number, Promise<void>>();
@@ -55,12 +65,13 @@ export class RangesAhead {
     blob: { readonly digest: Digest; readonly size: number },
     offset: number,
     ask: AskGrant,
-    { signal, oneConnection = false }: { readonly signal?: AbortSignal; readonly oneConnection?: boolean },
+    { signal, oneConnection = false, pace = new RangePace(performance.now()) }: RangesAheadOptions,
   ) {
     this.#blob = blob;
     this.#position = offset;
     this.#ask = ask;
     this.#allowed = !oneConnection;
+    this.#pace = pace;
     this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]);
     expectManyListeners(this.#signal);
   }
