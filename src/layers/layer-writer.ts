@@ -19,8 +19,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isLarderError, LarderError, throwIfAborted } from '../errors.js';
 import type { AskGrant } from '../registry/blob.js';
-import { fetchBlob } from '../registry/fetch-blob.js';
-import type { Pace } from '../registry/ranges-ahead.js';
+import { fetchBlob, type Pace } from '../registry/fetch-blob.js';
+
 import { DownloadFile } from './download-file.js';
 import { readInPieces } from './file-pieces.js';
 import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';

@@ -6,6 +6,8 @@ import { pause, refuseEncoding } from './get-whole.js';
 import { RangesAhead, type RangesAheadOptions } from './ranges-ahead.js';
 import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
+export type { Pace } from './ranges-ahead.js';
+
 export interface BlobRetry {
   readonly reason: string;
   /** 1 for the first retry. */

@@ -4,6 +4,8 @@ const TURN_MS = 700;
 const WAITING_SHARE = 0.6;
 /** What is over sooner is not worth a connection more. */
 const WORTH_MS = 2000;
+/** Nor is what is smaller: a process that is killed loses what its further connections have fetched ahead. */
+const WORTH_BYTES = 32 << 20;
 /** Twice the connections bring less than this: they share one line, and the fewer do as well. */
 const GAIN = 1.25;
 /** So many turns nothing is tried after what did not pay: each try costs a connection. */
@@ -69,7 +71,8 @@ export class RangePace {
       this.#resting--;
       return;
     }
-    if (this.#wanted >= limit || waiting < WAITING_SHARE || restBytes < rate * WORTH_MS) return;
+    const worthBytes = Math.max(WORTH_BYTES, rate * WORTH_MS);
+    if (this.#wanted >= limit || waiting < WAITING_SHARE || restBytes < worthBytes) return;
     this.#before = rate;
     this.#wanted = Math.min(limit, this.#wanted * 2);
     this.#opening = true;

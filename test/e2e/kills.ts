@@ -1,6 +1,7 @@
 /** A pull that is killed again and again at random moments, and started again each time. */
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildImage } from '../../src/testing/image-builder.js';
+import { type BuiltImage, buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
 import { CHECKOUT } from '../checkout.js';
 import { startNode } from '../helpers/child.js';
@@ -47,7 +48,7 @@ export async function pullWithKills(options: KillsOptions): Promise<KillsResult>
   const imageBytes = image.manifest.length + image.blobs.reduce((sum, blob) => sum + blob.length, 0);
   const moments = Array.from({ length: options.kills }, () => random() * imageBytes * 0.99).sort((a, b) => a - b);
   const store = new TestStore(options.directory);
-  let unreadBytes = 0;
+  let [unreadBytes, kept] = [0, 0];
   try {
     for (const moment of moments) {
       const child = startNode(join(CHECKOUT, 'bin', 'larder.js'), ['--root', store.root, 'pull', reference], {
@@ -60,6 +61,7 @@ export async function pullWithKills(options: KillsOptions): Promise<KillsResult>
           // Stopped, it reads no more: what it has not read is counted before it dies.
           child.kill('SIGSTOP');
           setTimeout(() => {
+            kept = keptBytes(store, image);
             unreadBytes += registry.unread;
             child.kill();
             void child.ended.then(thaw);
@@ -69,7 +71,7 @@ export async function pullWithKills(options: KillsOptions): Promise<KillsResult>
       const { status, stderr } = await child.ended;
       if (status !== 'SIGKILL') throw new Error(`not killed at ${Math.round(moment)} bytes: ${status}\n${stderr}`);
       options.onKill?.(
-        `${Math.round(moment)} of ${imageBytes} bytes: ${registry.bytes - unreadBytes} received, ${unreadBytes} unread`,
+        `${Math.round(moment)} of ${imageBytes} bytes: ${registry.bytes - unreadBytes} received, ${kept} kept before it`,
       );
     }
     await store.ok('pull', reference);
@@ -87,6 +89,16 @@ export async function pullWithKills(options: KillsOptions): Promise<KillsResult>
   } finally {
     store.dispose();
   }
+}
+
+/** Bytes of layers, as transferred, that are in the store, of downloads under way too. */
+function keptBytes(store: TestStore, { layers }: BuiltImage): number {
+  const size = ({ digest, diffId, blob }: BuiltImage['layers'][number]): number => {
+    if (store.list('layers', 'sha256', diffId.slice(7)).length > 0) return blob.length;
+    const data = join(store.root, 'ingest', digest.replace(':', '-'), 'data');
+    return statSync(data, { throwIfNoEntry: false })?.size ?? 0;
+  };
+  return layers.reduce((sum, layer) => sum + size(layer), 0);
 }
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */
