@@ -52,7 +52,10 @@ describe('the number of connections', () => {
   });
 
   it('stays one for what is small, however slow it comes', () => {
-    assert.deepEqual(seconds(new RangePace(0), () => ({ rate: MB, waiting: 0.99 }), 4, 30 * MB), [1, 1, 1, 1]);
+    assert.deepEqual(
+      seconds(new RangePace(0), () => ({ rate: MB, waiting: 0.99 }), 4, 30 * MB),
+      [1, 1, 1, 1],
+    );
   });
 
   it('is asked for again after there was no leave', () => {
