@@ -54,10 +54,14 @@ async function referencePuller(
   }
   if (parts.config.offline) return offline();
   if (setting?.kind === 'hdfs') return hdfsPuller(setting.url, parts, archives);
-  const { RegistryPuller } = await import('./store/docker/registry-puller.js');
+  const [{ RegistryPuller }, { keptDocuments }] = await Promise.all([
+    import('./store/docker/registry-puller.js'),
+    import('./store/docker/kept-documents.js'),
+  ]);
   return new RegistryPuller((credentials) => makeClient(parts, onEvent, credentials), {
     defaultRegistry: setting?.host,
     foreign: await foreignLayers(parts, onEvent),
+    documents: keptDocuments(parts.content),
   });
 }
 

@@ -52,7 +52,13 @@ export async function makeAppc(
 }
 
 function shared({ config, layout, lock, content, history, layerRecords, limits, pool, onReplaced }: StoreParts) {
-  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers, reservedDiskBytes } = config;
+  const {
+    platform,
+    dockerIgnoreRuntime: ignoreRuntime,
+    maxParallelLayers,
+    maxParallelRanges,
+    reservedDiskBytes,
+  } = config;
   return {
     ...{
       layout,
@@ -66,6 +72,7 @@ function shared({ config, layout, lock, content, history, layerRecords, limits, 
       platform,
       ignoreRuntime,
       maxParallelLayers,
+      maxParallelRanges,
     },
     reservedDiskBytes,
     usesMergedImage: (backend: string) => backend === 'erofs' || backend === 'bind',

@@ -182,6 +182,7 @@ export class Assembly {
       pool: this.#pool,
       puller: await makePuller(this.#storeParts(), layers),
       maxParallelLayers: this.config.maxParallelLayers,
+      maxParallelRanges: this.config.maxParallelRanges,
     });
     const fetch: RepairParts['fetch'] = async (image, broken, told) => {
       if (image.type === 'docker') return docker.run(image, broken, told);

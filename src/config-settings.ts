@@ -174,6 +174,11 @@ export const SETTINGS = {
     value: 'N',
     help: 'layers pulled at the same time, each in a thread (default: cores, at least 2, at most 6)',
   },
+  max_parallel_ranges: {
+    kind: 'count',
+    value: 'N',
+    help: 'connections for large layers, where more than one makes them faster; 1: never (default: 4)',
+  },
   reserved_disk_bytes: {
     kind: 'count',
     value: 'BYTES',

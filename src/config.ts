@@ -62,6 +62,7 @@ export interface Config {
   readonly socketGroup: string | undefined;
   readonly grantLifetimeMs: number;
   readonly maxParallelLayers: number;
+  readonly maxParallelRanges: number;
   /** Undefined: a part of the file system. */
   readonly reservedDiskBytes: number | undefined;
   readonly maxLayerBytes: number;
@@ -119,6 +120,7 @@ export function configOf(flags: Flags): Config {
     socketGroup: flags.socket_group,
     grantLifetimeMs: flags.grant_lifetime ?? 24 * 60 * 60_000,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
+    maxParallelRanges: flags.max_parallel_ranges ?? 4,
     reservedDiskBytes: flags.reserved_disk_bytes,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,

@@ -7,7 +7,7 @@
  * one digest write the same bytes, and the later rename changes nothing.
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { lstat, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
@@ -210,6 +210,11 @@ export class ContentStore implements ContentManager {
   /** How many bytes there are of a download, under way or broken off; 0 when there is none. They are not proven. */
   downloaded(digest: Digest): Promise<number> {
     return downloaded(this.#layout, digest);
+  }
+
+  /** Whether there is a download of it, under way or broken off; by one look. */
+  hasIngest(digest: Digest): boolean {
+    return existsSync(this.#layout.ingest(digest));
   }
 
   removeIngest(digest: Digest): Promise<boolean> {

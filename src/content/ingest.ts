@@ -9,6 +9,9 @@ import { type Digest, isDigest } from '../spec/digest.js';
 
 export const LOCK_SUFFIX = '.lock';
 
+/** A download takes seconds to minutes, and there may be many who wait for it. */
+const WAIT_MS = 50;
+
 export type OpenIngestOptions = LockOptions;
 
 export interface IngestLeftover {
@@ -45,7 +48,11 @@ export class Ingest {
   }
 
   static async open(layout: Layout, digest: Digest, options: OpenIngestOptions = {}): Promise<Ingest> {
-    const lock = await lockFile(lockOf(layout, digest), 'exclusive', options);
+    const lock = await lockFile(lockOf(layout, digest), 'exclusive', {
+      maxPauseMs: WAIT_MS,
+      patient: true,
+      ...options,
+    });
     try {
       // Not durable: a download that a power cut undoes is fetched again.
       await mkdir(layout.ingest(digest), { recursive: true, mode: 0o700 });

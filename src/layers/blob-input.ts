@@ -1,7 +1,9 @@
 /**
  * The compressed half of the pipeline: pieces as the source gives them are gathered into blocks, and every block is
  * hashed, kept and inflated once. While one block is inflated the next ones are gathered. A block is handed on when it
- * is full or when there is nothing else to inflate: a slow source waits for nobody, a fast one gets large blocks.
+ * is full or when there is nothing else to inflate: a slow source waits for nobody, a fast one gets large blocks. What is
+ * gathered is kept meanwhile, as fast as the file takes it: a process that is killed loses what came a moment ago, however
+ * long inflating takes.
  */
 import type { Hash } from 'node:crypto';
 import type { DownloadFile } from './download-file.js';
@@ -24,6 +26,10 @@ export class BlobInput {
   /** Being gathered. */
   #block: Buffer | undefined;
   #filled = 0;
+  /** How much of the block that is gathered was given to the file. */
+  #kept = 0;
+  /** Of the last bytes that were given to it; several are waited for in their order. */
+  #keeping: Promise<void> | undefined;
   /** Blocks that are not inflated yet, and when the last of them is. */
   #waiting = 0;
   #inflated: Promise<void> = Promise.resolve();
@@ -51,6 +57,7 @@ export class BlobInput {
     const done = this.#fill(bytes);
     if (done < bytes.length) return this.#writeRest(bytes.subarray(done));
     if (this.#waiting === 0) this.#handOn();
+    else this.#keep();
   }
 
   /** All that was written has been hashed, kept and inflated. */
@@ -105,12 +112,43 @@ export class BlobInput {
     const bytes = block.subarray(0, this.#filled);
     this.#block = undefined;
     this.#filled = 0;
-    const kept = this.#keepIn?.append(bytes);
+    const kept = this.#keepRest(bytes);
     const inflated = this.#inflate(bytes);
     // Last, so that the others are at work meanwhile.
     this.#hash.update(bytes);
     const use: Promise<void> = this.#untilFree(block, kept, inflated).then(() => void this.#busy.delete(use));
     this.#busy.add(use);
+  }
+
+  /** What has been gathered since the file was last given something, when it has taken that. */
+  #keep(): void {
+    if (this.#keepIn === undefined || this.#keeping !== undefined || this.#block === undefined) return;
+    if (this.#kept === this.#filled) return;
+    const part = this.#block.subarray(this.#kept, this.#filled);
+    this.#kept = this.#filled;
+    this.#append(this.#keepIn, part);
+  }
+
+  /** Settles when the file has taken all of a block. */
+  #keepRest(block: Uint8Array): Promise<void> | undefined {
+    const rest = block.subarray(this.#kept);
+    this.#kept = 0;
+    if (this.#keepIn !== undefined && rest.length > 0) this.#append(this.#keepIn, rest);
+    return this.#keeping;
+  }
+
+  #append(file: DownloadFile, bytes: Uint8Array): void {
+    const appended = file.append(bytes);
+    this.#keeping = appended;
+    const done = (): void => {
+      if (this.#keeping !== appended) return;
+      this.#keeping = undefined;
+      this.#keep();
+    };
+    appended.then(done, (error: unknown) => {
+      this.#failure ??= { error };
+      done();
+    });
   }
 
   /** Starts at once where nothing else is inflated. */

@@ -14,6 +14,7 @@ export async function layerTask(data: unknown, context: TaskContext): Promise<La
     signal: context.signal,
     ask,
     onProgress: (progress) => context.send(progress),
+    onRange: (range) => context.send(range),
   });
 }
 

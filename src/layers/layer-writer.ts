@@ -18,8 +18,9 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isLarderError, LarderError, throwIfAborted } from '../errors.js';
-import type { AskGrant } from '../registry/blob.js';
-import { fetchBlob } from '../registry/fetch-blob.js';
+import type { AskGrant, BlobRange } from '../registry/blob.js';
+import { fetchBlob, type Pace } from '../registry/fetch-blob.js';
+
 import { DownloadFile } from './download-file.js';
 import { readInPieces } from './file-pieces.js';
 import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';
@@ -35,6 +36,10 @@ export interface LayerWriterContext {
   /** Grants the requests of a registry source. */
   readonly ask: AskGrant;
   readonly onProgress?: (progress: LayerProgress) => void;
+  /** A request for a part of a registry source goes out. */
+  readonly onRange?: (range: BlobRange) => void;
+  /** When further connections pay; for tests. */
+  readonly pace?: Pace;
 }
 
 /**
@@ -45,14 +50,13 @@ export interface LayerWriterContext {
 export async function writeLayer(job: LayerJob, context: LayerWriterContext): Promise<LayerResult> {
   checkJob(job);
   const writing = LayerWriting.open(job, context);
-  const resumed = writing.prefixBytes > 0;
   try {
     return await writing.attempt();
   } catch (error) {
     if (!isAboutBytes(error)) throw error;
     writing.dropPrefix();
-    if (!resumed) throw error;
-    // The bytes of an earlier run are proven by nothing: they may be what is wrong.
+    if (!writing.maybeMixed) throw error;
+    // The bytes of an earlier run are proven by nothing, and a server may not know what a range is.
     return await writing.secondAttempt();
   } finally {
     writing.close();
@@ -68,6 +72,8 @@ class LayerWriting {
   #doing: LayerProgress['doing'] = 'receive';
   #resumedFrom: number;
   #received = 0;
+  #parallel = false;
+  #oneConnection = false;
   #toldMs = Number.NEGATIVE_INFINITY;
 
   constructor(job: LayerJob, context: LayerWriterContext, download: DownloadFile | undefined) {
@@ -82,8 +88,9 @@ class LayerWriting {
     return new LayerWriting(job, context, ingestData === undefined ? undefined : DownloadFile.open(ingestData, size));
   }
 
-  get prefixBytes(): number {
-    return this.#resumedFrom;
+  /** Whether the bytes came from several answers. */
+  get maybeMixed(): boolean {
+    return this.#resumedFrom > 0 || this.#parallel;
   }
 
   async attempt(): Promise<LayerResult> {
@@ -114,6 +121,7 @@ class LayerWriting {
 
   async secondAttempt(): Promise<LayerResult> {
     this.#resumedFrom = 0;
+    this.#oneConnection = true;
     try {
       return await this.attempt();
     } catch (error) {
@@ -168,10 +176,19 @@ class LayerWriting {
     if (offset === size) return nothing();
     const timed: AskGrant = async (request) => {
       const grant = await ask(request);
-      this.#clock.pausing(grant.afterMs);
+      // The others do without whoever fetches ahead; what the first connection waits for, the layer waits for.
+      if (request.lane === undefined) this.#clock.pausing(grant.afterMs);
       return grant;
     };
-    return fetchBlob({ digest, size }, offset, timed, { signal });
+    const onParallel = (): void => {
+      this.#parallel = true;
+    };
+    const { pace, onRange } = this.#context;
+    return fetchBlob({ digest, size }, offset, timed, {
+      ...{ signal, onParallel, oneConnection: this.#oneConnection },
+      ...(pace === undefined ? {} : { pace }),
+      ...(onRange === undefined ? {} : { onRange }),
+    });
   }
 
   #tell(pass: LayerPass, always: boolean): void {

@@ -32,6 +32,8 @@ export interface LockOptions {
   readonly onWait?: () => void;
   /** Asks at least this often; for locks that are only ever held for milliseconds. */
   readonly maxPauseMs?: number;
+  /** Never asks more often for having waited long: for locks that are held for as long as a download takes. */
+  readonly patient?: boolean;
 }
 
 const MAX_PAUSE_MS = 20;
@@ -43,8 +45,8 @@ const IMPATIENT_AFTER_MS = 200;
  * Rejects with LARDER_ABORTED, LARDER_PERMISSION, LARDER_BACKEND_UNAVAILABLE.
  */
 export async function lockFile(path: string, mode: LockMode, options: LockOptions = {}): Promise<FileLock> {
-  const { signal, onWait, maxPauseMs = MAX_PAUSE_MS } = options;
-  const since = performance.now();
+  const { signal, onWait, maxPauseMs = MAX_PAUSE_MS, patient = false } = options;
+  const since = patient ? Number.POSITIVE_INFINITY : performance.now();
   throwIfAborted(signal, `lock ${path}`);
   let lock = tryLockFile(path, mode);
   if (lock === undefined) onWait?.();

@@ -1,9 +1,11 @@
+import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import type { BlobGrant, BlobRequest } from './blob.js';
 import type { Connections, Slot } from './connections.js';
 import { type Endpoint, originOf } from './hosts/endpoint.js';
 import type { MirrorPlan } from './mirror-plan.js';
+import type { Plan } from './request-plan.js';
 
 export interface BrokerSettings {
   readonly reference: Reference;
@@ -21,6 +23,9 @@ export class BlobBroker implements Disposable {
   readonly #settings: BrokerSettings;
   readonly #plans = new Map<Digest, MirrorPlan>();
   readonly #slots: Slot[] = [];
+  /** Of further connections, by digest and lane. */
+  readonly #lanes = new Map<string, Plan>();
+  readonly #laneSlots = new Map<string, Slot>();
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -30,6 +35,7 @@ export class BlobBroker implements Disposable {
   async ask(request: BlobRequest): Promise<BlobGrant> {
     const { signal } = this.#settings;
     const known = this.#plans.get(request.digest);
+    if (request.lane !== undefined) return this.#askForLane(request, request.lane);
     // Who was passed over for this blob is not asked for it again.
     if (known !== undefined) return known.next(request.attempt === 0 ? undefined : request.previous, signal);
     const slot = this.#settings.connections?.slot('layer');
@@ -39,6 +45,33 @@ export class BlobBroker implements Disposable {
     return plan.next(undefined, signal);
   }
 
+  /** At the host that gives the blob, with redirects of its own, which are followed once for all of a lane's requests. */
+  async #askForLane({ digest, attempt, previous }: BlobRequest, lane: number): Promise<BlobGrant> {
+    const { signal } = this.#settings;
+    const key = `${digest} ${lane}`;
+    const known = attempt === 0 ? undefined : this.#lanes.get(key);
+    const beside = this.#mustHavePlan(digest);
+    const plan = known ?? (await beside.beside(signal));
+    this.#lanes.set(key, plan);
+    const grant = await plan.next(previous, signal);
+    return this.#hasRoom(key, beside.host) ? grant : { ...grant, connections: 1 };
+  }
+
+  /** A further connection never waits for one: where there is none to spare, its blob does without it. */
+  #hasRoom(key: string, host: string): boolean {
+    const { connections } = this.#settings;
+    if (connections === undefined || this.#laneSlots.has(key)) return true;
+    const slot = connections.spareSlot(host);
+    if (slot !== undefined) this.#laneSlots.set(key, slot);
+    return slot !== undefined;
+  }
+
+  #mustHavePlan(digest: Digest): MirrorPlan {
+    const plan = this.#plans.get(digest);
+    if (plan !== undefined) return plan;
+    throw new LarderError('LARDER_INTERNAL', `fetch a part of a blob: ${digest}: before the blob was asked for`);
+  }
+
   /** What came for the blob was wrong: whether another host can be asked for it, which the next request then does. */
   passOver(digest: Digest, error: unknown): boolean {
     return this.#plans.get(digest)?.passOver(error) ?? false;
@@ -46,7 +79,7 @@ export class BlobBroker implements Disposable {
 
   /** No body of a request that it granted is read any more. */
   [Symbol.dispose](): void {
-    for (const slot of this.#slots) slot[Symbol.dispose]();
+    for (const slot of [...this.#slots, ...this.#laneSlots.values()]) slot[Symbol.dispose]();
   }
 }
 

@@ -30,6 +30,11 @@ export interface BlobRequest {
   /** 0 for the first request for this blob in this pull. */
   readonly attempt: number;
   readonly previous?: BlobOutcome;
+  /**
+   * Which of the blob's further connections asks, from 1; left out for the first. What becomes of its requests is its
+   * own matter: failures are not told, and what it does not get the first connection asks for.
+   */
+  readonly lane?: number;
 }
 
 /** Permission for exactly one request. */
@@ -39,6 +44,8 @@ export interface BlobGrant {
   /** Wait this long before connecting. */
   readonly afterMs: number;
   readonly connectTimeoutMs: number;
+  /** How many connections the blob may have at this time, the first one included. Left out: one. */
+  readonly connections?: number;
   /** The request fails when no byte arrives for this long. */
   readonly stallTimeoutMs: number;
   /** The request fails, too, when what comes while it is waited for is slower than this. */
@@ -62,6 +69,15 @@ export interface LowSpeed {
 
 /** Ranges of addresses that mean something only from where this machine stands. */
 export type AddressRange = 'loopback' | 'link-local' | 'private';
+
+/** A request for a part of a blob, `to` not included, that goes to this host after so long. */
+export interface BlobRange {
+  readonly type: 'layer-range';
+  readonly host: string;
+  readonly from: number;
+  readonly to: number;
+  readonly afterMs: number;
+}
 
 /** Asks the broker; rejects with the error that ends the fetch (LARDER_REGISTRY_*, LARDER_BLOB_NOT_FOUND, …). */
 export type AskGrant = (request: BlobRequest) => Promise<BlobGrant>;

@@ -3,8 +3,11 @@ import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
+import { RangesAhead, type RangesAheadOptions, rangeOf } from './ranges-ahead.js';
 import { leaveGarbage } from './socket-garbage.js';
 import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
+
+export type { Pace } from './ranges-ahead.js';
 
 export interface BlobRetry {
   readonly reason: string;
@@ -15,18 +18,20 @@ export interface BlobRetry {
   readonly position: number;
 }
 
-export interface FetchBlobOptions {
-  readonly signal?: AbortSignal;
+export interface FetchBlobOptions extends RangesAheadOptions {
   /** Called before each request that follows a failure; logins and redirects are none. */
   readonly onRetry?: (retry: BlobRetry) => void;
+  /** Called whenever bytes come that another connection than the first has fetched. */
+  readonly onParallel?: () => void;
 }
 
 /**
  * The bytes of a blob from `offset` to its end, exactly `size - offset` of them, or an error. Goes on where a
  * connection was cut. Nothing is verified but the length: the caller hashes. Chunks are as large as the socket gives
- * them and fresh; the caller may keep them. Little is read ahead of the caller: 256 KiB and the socket's buffer. Runs
- * in any thread. Rejects with what `ask` rejects with, LARDER_SIZE_MISMATCH, LARDER_MEDIA_TYPE_UNSUPPORTED (an encoded
- * answer), LARDER_POLICY_DENIED, LARDER_ABORTED.
+ * them and fresh; the caller may keep them. Little is read ahead of the caller, 256 KiB and the socket's buffer, but
+ * where {@link RangesAhead} fetches a large blob over several connections. Runs in any thread. Rejects with what `ask`
+ * rejects with, LARDER_SIZE_MISMATCH, LARDER_MEDIA_TYPE_UNSUPPORTED (an encoded answer), LARDER_POLICY_DENIED,
+ * LARDER_ABORTED.
  */
 export async function* fetchBlob(
   blob: { readonly digest: Digest; readonly size: number },
@@ -34,23 +39,52 @@ export async function* fetchBlob(
   ask: AskGrant,
   options: FetchBlobOptions = {},
 ): AsyncGenerator<Uint8Array, void, void> {
-  const { signal } = options;
-  expectManyListeners(signal);
+  expectManyListeners(options.signal);
+  const ahead = new RangesAhead(blob, offset, ask, options);
+  let position = offset;
+  try {
+    while (position < blob.size) {
+      const part = ahead.take(position);
+      if (part !== undefined) options.onParallel?.();
+      let askedMs = performance.now();
+      for await (const bytes of part ?? fetchUntil(blob, position, ahead, ask, options)) {
+        position += bytes.length;
+        ahead.reached(position, performance.now() - askedMs, part === undefined ? bytes.length : 0);
+        yield bytes;
+        askedMs = performance.now();
+      }
+    }
+  } finally {
+    await ahead.stop();
+  }
+}
+
+/** The first connection: as far as nobody else is ahead, which may change while it is read. */
+async function* fetchUntil(
+  blob: { readonly digest: Digest; readonly size: number },
+  offset: number,
+  ahead: RangesAhead,
+  ask: AskGrant,
+  { signal, onRetry, onRange }: FetchBlobOptions,
+): AsyncGenerator<Uint8Array, void, void> {
   const doing = `fetch a blob: ${blob.digest}`;
   let position = offset;
   let ranges = true;
   let previous: BlobOutcome | undefined;
-  for (let attempt = 0; position < blob.size; attempt++) {
+  for (let attempt = 0; position < ahead.start; attempt++) {
     const request = { digest: blob.digest, offset: position, attempt, ...(previous === undefined ? {} : { previous }) };
     const { afterMs, ...grant } = await settleOrAbort(ask(request), doing, signal);
     if (previous !== undefined && isFailure(previous)) {
       const reason = previous.kind === 'error' ? previous.message : `the answer was ${previous.status}`;
-      options.onRetry?.({ reason, attempt, afterMs, position });
+      onRetry?.({ reason, attempt, afterMs, position });
     }
+    // Who broke off may know no ranges with an end; what is too much is not read.
+    const end = attempt === 0 ? ahead.start : blob.size;
+    onRange?.(rangeOf({ ...grant, afterMs }, position, end));
     await pause(afterMs, doing, signal);
     const start = position;
     try {
-      const answer = await sendFrom(grant, ranges ? position : 0, signal);
+      const answer = await sendFrom(grant, ranges ? position : 0, ranges && end < blob.size ? end : undefined, signal);
       const first = firstByteOf(answer, ranges ? position : 0, blob.size);
       if (first === undefined) {
         // Whoever misunderstands ranges is asked for the whole, and what we have is skipped.
@@ -61,17 +95,22 @@ export async function* fetchBlob(
       }
       refuseEncoding(answer, doing);
       refuseLonger(answer, blob.size - first, doing);
+      ahead.answered(answer);
       let skip = position - first;
       for await (const chunk of answer.body()) {
         const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.byteLength));
         skip -= chunk.byteLength - fresh.byteLength;
         if (position + fresh.byteLength > blob.size) throw sizeMismatch(doing, blob.size, 'sends more');
-        if (fresh.byteLength === 0) continue;
-        position += fresh.byteLength;
-        yield fresh;
-        leaveGarbage(fresh.byteLength);
+        const wanted = fresh.subarray(0, ahead.start - position);
+        if (wanted.byteLength === 0) continue;
+        position += wanted.byteLength;
+        yield wanted;
+        leaveGarbage(wanted.byteLength);
+        if (position === ahead.start && position < blob.size) return;
       }
-      if (position < blob.size && answer.endIsKnown) throw sizeMismatch(doing, blob.size, `has only ${position}`);
+      const isRest = answer.status === 200 || end === blob.size;
+      if (isRest && position < blob.size && answer.endIsKnown)
+        throw sizeMismatch(doing, blob.size, `has only ${position}`);
       previous = earlyEnd(grant, position - start);
     } catch (error) {
       previous = failureOutcome(grant.url, error, position - start);
@@ -82,9 +121,11 @@ export async function* fetchBlob(
 function sendFrom(
   grant: Omit<BlobGrant, 'afterMs'>,
   start: number,
+  end: number | undefined,
   signal: AbortSignal | undefined,
 ): Promise<HttpAnswer> {
-  const range: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {};
+  const last = end === undefined ? '' : end - 1;
+  const range: Record<string, string> = start > 0 || end !== undefined ? { range: `bytes=${start}-${last}` } : {};
   return sendRequest({ ...grant, headers: { ...grant.headers, ...range }, signal });
 }
 

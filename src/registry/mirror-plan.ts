@@ -100,6 +100,18 @@ export class MirrorPlan implements Plan {
     return true;
   }
 
+  /** Who is asked next, or now. */
+  get host(): string {
+    return this.#choose().server.host;
+  }
+
+  /** For another request for the same thing at the same time, at the host that is asked now. */
+  async beside(signal: AbortSignal | undefined): Promise<Plan> {
+    const endpoint = this.#choose();
+    const { open, targetAt } = this.#settings;
+    return new RequestPlan(await open(endpoint, signal), targetAt(endpoint), MIRROR_PATIENCE);
+  }
+
   async #begin(signal: AbortSignal | undefined): Promise<RequestPlan> {
     const endpoint = this.#choose();
     const { open, targetAt, doing, health, slot, onEvent } = this.#settings;

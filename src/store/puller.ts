@@ -76,6 +76,8 @@ export interface PullOptions extends OperationOptions {
   readonly platform: string;
   /** Instead of the default ones. No connection, token or login of theirs serves another pull. */
   readonly credentials?: ImageCredentials;
+  /** Nothing is kept in the store of what is fetched. */
+  readonly writesNothing?: true;
 }
 
 /** `N`: the names that it can resolve. */

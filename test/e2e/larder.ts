@@ -81,6 +81,10 @@ export class TestStore {
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
   }
 
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
   /** The checkout where another user can read it, wherever it lies. */
   #publicCheckout(): string {
     const place = join(this.directory, 'checkout');

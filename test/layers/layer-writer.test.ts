@@ -9,6 +9,7 @@ import { gzipSync } from 'node:zlib';
 import type { ErrorCode } from '../../src/errors.js';
 import { digestOf } from '../../src/spec/digest.js';
 import { DEFAULT_LAYER_LIMITS } from '../../src/tar/entry.js';
+import { until } from '../../src/testing/conformance/store-fixture.js';
 import { zstdFrame } from '../../src/testing/image-builder.js';
 import { dir, file, symlink, tar } from '../../src/testing/tar-builder.js';
 import { decodeLayerIndex } from '../../src/tree/layer-index.js';
@@ -266,9 +267,13 @@ describe('the layer pipeline', () => {
     let sent = 0;
     let stopAt = 0;
     let controller = new AbortController();
+    const keptBytes = (): number => statSync(lab.ingestData, { throwIfNoEntry: false })?.size ?? 0;
     server.addBody(digestOf(BLOB), BLOB.length, async (response, from) => {
       for (let at = from; at < BLOB.length && !response.destroyed; at += 16_384) {
-        if (at >= stopAt) return void setTimeout(() => controller.abort(), 20);
+        if (at >= stopAt) {
+          await until(() => keptBytes() >= at, 'what was sent is kept');
+          return controller.abort();
+        }
         const piece = BLOB.subarray(at, Math.min(at + 16_384, BLOB.length));
         sent += piece.length;
         await new Promise((resolve) => response.write(piece, resolve));

@@ -11,7 +11,7 @@ import type { LayerJob, LayerProgress, LayerResult } from '../../layers/layer-ta
 import type { StoreLock } from '../../linux/store-lock.js';
 import type { Lease } from '../../metadata/leases.js';
 import type { ImageLayer } from '../../metadata/records.js';
-import type { BlobGrant, BlobRequest } from '../../registry/blob.js';
+import type { BlobGrant, BlobRange, BlobRequest } from '../../registry/blob.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
 import { SCHEMA_1_LAYER } from '../../spec/media-types.js';
 import type { LayerLimits } from '../../tar/entry.js';
@@ -25,6 +25,8 @@ export interface LayerFetchParts {
   readonly pool: WorkerPool;
   readonly limits: LayerLimits;
   readonly maxParallelLayers: number;
+  /** Connections for layers, where one has more than one. */
+  readonly maxParallelRanges: number;
   /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
@@ -38,6 +40,8 @@ interface UnknownLayer {
 export class LayerFetch {
   readonly #parts: LayerFetchParts;
   readonly #slots: Semaphore;
+  /** Layers that are fetched from registries at this moment. */
+  #fetching = 0;
 
   constructor(parts: LayerFetchParts) {
     this.#parts = parts;
@@ -55,7 +59,11 @@ export class LayerFetch {
     }));
     shared.onEvent({ type: 'plan', layers: states });
     // Who was killed between a layer's adoption and the end of its download left the download.
-    for (const layer of layers) if (!missing.includes(layer)) await this.#parts.content.removeIngest(layer.digest);
+    const { content } = this.#parts;
+    for (const { digest, diffId } of layers) {
+      const isHere = !missing.some((layer) => layer.diffId === diffId);
+      if (isHere && content.hasIngest(digest)) await content.removeIngest(digest);
+    }
     await allOrNone(largestFirst(missing), shared, (layer, signal) =>
       this.#slots.run(() => this.#fetchLayer(origins, layer, { ...shared, signal }), signal),
     );
@@ -124,7 +132,7 @@ export class LayerFetch {
       outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
-    const result = await this.#fetch(job, origin, onEvent, { signal, onMessage: progressOf(layer, onEvent) });
+    const result = await this.#runJob(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
     onEvent({ type: 'layer-verified', layer: digest, diffId: result.diffId, size: result.tarSize });
     await hold(result.diffId);
     let replaced: readonly DiffId[];
@@ -139,27 +147,34 @@ export class LayerFetch {
     return result;
   }
 
-  async #fetch(job: LayerJob, origin: LayerOrigin, onEvent: OnEvent, options: RunOptions): Promise<LayerResult> {
+  /** Once more for each host that gave the wrong bytes while another can be asked. */
+  async #runJob(job: LayerJob, origin: LayerOrigin, options: RunOptions): Promise<LayerResult> {
+    if (origin.kind === 'file') return this.#parts.pool.run<LayerResult>('layer', job, options);
+    const onAsk = async (request: unknown): Promise<BlobGrant> => {
+      const grant = await origin.ask(request as BlobRequest);
+      return {
+        ...grant,
+        connections: Math.min(grant.connections ?? Number.POSITIVE_INFINITY, this.#connectionsForEach()),
+      };
+    };
+    this.#fetching++;
     try {
-      return await this.#runJob(job, origin, onEvent, options);
+      for (;;) {
+        try {
+          return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, onAsk });
+        } catch (error) {
+          if (origin.passOver?.(error) !== true) throw error;
+        }
+      }
     } finally {
-      if (origin.kind === 'registry') origin.close?.();
+      this.#fetching--;
+      origin.close?.();
     }
   }
 
-  /** Once more for each host that gave the wrong bytes while another can be asked. */
-  async #runJob(job: LayerJob, origin: LayerOrigin, onEvent: OnEvent, options: RunOptions): Promise<LayerResult> {
-    const onAsk =
-      origin.kind === 'registry'
-        ? { onAsk: (request: unknown) => ask(origin, request as BlobRequest, job, onEvent) }
-        : {};
-    for (;;) {
-      try {
-        return await this.#parts.pool.run<LayerResult>('layer', job, { ...options, ...onAsk });
-      } catch (error) {
-        if (origin.kind !== 'registry' || origin.passOver?.(error) !== true) throw error;
-      }
-    }
+  /** Layers share them: a layer that is fetched beside others gets fewer, or none but its first. */
+  #connectionsForEach(): number {
+    return Math.max(1, Math.floor(this.#parts.maxParallelRanges / Math.max(1, this.#fetching)));
   }
 }
 
@@ -168,23 +183,16 @@ function largestFirst<L extends { readonly size: number }>(layers: readonly L[])
   return [...layers].sort((a, b) => b.size - a.size);
 }
 
-async function ask(
-  origin: Extract<LayerOrigin, { kind: 'registry' }>,
-  request: BlobRequest,
-  { size }: LayerJob,
-  onEvent: OnEvent,
-): Promise<BlobGrant> {
-  const grant = await origin.ask(request);
-  const { digest: layer, offset: from } = request;
-  onEvent({ type: 'layer-range', layer, host: new URL(grant.url).host, from, to: size, afterMs: grant.afterMs });
-  return grant;
-}
-
 /** A layer that is begun again from nothing starts again. */
 function progressOf(layer: UnknownLayer, onEvent: OnEvent): (message: unknown) => void {
   let started: number | undefined;
   return (message) => {
-    const { received, written, resumedFrom, doing, waited } = message as LayerProgress;
+    const told = message as LayerProgress | BlobRange;
+    if (told.type === 'layer-range') {
+      onEvent({ ...told, layer: layer.digest });
+      return;
+    }
+    const { received, written, resumedFrom, doing, waited } = told;
     if (started !== resumedFrom) onEvent({ type: 'layer-start', layer: layer.digest, size: layer.size, resumedFrom });
     started = resumedFrom;
     onEvent({ type: 'layer-progress', layer: layer.digest, received, written, doing, waited });

@@ -51,7 +51,12 @@ export async function planPull(
     }
   }
   using _requests = puller.listen(options.onEvent ?? (() => {}));
-  await using source = await puller.resolve(name, { ...options, platform: wanted, ...(await credentialsOf()) });
+  await using source = await puller.resolve(name, {
+    ...options,
+    platform: wanted,
+    writesNothing: true,
+    ...(await credentialsOf()),
+  });
   const layers = isUnfinished(source) ? await unknownLayers(source, parts, options) : distinct(source.layers);
   const ratio = observedRatio(parts.metadata, parts.layerRecords);
   const survey = await surveyLayers(layers, source, parts, ratio);

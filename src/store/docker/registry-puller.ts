@@ -3,11 +3,13 @@ import { Lazy } from '../../concurrency.js';
 import { isLarderError, LarderError } from '../../errors.js';
 import type { BlobGrant, BlobRequest } from '../../registry/blob.js';
 import type { RegistryClient, RequestOptions } from '../../registry/registry-client.js';
+import { verifyBytes } from '../../spec/descriptor.js';
 import type { Digest } from '../../spec/digest.js';
+import { parseManifest } from '../../spec/manifest.js';
 import { parsePlatform } from '../../spec/platform.js';
 import { DEFAULT_DOMAIN, familiarReference, type Reference } from '../../spec/reference.js';
 import type { ImageCredentials, ImageFacts, LayerOrigins, ProvingPuller, PullOptions, Resolution } from '../puller.js';
-import { resolveManifest } from './resolve-manifest.js';
+import { type DocumentSource, type FetchedManifest, resolveManifest } from './resolve-manifest.js';
 import { resolveSchema1 } from './resolve-schema1.js';
 
 export interface RegistryPullerOptions {
@@ -15,7 +17,16 @@ export interface RegistryPullerOptions {
   readonly defaultRegistry?: string | undefined;
   /** For layers that the registry has not got; default: none is to be had elsewhere. */
   readonly foreign?: ForeignSource;
+  /** Default: every document is fetched. */
+  readonly documents?: KeptDocuments;
 }
+
+/** The document of this digest, from where documents are kept, or fetched once for all that want it at this time. */
+export type KeptDocuments = (
+  digest: Digest,
+  fetch: () => Promise<Uint8Array>,
+  signal: AbortSignal | undefined,
+) => Promise<Uint8Array>;
 
 /** Leave to fetch one layer where its manifest says that it is; rejects with the error that ends it. */
 export type ForeignSource = (digest: Digest, urls: readonly string[], signal: AbortSignal | undefined) => ForeignAsk;
@@ -27,6 +38,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
   readonly #makeClient: (credentials: ImageCredentials) => Promise<RegistryClient>;
   readonly #defaultRegistry: string | undefined;
   readonly #foreign: ForeignSource | undefined;
+  readonly #documents: KeptDocuments | undefined;
 
   /** The client is made when it is first needed: an image that is in the store needs none. */
   constructor(
@@ -37,6 +49,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
     this.#makeClient = makeClient;
     this.#defaultRegistry = options.defaultRegistry;
     this.#foreign = options.foreign;
+    this.#documents = options.documents;
   }
 
   async resolve(reference: Reference, options: PullOptions): Promise<Resolution> {
@@ -84,12 +97,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
     const doing = `resolve ${familiarReference(place)}`;
     const request = requestOptions(options);
     const client = await this.#clientFor(options.credentials);
-    const source = {
-      fetchManifest: (entry: Parameters<RegistryClient['fetchManifest']>[1]) =>
-        client.fetchManifest(place, entry, request),
-      fetchConfig: (descriptor: Parameters<RegistryClient['fetchSmallBlob']>[1]) =>
-        client.fetchSmallBlob(place, descriptor, request),
-    };
+    const source = this.#documentsAt(place, client, doing, options);
     const { manifest, ...top } = await client.resolve(place, request);
     const wanted = parsePlatform(options.platform);
     const held: LayerOrigins & AsyncDisposable = {
@@ -116,6 +124,31 @@ export class RegistryPuller implements ProvingPuller<Reference> {
     return { ...facts, ...this.#withForeign(held, facts.foreign) };
   }
 
+  #documentsAt(place: Reference, client: RegistryClient, doing: string, options: PullOptions): DocumentSource {
+    const request = requestOptions(options);
+    const keep = options.writesNothing === true ? undefined : this.#documents;
+    const kept: KeptDocuments = keep ?? ((_digest, fetch) => fetch());
+    return {
+      fetchManifest: async (entry) => {
+        let fetched: FetchedManifest | undefined;
+        const fetch = async (): Promise<Uint8Array> => {
+          fetched = await client.fetchManifest(place, entry, request);
+          return fetched.bytes;
+        };
+        const bytes = await kept(entry.digest, fetch, options.signal);
+        if (fetched !== undefined) return fetched;
+        verifyBytes(entry, bytes, doing);
+        return { digest: entry.digest, bytes, manifest: parseManifest(bytes, entry.mediaType, doing) };
+      },
+      fetchConfig: async (config) => {
+        const fetch = (): Promise<Uint8Array> => client.fetchSmallBlob(place, config, request);
+        const bytes = await kept(config.digest, fetch, options.signal);
+        verifyBytes(config, bytes, doing);
+        return bytes;
+      },
+    };
+  }
+
   /** The registry is asked for every layer; what it has not got may be elsewhere. */
   #withForeign<T extends LayerOrigins>(held: T, urlsOf: ImageFacts['foreign']): T {
     const source = this.#foreign;
@@ -129,6 +162,8 @@ export class RegistryPuller implements ProvingPuller<Reference> {
         let missing: LarderError | undefined;
         const elsewhere = source(layer.digest, urls, options.signal);
         const ask = async (request: BlobRequest): Promise<BlobGrant> => {
+          // Only of registries parts are asked for.
+          if (missing !== undefined && request.lane !== undefined) throw missing;
           if (missing !== undefined) return elsewhere(request, missing);
           try {
             return await origin.ask(request);
