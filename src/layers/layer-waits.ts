@@ -13,6 +13,7 @@ export class WaitClock {
   #countedMs: number;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #isReceiving = false;
+  #isAsking = false;
   /** Blocks that the disk has not taken yet. */
   #writes = 0;
   readonly #spent = { networkMs: 0, inflateMs: 0, diskMs: 0, pausedMs: 0 };
@@ -26,6 +27,12 @@ export class WaitClock {
   receiving(waits: boolean): void {
     this.#count();
     this.#isReceiving = waits;
+  }
+
+  /** Leave to make a request is waited for, which pauses that hosts ask for hold back; or, with false, it is here. */
+  asking(waits: boolean): void {
+    this.#count();
+    this.#isAsking = waits;
   }
 
   /** The source waits so long before it asks. */
@@ -64,7 +71,8 @@ export class WaitClock {
   #count(): void {
     const sinceMs = this.#countedMs;
     this.#countedMs = this.#now();
-    const pausedMs = this.#isReceiving ? Math.max(0, Math.min(this.#pausedUntilMs, this.#countedMs) - sinceMs) : 0;
+    const pausedUntilMs = this.#isAsking ? this.#countedMs : Math.min(this.#pausedUntilMs, this.#countedMs);
+    const pausedMs = this.#isReceiving ? Math.max(0, pausedUntilMs - sinceMs) : 0;
     this.#spent.pausedMs += pausedMs;
     const kind = this.#isReceiving ? 'networkMs' : this.#writes >= BLOCKS_AHEAD ? 'diskMs' : 'inflateMs';
     this.#spent[kind] += this.#countedMs - sinceMs - pausedMs;

@@ -175,10 +175,16 @@ class LayerWriting {
     // Complete already: nothing to ask for.
     if (offset === size) return nothing();
     const timed: AskGrant = async (request) => {
-      const grant = await ask(request);
-      // The others do without whoever fetches ahead; what the first connection waits for, the layer waits for.
-      if (request.lane === undefined) this.#clock.pausing(grant.afterMs);
-      return grant;
+      // Nobody waits for what is fetched ahead.
+      if (request.lane !== undefined) return ask(request);
+      this.#clock.asking(true);
+      try {
+        const grant = await ask(request);
+        this.#clock.pausing(grant.afterMs);
+        return grant;
+      } finally {
+        this.#clock.asking(false);
+      }
     };
     const onParallel = (): void => {
       this.#parallel = true;
