@@ -53,7 +53,7 @@ export async function makeAppc(
 }
 
 function shared({ config, layout, lock, content, history, layerRecords, limits, pool, onReplaced }: StoreParts) {
-  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers, reservedDiskBytes } = config;
+  const { platform, dockerIgnoreRuntime: ignoreRuntime, maxParallelLayers, reservedDiskBytes, keepBlobs } = config;
   return {
     ...{
       layout,
@@ -69,6 +69,7 @@ function shared({ config, layout, lock, content, history, layerRecords, limits, 
       maxParallelLayers,
     },
     reservedDiskBytes,
+    keepBlobs,
     usesMergedImage: (backend: string) => backend === 'erofs' || backend === 'bind',
   };
 }

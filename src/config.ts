@@ -60,6 +60,8 @@ export interface Config {
   readonly maxParallelLayers: number;
   /** Undefined: a part of the file system. */
   readonly reservedDiskBytes: number | undefined;
+  /** Compressed layers stay in blobs/ when they have been uncompressed. */
+  readonly keepBlobs: boolean;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
@@ -113,6 +115,7 @@ export function configOf(flags: Flags): Config {
     grantLifetimeMs: flags.grant_lifetime ?? 24 * 60 * 60_000,
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
     reservedDiskBytes: flags.reserved_disk_bytes,
+    keepBlobs: flags.keep_blobs ?? false,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',
