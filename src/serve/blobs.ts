@@ -138,7 +138,7 @@ export class Blobs {
   async #run(reference: Reference, download: Download, upstream: Upstream): Promise<void> {
     const { digest } = download;
     const ask: Parameters<Download['run']>[1] = async (request) => (await granted)(request);
-    const granted = upstream.blob(reference, {});
+    const granted = upstream.blob(reference, digest, {});
     granted.catch(() => {});
     await download.run((signal) => this.#openFile(reference, digest, signal), ask);
     if (this.#downloads.get(digest) === download) this.#downloads.delete(digest);

@@ -14,6 +14,8 @@ export type Target =
 
 const MAX_URL = 2048;
 const PATH = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/;
+/** The grammar of names allows no port but in front: `registry.example__5000/app` is how one is written in a path. */
+const PORT = /^(localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+)__([1-9]\d{0,4})(?=\/)/;
 /** containerd: the registry that a proxy for many stands for. */
 const NAMESPACE = 'ns';
 
@@ -48,7 +50,7 @@ function referenceOf(host: string | undefined, name: string, rest: string): Refe
   if (name.includes('@') || /:[^/]*$/.test(name)) {
     throw new Refusal(400, 'NAME_INVALID', 'read the request: the name of the repository is not valid');
   }
-  if (host === undefined) return parseReference(`${name}${rest}`);
+  if (host === undefined) return parseReference(`${name.replace(PORT, '$1:$2')}${rest}`);
   const reference = parseReference(`${host}/${name}${rest}`);
   const expected = /^(?:index\.|registry-1\.)?docker\.io$/i.test(host) ? 'docker.io' : host.toLowerCase();
   if (reference.domain === expected) return reference;

@@ -61,11 +61,21 @@ export class Upstream {
   }
 
   /** Leave for each request of one blob. */
-  async blob(reference: Reference, options: RequestOptions): Promise<AskGrant> {
+  async blob(reference: Reference, digest: Digest, options: RequestOptions): Promise<AskGrant> {
     const client = await this.#mustAsk(reference);
-    const [place = reference] = placesOf(reference, this.#defaultRegistry);
+    const place = await this.#placeOf(client, reference, digest, options);
     const broker = client.broker(place, options);
     return (request) => broker.ask(request);
+  }
+
+  /** In the place of Docker Hub there may be two. */
+  async #placeOf(client: RegistryClient, reference: Reference, digest: Digest, options: RequestOptions) {
+    const [first = reference, ...others] = placesOf(reference, this.#defaultRegistry);
+    if (others.length === 0) return first;
+    return atFirstPlace([first, ...others], async (place) => {
+      await client.blobSize(place, digest, options);
+      return place;
+    });
   }
 
   async #ask<T>(reference: Reference, work: (client: RegistryClient, place: Reference) => Promise<T>): Promise<T> {
