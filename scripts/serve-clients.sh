@@ -28,6 +28,8 @@ trap cleanup EXIT
 
 until_true() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; echo "gave up: $*" >&2; tail -n 3 "$work"/*.log >&2; return 1; }
 
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
+
 start_registry() {
   cat >"$work/registry.yml" <<YML
 version: 0.1
@@ -38,7 +40,7 @@ YML
   OTEL_TRACES_EXPORTER=none docker-registry serve "$work/registry.yml" >>"$work/registry.log" 2>&1 &
   registry=$!
   pids+=("$registry")
-  until_true curl -fs "127.0.0.1:$registry_port/v2/"
+  until_true listens "$registry_port"
 }
 
 start_larder() {
@@ -46,7 +48,7 @@ start_larder() {
     $([ "${KEEP:-false}" = true ] && echo --keep-blobs) serve --listen "127.0.0.1:$port" --debug >>"$work/larder.log" 2>&1 &
   face=$!
   pids+=("$face")
-  until_true curl -fs "127.0.0.1:$port/v2/"
+  until_true listens "$port"
 }
 
 stop() { kill "$1"; wait "$1" || true; }
