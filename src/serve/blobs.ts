@@ -10,10 +10,12 @@ import type { ContentStore } from '../content/content-store.js';
 import type { Ingest } from '../content/ingest.js';
 import { errnoOf, isLarderError, LarderError, systemError } from '../errors.js';
 import type { LayerStore } from '../layers/layer-store.js';
+import type { AskGrant } from '../registry/blob.js';
 import type { Descriptor } from '../spec/descriptor.js';
 import { type DiffId, type Digest, parseDiffId } from '../spec/digest.js';
 import { MAX_CONFIG_BYTES } from '../spec/image-config.js';
 import { formatReference, type Reference } from '../spec/reference.js';
+import { repositoryOf } from './access.js';
 import { fileBody } from './body.js';
 import { Download, type DownloadFile } from './download.js';
 import type { Repositories } from './repositories.js';
@@ -44,7 +46,8 @@ const WAIT_FOR_OTHERS_MS = 2000;
 
 export class Blobs {
   readonly #parts: BlobsParts;
-  readonly #downloads = new Map<Digest, Download>();
+  /** By repository and digest. */
+  readonly #downloads = new Map<string, Download>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(parts: BlobsParts) {
@@ -75,11 +78,15 @@ export class Blobs {
 
   /** `wanted`: as {@link describe} answers. Asks nobody where the store has it. */
   async open(reference: Reference, wanted: Descriptor, upstream: Upstream, signal: AbortSignal): Promise<OpenBlob> {
-    const stored = (await this.#kept(wanted)) ?? (await this.#tar(wanted));
-    if (stored !== undefined) return storedBlob(stored, wanted);
-    const role = (await this.#parts.repositories.findBlob(reference, wanted.digest))?.role;
-    if (role === 'config' && wanted.size <= MAX_CONFIG_BYTES) return this.#config(reference, wanted, upstream, signal);
-    return this.#download(reference, wanted, upstream);
+    const known = await this.#parts.repositories.findBlob(reference, wanted.digest);
+    // What is here may be another repository's, and be nothing for who asks for this one.
+    if (known?.provenBytes === wanted.size) {
+      const stored = (await this.#kept(wanted)) ?? (await this.#tar(wanted));
+      if (stored !== undefined) return storedBlob(stored, wanted);
+    }
+    if (known?.role === 'config' && wanted.size <= MAX_CONFIG_BYTES)
+      return this.#config(reference, wanted, upstream, signal);
+    return this.#download(reference, wanted, upstream, known?.provenBytes ?? 0);
   }
 
   async #kept({ digest, size }: Descriptor): Promise<FileHandle | undefined> {
@@ -105,6 +112,7 @@ export class Blobs {
   async #config(reference: Reference, wanted: Descriptor, upstream: Upstream, signal: AbortSignal): Promise<OpenBlob> {
     const bytes = await upstream.config(reference, wanted, { signal });
     await this.#parts.content.put(bytes, wanted.digest);
+    this.#parts.repositories.learnBytes(reference, wanted.digest, wanted.size);
     return {
       ...wanted,
       ready: async () => {},
@@ -115,12 +123,22 @@ export class Blobs {
     };
   }
 
-  async #download(reference: Reference, { digest, size }: Descriptor, upstream: Upstream): Promise<OpenBlob> {
-    let download = this.#downloads.get(digest);
+  async #download(
+    reference: Reference,
+    { digest, size }: Descriptor,
+    upstream: Upstream,
+    provenBytes: number,
+  ): Promise<OpenBlob> {
+    // Not by the digest alone: who was let into one repository is served what that one sends.
+    const key = `${repositoryOf(reference)} ${digest}`;
+    let download = this.#downloads.get(key);
     if (download?.size !== size || !download.isOpen) {
       download = new Download(digest, size);
-      this.#downloads.set(digest, download);
-      const running = this.#run(reference, download, upstream).finally(() => this.#running.delete(running));
+      this.#downloads.set(key, download);
+      const running = this.#run(reference, download, upstream, provenBytes).finally(() => {
+        this.#running.delete(running);
+        if (this.#downloads.get(key) === download) this.#downloads.delete(key);
+      });
       this.#running.add(running);
     }
     const joined = download.join();
@@ -135,16 +153,20 @@ export class Blobs {
   }
 
   /** Never rejects. */
-  async #run(reference: Reference, download: Download, upstream: Upstream): Promise<void> {
+  async #run(reference: Reference, download: Download, upstream: Upstream, provenBytes: number): Promise<void> {
     const { digest } = download;
-    const ask: Parameters<Download['run']>[1] = async (request) => (await granted)(request);
     const granted = upstream.blob(reference, digest, {});
     granted.catch(() => {});
-    await download.run((signal) => this.#openFile(reference, digest, signal), ask);
-    if (this.#downloads.get(digest) === download) this.#downloads.delete(digest);
+    const ask: AskGrant = async (request) => (await granted)(request);
+    await download.run((signal) => this.#openFile(reference, digest, provenBytes, signal), ask);
   }
 
-  async #openFile(reference: Reference, digest: Digest, signal: AbortSignal): Promise<DownloadFile> {
+  async #openFile(
+    reference: Reference,
+    digest: Digest,
+    provenBytes: number,
+    signal: AbortSignal,
+  ): Promise<DownloadFile> {
     const ingest = await this.#openIngest(digest, signal);
     if (ingest === undefined) return this.#openBeside(digest);
     const handle = await openFile(ingest.dataPath).catch(async (error: unknown) => {
@@ -153,8 +175,9 @@ export class Blobs {
     });
     return {
       handle,
-      size: ingest.size,
-      done: async (outcome) => {
+      size: Math.min(ingest.size, provenBytes),
+      done: async (outcome, bytes) => {
+        this.#parts.repositories.learnBytes(reference, digest, outcome === 'wrong' ? 0 : bytes);
         if (outcome === 'wrong') return ingest.abort();
         if (outcome === 'unfinished') return ingest[Symbol.asyncDispose]();
         if (this.#parts.keepBlobs) return ingest.finish({ keepBlob: true });

@@ -12,10 +12,10 @@ import { PIECE_BYTES, requireHash } from './body.js';
 
 export interface DownloadFile {
   readonly handle: FileHandle;
-  /** Bytes of an earlier download in it; not proven. */
+  /** Bytes of an earlier download in it, of the same repository; not hashed yet. What is behind them is dropped. */
   readonly size: number;
-  /** The bytes are the digest's; or it ended otherwise, with what it has. Called once. */
-  readonly done: (outcome: 'proven' | 'wrong' | 'unfinished') => Promise<void>;
+  /** The bytes are the digest's; or it ended otherwise, with so many. Called once. */
+  readonly done: (outcome: 'proven' | 'wrong' | 'unfinished', bytes: number) => Promise<void>;
 }
 
 export class Download {
@@ -98,8 +98,8 @@ export class Download {
     const { handle } = file;
     const hash = createHash(algorithmOf(digest));
     let outcome: 'proven' | 'wrong' | 'unfinished' = 'unfinished';
+    let at = 0;
     try {
-      let at = 0;
       for (const have = file.size > size ? 0 : file.size; at < have; ) {
         this.#stop.signal.throwIfAborted();
         const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, have - at));
@@ -121,7 +121,7 @@ export class Download {
       outcome = 'proven';
       this.#released = size;
     } finally {
-      await file.done(outcome);
+      await file.done(outcome, at);
     }
   }
 

@@ -55,7 +55,8 @@ export class Manifests {
   async #fetchTag(reference: Reference, upstream: Upstream, signal: AbortSignal): Promise<StoredDocument> {
     const { repositories } = this.#parts;
     const digest = await upstream.digestOf(reference, { signal });
-    const stored = digest === undefined ? undefined : await repositories.readDocument(digest);
+    // What a registry says costs nothing: a document that did not come from it is fetched from it.
+    const stored = digest === undefined ? undefined : await repositories.findDocument(reference, digest);
     if (stored === undefined) return this.#fetch(reference, upstream, signal);
     repositories.learnDocument(reference, stored.digest);
     return stored;

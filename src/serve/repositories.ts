@@ -1,6 +1,7 @@
 /**
- * What a repository is known to have: what its images in the store name, document by document, and what its registry has
- * said meanwhile. That some other repository has a digest says nothing: bytes are served under the names that they have.
+ * What a repository is known to have: what its images in the store name, document by document, and what was fetched from
+ * it meanwhile. That its registry says so, or a document of it, is no proof where the bytes here came from elsewhere: anybody
+ * may have a registry, and name digests in it. Only who has sent the bytes has them.
  */
 import { isLarderError } from '../errors.js';
 import type { ImageRecord } from '../metadata/records.js';
@@ -32,11 +33,14 @@ export interface KnownBlob {
   readonly mediaType: string;
   readonly digest: Digest;
   readonly size: number;
+  /** Bytes of it that are here may be served under this name, so many; the rest has to come from its registry. */
+  readonly provenBytes: number;
 }
 
 const MAX_PARSED = 1000;
 const MAX_REPOSITORIES = 1000;
 const MAX_LEARNED = 200;
+const MAX_FETCHED = 50_000;
 /** An image index of a thousand entries, and then some. */
 const MAX_WALK = 5000;
 const NO_LINKS: DocumentLinks = {
@@ -49,10 +53,12 @@ export class Repositories {
   readonly #parts: RepositoriesParts;
   /** By digest, so they never change. */
   readonly #parsed = new BoundedMap<Digest, DocumentLinks>(MAX_PARSED);
-  /** Documents that the registry said the repository has. */
+  /** Documents that were fetched from the repository. */
   readonly #learned = new BoundedMap<string, BoundedSet>(MAX_REPOSITORIES);
-  /** Repository and digest -> size: the same of blobs. */
+  /** Repository and digest -> size of the blob, as the registry says. */
   readonly #sizes = new BoundedMap<string, number>(MAX_PARSED);
+  /** Repository and digest -> bytes of the blob that were fetched from there. */
+  readonly #fetched = new BoundedMap<string, number>(MAX_FETCHED);
   /** What tags meant last. */
   readonly #tags = new BoundedMap<string, Digest>(MAX_REPOSITORIES);
 
@@ -72,6 +78,11 @@ export class Repositories {
     this.#sizes.set(`${repositoryOf(reference)} ${digest}`, size);
   }
 
+  /** So many bytes of the blob came from the repository, from its first one on. */
+  learnBytes(reference: Reference, digest: Digest, bytes: number): void {
+    this.#fetched.set(`${repositoryOf(reference)} ${digest}`, bytes);
+  }
+
   /** What the tag meant when it was last asked for, here or by a pull. */
   lastMeaning(reference: Reference): Digest | undefined {
     const name = formatReference(reference);
@@ -83,13 +94,15 @@ export class Repositories {
 
   /** The document, where the repository is known to have it and the store does. */
   async findDocument(reference: Reference, digest: Digest): Promise<StoredDocument | undefined> {
-    for await (const { digest: each } of this.#walk(repositoryOf(reference))) {
+    const repository = repositoryOf(reference);
+    if (this.#learned.get(repository)?.has(digest) === true) return this.readDocument(digest);
+    for await (const { digest: each } of this.#walk(repository)) {
       if (each === digest) return this.readDocument(digest);
     }
     return undefined;
   }
 
-  /** Whoever has it: for what the registry has just said of the repository. */
+  /** For a digest that the repository is known to have. */
   async readDocument(digest: Digest): Promise<StoredDocument | undefined> {
     const bytes = await this.#parts.findBlob(digest);
     if (bytes === undefined) return undefined;
@@ -98,20 +111,25 @@ export class Repositories {
   }
 
   async findBlob(reference: Reference, digest: Digest): Promise<KnownBlob | undefined> {
-    for await (const { links } of this.#walk(repositoryOf(reference))) {
-      if (links.config?.digest === digest) return { ...links.config, role: 'config' };
-      const layer = links.layers.find((each) => each.digest === digest);
-      if (layer !== undefined) return { ...layer, role: 'layer' };
+    const repository = repositoryOf(reference);
+    for await (const { links } of this.#walk(repository)) {
+      const named = namedIn(links, digest);
+      if (named !== undefined) return { ...named, provenBytes: named.size };
     }
-    const size = this.#sizes.get(`${repositoryOf(reference)} ${digest}`);
-    return size === undefined ? undefined : { role: 'layer', mediaType: '', digest, size };
+    const provenBytes = this.#fetched.get(`${repository} ${digest}`) ?? 0;
+    for (const document of this.#learned.get(repository)?.values() ?? []) {
+      const links = await this.#linksOf(document);
+      const named = links === undefined ? undefined : namedIn(links, digest);
+      if (named !== undefined) return { ...named, provenBytes };
+    }
+    const size = this.#sizes.get(`${repository} ${digest}`);
+    return size === undefined ? undefined : { role: 'layer', mediaType: '', digest, size, provenBytes };
   }
 
-  /** Everything that is known of the repository and in the store. */
+  /** All documents that the repository's images in the store lead to, as far as they are here. */
   async *#walk(repository: string): AsyncGenerator<{ readonly digest: Digest; readonly links: DocumentLinks }> {
     const records = this.#parts.recordsOf(repository);
-    const roots = records.flatMap(({ digest, manifest }) => [digest, manifest]);
-    const queue = new Set<Digest>([...(this.#learned.get(repository)?.values() ?? []), ...roots]);
+    const queue = new Set<Digest>(records.flatMap(({ digest, manifest }) => [digest, manifest]));
     let walked = 0;
     // A set is walked in the order of insertion, what is added on the way included.
     for (const digest of queue) {
@@ -132,6 +150,12 @@ export class Repositories {
     this.#parsed.set(digest, links);
     return links;
   }
+}
+
+function namedIn({ config, layers }: DocumentLinks, digest: Digest): Omit<KnownBlob, 'provenBytes'> | undefined {
+  if (config?.digest === digest) return { ...config, role: 'config' };
+  const layer = layers.find((each) => each.digest === digest);
+  return layer === undefined ? undefined : { ...layer, role: 'layer' };
 }
 
 /** Schema 1 names nothing that is served. */
@@ -157,6 +181,10 @@ class BoundedSet {
     this.#values.add(value);
     const [oldest] = this.#values;
     if (this.#values.size > this.#max && oldest !== undefined) this.#values.delete(oldest);
+  }
+
+  has(value: Digest): boolean {
+    return this.#values.has(value);
   }
 
   values(): Iterable<Digest> {

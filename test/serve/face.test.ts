@@ -9,7 +9,7 @@ import { digestOf } from '../../src/spec/digest.js';
 import { OCI_MANIFEST } from '../../src/spec/media-types.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
-import { buildImage } from '../../src/testing/image-builder.js';
+import { buildImage, buildIndex } from '../../src/testing/image-builder.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
 import { basic, Faced, inPath } from './fixture.js';
@@ -212,10 +212,10 @@ describe('what is served', () => {
     await using faced = await Faced.open();
     await faced.ask(`${at('app')}/manifests/latest`);
     source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 1_000_000 } : undefined));
-    const asked = faced.ask(`${at('app')}/blobs/${digestOf(layer)}`);
+    const asked = faced.ask(`${at('app')}/blobs/${digestOf(layer)}`).catch(() => ({ whole: false }));
     await until(() => source.requests('layer').length > 0, 'it is under way');
     await faced.face.stop(0);
-    assert.ok(!(await asked.catch(() => ({ whole: false }))).whole);
+    assert.ok(!(await asked).whole);
   });
 
   test('it does not ask itself', async () => {
@@ -338,6 +338,41 @@ describe('who is served', () => {
       assert.equal(status, 404);
       assert.ok(!body.includes(Buffer.from(blob)));
     }
+  });
+
+  test('a registry that only says that it has what is here gets nobody served', async () => {
+    await using hidden = await privateSource();
+    await using evil = await ImageSource.start();
+    const image = hidden.publish('app', [LAYER]);
+    const [config = Buffer.alloc(0), layer = Buffer.alloc(0)] = image.blobs;
+    await using faced = await Faced.open({ keep_blobs: true, ...loginAt(hidden.registry.host) });
+    await using _pulled = await faced.larder.pull(hidden.reference('app'));
+    const { registry } = evil;
+    const index = buildIndex([image]);
+    registry.addManifest('app', 'named', image.manifest, image.mediaType);
+    registry.addManifest('app', 'index', index.manifest, index.mediaType);
+    registry.addManifest('app', 'claimed', Buffer.from('{}'), image.mediaType);
+    // Every HEAD is a yes; what only the other registry has it cannot send.
+    registry.setFault(({ method, url }) => {
+      const length = url.includes(digestOf(layer)) ? layer.length : config.length;
+      const headers = { 'docker-content-digest': image.digest, 'content-length': String(length) };
+      if (method === 'HEAD') return { kind: 'status', status: 200, headers };
+      return url.includes(`@${image.digest}`) || url.includes(`/${image.digest}`)
+        ? { kind: 'status', status: 404 }
+        : undefined;
+    });
+    const name = `/v2/${inPath(registry.host)}/app`;
+    assert.equal((await faced.ask(`${name}/manifests/index`)).status, 200);
+    for (const path of [
+      `manifests/${image.digest}`,
+      'manifests/claimed',
+      ...image.blobs.map((b) => `blobs/${digestOf(b)}`),
+    ]) {
+      const { status, body } = await faced.ask(`${name}/${path}`);
+      assert.ok(status >= 400, `${path}: ${status} ${body.length}`);
+    }
+    assert.equal((await faced.ask(`${name}/manifests/named`)).status, 200);
+    for (const blob of image.blobs) assert.ok((await faced.ask(`${name}/blobs/${digestOf(blob)}`)).status >= 400);
   });
 
   test('a login goes to the registry that it was sent for and to no other', async () => {
