@@ -100,10 +100,18 @@ async function foreignLayers({ config, network }: PullerParts, onEvent: OnEvent)
   return (...layer) => foreign.source(...layer);
 }
 
-async function makeClient(
-  { config, logins, network }: PullerParts,
+/** What sets a client for others apart from the store's own. */
+export interface ClientOptions {
+  readonly userAgent?: string;
+  /** Mirrors at these hosts are not asked. */
+  readonly without?: (host: string) => boolean;
+}
+
+export async function makeClient(
+  { config, logins, network }: Pick<PullerParts, 'config' | 'logins' | 'network'>,
   onEvent: OnEvent,
   own?: ImageCredentials,
+  { userAgent, without = () => false }: ClientOptions = {},
 ): Promise<RegistryClient> {
   const [{ RegistryClient }, { HostFiles }, { proxiesOf }] = await Promise.all([
     import('./registry/registry-client.js'),
@@ -113,12 +121,17 @@ async function makeClient(
   const { insecureRegistries, registryCaFiles, stallTimeoutMs, dockerRegistry, tokenHosts } = config;
   const setting = parseDockerRegistry(dockerRegistry);
   const plainHosts = setting?.kind === 'registry' && setting.plain ? [setting.host] : [];
+  const files = new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir });
   return new RegistryClient({
+    ...(userAgent === undefined ? {} : { userAgent }),
     credentials: own ?? (await logins.default()),
     insecureRegistries: [...insecureRegistries, ...plainHosts],
     tokenHosts,
     caFiles: registryCaFiles,
-    hosts: new HostFiles({ registriesConf: config.registriesConf, certsDir: config.registryCertsDir }),
+    hosts: {
+      endpointsOf: async (reference) =>
+        (await files.endpointsOf(reference)).filter(({ server }) => !without(server.host)),
+    },
     proxyFor: proxiesOf(process.env),
     timeouts: { stallMs: stallTimeoutMs, lowSpeedBytes: config.lowSpeedLimit },
     network: await network.get(),

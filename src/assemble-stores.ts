@@ -58,6 +58,7 @@ function shared({ config, layout, lock, content, history, layerRecords, limits, 
     maxParallelLayers,
     maxParallelRanges,
     reservedDiskBytes,
+    keepBlobs,
   } = config;
   return {
     ...{
@@ -75,6 +76,7 @@ function shared({ config, layout, lock, content, history, layerRecords, limits, 
       maxParallelRanges,
     },
     reservedDiskBytes,
+    keepBlobs,
     usesMergedImage: (backend: string) => backend === 'erofs' || backend === 'bind',
   };
 }

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { BackendReport, Backends } from './assemble-backends.js';
 import { Logins } from './assemble-credentials.js';
-import { makeNetwork, makePuller } from './assemble-pullers.js';
+import { type ClientOptions, makeClient, makeNetwork, makePuller } from './assemble-pullers.js';
 import { makeAppc, makeDocker, type StoreParts } from './assemble-stores.js';
 import { workerEntry } from './assemble-worker-entry.js';
 import { startWorking, type Working, type WorkingParts } from './assemble-working.js';
@@ -17,7 +17,7 @@ import { Lazy } from './concurrency.js';
 import { type Config, configOf, parseFlags, type RawFlags } from './config.js';
 import { ContentStore } from './content/content-store.js';
 import { isLarderError, LarderError } from './errors.js';
-import type { OperationOptions } from './events.js';
+import type { OnEvent, OperationOptions } from './events.js';
 import type { LayerStore } from './layers/layer-store.js';
 import { Layout } from './layout.js';
 import { ensureDirectory } from './linux/durable.js';
@@ -37,10 +37,11 @@ import { type ImageRecord, stackOf } from './metadata/records.js';
 import { type ImageLine, Usage } from './metadata/usage.js';
 import type { Provisioner } from './provisioner.js';
 import type { PulledImage } from './pulled-image.js';
+import type { RegistryClient } from './registry/registry-client.js';
 import type { Repair, RepairOptions, RepairParts } from './repair.js';
 import { imageOfKey } from './spec/any-image.js';
 import type { DiffId } from './spec/digest.js';
-import type { ImageType, SecretResolver } from './spec/image.js';
+import type { DockerImage, ImageType, SecretResolver } from './spec/image.js';
 import { parseWhitelist, type ReadWhitelist } from './spec/stack.js';
 import type { AppcStore } from './store/appc/appc-store.js';
 import type { ExportParts } from './store/archives/export-image.js';
@@ -251,6 +252,16 @@ export class Assembly {
       );
     }
     return this.#docker.get();
+  }
+
+  /** A client of registries for who serves others: it logs in as `image` says, and shares neither connections nor tokens. */
+  async registryClient(
+    image: Pick<DockerImage, 'config' | 'defaultLogin'>,
+    onEvent: OnEvent,
+    options: ClientOptions,
+  ): Promise<RegistryClient> {
+    const parts = { config: this.config, logins: this.#logins, network: this.#network };
+    return makeClient(parts, onEvent, await this.#logins.of(image), options);
   }
 
   /** The backend that images are pulled for: the automatic choice, or `copy` where nothing works. */

@@ -184,6 +184,11 @@ export const SETTINGS = {
     value: 'BYTES',
     help: 'refuse a pull that would leave less of the file system free (default: a hundredth of it, at most 64 MiB)',
   },
+  keep_blobs: {
+    kind: 'bool',
+    value: 'BOOL',
+    help: 'keep compressed layers, too, until the next prune, so that `larder serve` need not fetch them again (default: false)',
+  },
   max_layer_bytes: {
     kind: 'count',
     value: 'BYTES',

@@ -65,6 +65,8 @@ export interface Config {
   readonly maxParallelRanges: number;
   /** Undefined: a part of the file system. */
   readonly reservedDiskBytes: number | undefined;
+  /** Compressed layers stay in blobs/ when they have been uncompressed. */
+  readonly keepBlobs: boolean;
   readonly maxLayerBytes: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
@@ -122,6 +124,7 @@ export function configOf(flags: Flags): Config {
     maxParallelLayers: flags.max_parallel_layers ?? Math.min(6, Math.max(2, availableParallelism())),
     maxParallelRanges: flags.max_parallel_ranges ?? 4,
     reservedDiskBytes: flags.reserved_disk_bytes,
+    keepBlobs: flags.keep_blobs ?? false,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',

@@ -233,6 +233,18 @@ const COMMANDS: readonly Described[] = [
     load: async () => (await import('./commands/daemon.js')).daemon,
   },
   {
+    name: 'serve',
+    args: '',
+    help: 'serve the store as a registry to docker, podman, containerd and skopeo of this machine',
+    options: [
+      ['--listen <host:port>', 'where; an address of the loopback (default: 127.0.0.1:5050)'],
+      ['--upstream <host>', 'stand for this registry, and no others but those named so (repeatable; default: all)'],
+      ['--share-private', 'give everybody who can connect all that is in the store and that its logins reach'],
+      ['--exposed', 'let others than this machine reach it, in plain HTTP; needs --upstream'],
+    ],
+    load: async () => (await import('./commands/serve.js')).serve,
+  },
+  {
     name: 'repair',
     args: '[reference...]',
     help: 'fetch again what is broken, of these images or of all',
@@ -246,7 +258,7 @@ const COMMANDS: readonly Described[] = [
   },
 ];
 
-const REPEATABLE = new Set(['env', 'exclude', 'volume']);
+const REPEATABLE = new Set(['env', 'exclude', 'upstream', 'volume']);
 /** `run` leaves the statuses of errors to the program. */
 const RUN_FAILED = 125;
 const USAGE = 2;

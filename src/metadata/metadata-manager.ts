@@ -207,6 +207,16 @@ export class MetadataManager {
     return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
   }
 
+  /** The records of all references of a repository (`docker.io/library/alpine`), on all platforms. */
+  inRepository(repository: string): ImageRecord[] {
+    // What comes after a repository's name begins with ":" or "@"; ";" and "A" are next to these.
+    const sql = `${SELECT} AND ((i.reference >= ? AND i.reference < ?) OR (i.reference >= ? AND i.reference < ?))
+      ORDER BY i.reference, i.platform, l.position`;
+    const ends = [':', ';', '@', 'A'].map((end) => `${repository}${end}`);
+    const rows = this.#database.all(sql, this.#type, ...ends);
+    return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+  }
+
   /** What images' records say of the layers with these digests and this media type, each once. */
   layersOf(digests: readonly Digest[], mediaType: string): ImageLayer[] {
     const rows = this.#database.all(LAYERS_BY_DIGEST, this.#type, mediaType, JSON.stringify(digests));

@@ -13,7 +13,7 @@ import type { OnEvent } from '../events.js';
 import { type Descriptor, verifyBytes, verifyDigest } from '../spec/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../spec/digest.js';
 import { MAX_CONFIG_BYTES } from '../spec/image-config.js';
-import { MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '../spec/manifest.js';
+import { MAX_MANIFEST_BYTES, type Manifest, parseLinks, parseManifest } from '../spec/manifest.js';
 import { isSchema1, parseSchema1, type Schema1Manifest } from '../spec/manifest-v1.js';
 import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
@@ -87,6 +87,13 @@ interface ManifestRequest extends PlaceOptions {
   readonly method: 'GET' | 'HEAD';
 }
 
+/** Verified, and well-formed. */
+export interface FetchedDocument {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+}
+
 /** What a reference resolved to. */
 export interface ResolvedManifest<M = Manifest> {
   readonly digest: Digest;
@@ -138,11 +145,12 @@ export class RegistryClient {
   }
 
   /** One HEAD: how long the registry says that a blob is, in bytes. Not verified. Rejects as {@link fetchSmallBlob}. */
-  async blobSize(reference: Reference, digest: Digest, options: RequestOptions = {}): Promise<number> {
+  async blobSize(reference: Reference, digest: Digest, options: PlaceOptions = {}): Promise<number> {
     const { doing } = blobTarget(reference, digest);
+    const { signal, atRegistry } = options;
     using slot = this.#network.connections.slot('small');
-    const plan = await this.#blobPlan(reference, digest, slot, options.signal);
-    const request = { method: 'HEAD', maxBytes: 0, tooLong: 'LARDER_SIZE_MISMATCH', doing, ...options } as const;
+    const plan = await this.#blobPlan(reference, digest, slot, signal, atRegistry);
+    const request = { method: 'HEAD', maxBytes: 0, tooLong: 'LARDER_SIZE_MISMATCH', doing, signal } as const;
     return await getFirstGood(plan, request, ({ answer }) => {
       const length = answer.header('content-length') ?? '';
       if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
@@ -156,6 +164,19 @@ export class RegistryClient {
     return this.#manifest({ reference, wanted: reference, doing, method: 'HEAD', ...options }, ({ answer }) => {
       const digest = answer.header('docker-content-digest') ?? '';
       return isDigest(digest) ? digest : undefined;
+    });
+  }
+
+  /**
+   * A manifest or image index as it is, of an image or not, for who hands it on. Rejects as {@link resolve}; schema 1 is
+   * LARDER_MEDIA_TYPE_UNSUPPORTED.
+   */
+  async fetchDocument(reference: Reference, options: PlaceOptions = {}): Promise<FetchedDocument> {
+    const doing = `fetch the manifest: ${formatReference(reference)}`;
+    return this.#manifest({ reference, wanted: reference, doing, method: 'GET', ...options }, ({ answer, bytes }) => {
+      if (reference.digest !== undefined) verifyDigest(reference.digest, bytes, doing);
+      const { mediaType } = parseLinks(bytes, answer.header('content-type'), doing);
+      return { digest: reference.digest ?? digestOf(bytes), mediaType, bytes };
     });
   }
 
@@ -223,9 +244,10 @@ export class RegistryClient {
     digest: Digest,
     slot: Slot | undefined,
     signal: AbortSignal | undefined,
+    atRegistry = false,
   ): Promise<MirrorPlan> {
     const { doing } = blobTarget(reference, digest);
-    const mayServe = ({ serves }: Endpoint): boolean => serves;
+    const mayServe = ({ serves, isMirror }: Endpoint): boolean => serves && !(isMirror && atRegistry);
     return this.#plan(reference, mayServe, (at) => blobTarget(reference, digest, at), doing, { slot, signal });
   }
 

@@ -58,11 +58,35 @@ export const MAX_INDEX_ENTRIES = 1000;
  * that larder reads: artifacts, encrypted layers; and for schema 1, which `manifest-v1.ts` reads.
  */
 export function parseManifest(bytes: Uint8Array, contentType?: string, doing = 'manifest'): Manifest {
+  const { value, mediaType } = readDocument(bytes, contentType, doing);
+  return isIndexType(mediaType) ? parseIndex(value, mediaType, doing) : parseImageManifest(value, mediaType, doing);
+}
+
+/** What a document names, whatever it is good for: artifacts and attestations have the same two forms as images. */
+export interface DocumentLinks {
+  readonly mediaType: IndexMediaType | ManifestMediaType;
+  /** Of an index. */
+  readonly manifests: readonly Descriptor[];
+  readonly config?: Descriptor;
+  readonly layers: readonly Descriptor[];
+}
+
+/** The same gates as {@link parseManifest}, but for what only an image must be. Rejects as it does. */
+export function parseLinks(bytes: Uint8Array, contentType?: string, doing = 'manifest'): DocumentLinks {
+  const { value, mediaType } = readDocument(bytes, contentType, doing);
+  if (isIndexType(mediaType)) {
+    return { mediaType, manifests: parseIndex(value, mediaType, doing).manifests.map(plain), layers: [] };
+  }
+  const { config, layers } = assertShape(LINKS, value, doing, 'LARDER_MANIFEST_INVALID');
+  return { mediaType, manifests: [], config: plain(config), layers: layers.map(plain) };
+}
+
+function readDocument(bytes: Uint8Array, contentType: string | undefined, doing: string) {
   const value = parseJson(bytes, { doing, maxBytes: MAX_MANIFEST_BYTES, code: 'LARDER_MANIFEST_INVALID' });
   const head = assertShape(HEAD, value, doing, 'LARDER_MANIFEST_INVALID');
   const mediaType = typeOf(head, contentType, doing);
   refuseHybrids(head, mediaType, doing);
-  return isIndexType(mediaType) ? parseIndex(value, mediaType, doing) : parseImageManifest(value, mediaType, doing);
+  return { value, mediaType };
 }
 
 const HEAD = v.object({
@@ -89,6 +113,11 @@ const MANIFEST = v.object({
     v.minLength(1, 'the image has no layers'),
     v.maxLength(MAX_LAYERS, `more than ${MAX_LAYERS} layers`),
   ),
+});
+
+const LINKS = v.object({
+  config: DESCRIPTOR,
+  layers: v.optional(v.pipe(v.array(DESCRIPTOR), v.maxLength(MAX_LAYERS, `more than ${MAX_LAYERS} layers`)), []),
 });
 
 function typeOf(head: Head, contentType: string | undefined, doing: string): IndexMediaType | ManifestMediaType {

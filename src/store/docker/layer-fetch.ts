@@ -5,6 +5,7 @@
 import { allOrNone, Semaphore, type SharedWork } from '../../concurrency.js';
 import type { ContentStore } from '../../content/content-store.js';
 import type { Ingest } from '../../content/ingest.js';
+import { isLarderError } from '../../errors.js';
 import type { OnEvent } from '../../events.js';
 import type { LayerStore } from '../../layers/layer-store.js';
 import type { LayerJob, LayerProgress, LayerResult } from '../../layers/layer-task.js';
@@ -27,6 +28,8 @@ export interface LayerFetchParts {
   readonly maxParallelLayers: number;
   /** Connections for layers, where one has more than one. */
   readonly maxParallelRanges: number;
+  /** The compressed bytes stay as a blob. Default false. */
+  readonly keepBlobs?: boolean;
   /** A proven tar took the place of these layers' damaged ones: what shows the old ones must not be shown to new containers. */
   readonly onReplaced: (diffIds: readonly DiffId[]) => Promise<void>;
 }
@@ -132,7 +135,9 @@ export class LayerFetch {
       outDir: staging.outDir(digest),
       limits: this.#parts.limits,
     };
-    const result = await this.#runJob(job, origin, { signal, onMessage: progressOf(layer, onEvent) });
+    const how = { signal, onMessage: progressOf(layer, onEvent) };
+    const known = await this.#fromBlob(job, how);
+    const result = known ?? (await this.#runJob(job, origin, how));
     onEvent({ type: 'layer-verified', layer: digest, diffId: result.diffId, size: result.tarSize });
     await hold(result.diffId);
     let replaced: readonly DiffId[];
@@ -141,10 +146,27 @@ export class LayerFetch {
       replaced = await layers.adopt([result]);
     }
     await this.#parts.onReplaced(replaced);
-    await ingest.finish();
+    // Only what the job has just proven becomes a blob (I1).
+    const isProven = known === undefined && origin.kind === 'registry';
+    await ingest.finish({ keepBlob: isProven && this.#parts.keepBlobs === true });
     const { diffId, received, tarSize, entries, ms } = result;
     onEvent({ type: 'layer-done', layer: digest, diffId, received, written: tarSize, entries, ms });
     return result;
+  }
+
+  /** Out of the blob that is kept of it; undefined where there is none, or none that is any good. */
+  async #fromBlob(job: LayerJob, options: RunOptions): Promise<LayerResult | undefined> {
+    const { content, pool } = this.#parts;
+    const { digest, ingestData: _, ...rest } = job;
+    if (digest === undefined || !(await content.has(digest))) return undefined;
+    const source = { kind: 'file', path: content.pathOf(digest), offset: 0 } as const;
+    try {
+      return await pool.run<LayerResult>('layer', { ...rest, digest, source }, options);
+    } catch (error) {
+      // It may be damaged, or pruned meanwhile: where it came from has the last word.
+      if (isLarderError(error, 'LARDER_ABORTED', 'LARDER_NO_SPACE', 'LARDER_WORKER_LOST')) throw error;
+      return undefined;
+    }
   }
 
   /** Once more for each host that gave the wrong bytes while another can be asked. */

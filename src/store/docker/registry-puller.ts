@@ -71,15 +71,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
 
   /** At the first place that has it. */
   async #atFirst<T>(reference: Reference, work: (place: Reference) => Promise<T>): Promise<T> {
-    const places = this.#placesOf(reference);
-    for (const [i, place] of places.entries()) {
-      try {
-        return await work(place);
-      } catch (error) {
-        if (i === places.length - 1 || !isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) throw error;
-      }
-    }
-    throw new LarderError('LARDER_INTERNAL', `resolve ${familiarReference(reference)}: nowhere to ask`);
+    return atFirstPlace(placesOf(reference, this.#defaultRegistry), work);
   }
 
   /** One HEAD. */
@@ -183,21 +175,37 @@ export class RegistryPuller implements ProvingPuller<Reference> {
   #clientFor(credentials: ImageCredentials | undefined): Promise<RegistryClient> {
     return credentials === undefined ? this.#client.get() : this.#makeClient(credentials);
   }
+}
 
-  /**
-   * Where to ask, best first. A registry in the place of Docker Hub has its official images under `library/` when it
-   * mirrors Docker Hub, and where its users put them when it does not.
-   */
-  #placesOf(reference: Reference): Reference[] {
-    if (reference.domain !== DEFAULT_DOMAIN || this.#defaultRegistry === undefined) return [reference];
-    const here = { ...reference, domain: this.#defaultRegistry };
-    const short = /^library\/([^/]+)$/.exec(reference.path)?.[1];
-    return short === undefined ? [here] : [here, { ...here, path: short }];
+/**
+ * Where to ask, best first. A registry in the place of Docker Hub has its official images under `library/` when it
+ * mirrors Docker Hub, and where its users put them when it does not.
+ */
+export function placesOf(reference: Reference, defaultRegistry: string | undefined): readonly Reference[] {
+  if (reference.domain !== DEFAULT_DOMAIN || defaultRegistry === undefined) return [reference];
+  const here = { ...reference, domain: defaultRegistry };
+  const short = /^library\/([^/]+)$/.exec(reference.path)?.[1];
+  return short === undefined ? [here] : [here, { ...here, path: short }];
+}
+
+/** What the first place that has the image answers. */
+export async function atFirstPlace<T>(
+  places: readonly Reference[],
+  work: (place: Reference) => Promise<T>,
+): Promise<T> {
+  for (const [i, place] of places.entries()) {
+    try {
+      return await work(place);
+    } catch (error) {
+      const isMissing = isLarderError(error, 'LARDER_IMAGE_NOT_FOUND', 'LARDER_BLOB_NOT_FOUND');
+      if (i === places.length - 1 || !isMissing) throw error;
+    }
   }
+  throw new LarderError('LARDER_INTERNAL', 'ask a registry: there is nowhere to ask');
 }
 
 /** Some registries do not know HEAD, and say so in one of these ways; a GET has the last word. */
-function isNoAnswerToHead(error: unknown): boolean {
+export function isNoAnswerToHead(error: unknown): boolean {
   return isLarderError(error) && [400, 404, 405, 501].some((status) => error.details['status'] === status);
 }
 
