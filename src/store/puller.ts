@@ -121,6 +121,8 @@ export type LayerOrigin =
       readonly ask: AskGrant;
       /** What came was wrong: true when another host can be asked for it, by fetching it again. */
       readonly passOver?: (error: unknown) => boolean;
+      /** The last `count` of `size` bytes, for an estimate; undefined where they are not to be had easily. Not verified. */
+      readonly end?: (size: number, count: number) => Promise<Uint8Array | undefined>;
     }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

@@ -203,6 +203,7 @@ describe('what fetching layers takes of the disk', () => {
     here: 0,
     downloads: true,
     tarBytes: 3 * size,
+    leastTarBytes: 0.9 * size,
     isExact: false,
     ...more,
   });
@@ -216,7 +217,7 @@ describe('what fetching layers takes of the disk', () => {
   });
 
   test('is at least the tar and the download of any one of them', () => {
-    const need = diskNeed([layer(1000, { tarBytes: 1000, isExact: true })], 1);
+    const need = diskNeed([layer(1000, { tarBytes: 1000, leastTarBytes: 1000, isExact: true })], 1);
     assert.equal(need.atLeastBytes, 2000);
     assert.equal(need.isExact, true);
   });
@@ -227,13 +228,20 @@ describe('what fetching layers takes of the disk', () => {
   });
 
   test('is the tar alone where it is read in an archive', () => {
-    assert.equal(diskNeed([layer(100, { downloads: false, tarBytes: 100, isExact: true })], 1).atLeastBytes, 100);
+    assert.equal(
+      diskNeed([layer(100, { downloads: false, tarBytes: 100, leastTarBytes: 100, isExact: true })], 1).atLeastBytes,
+      100,
+    );
   });
 
   test('fits while what is reserved stays free, and nothing always fits', () => {
     const space = { freeBytes: 100, reservedBytes: 50 };
-    assert.ok(fits(diskNeed([layer(50, { downloads: false, tarBytes: 50, isExact: true })], 1), space));
-    assert.ok(!fits(diskNeed([layer(51, { downloads: false, tarBytes: 51, isExact: true })], 1), space));
+    assert.ok(
+      fits(diskNeed([layer(50, { downloads: false, tarBytes: 50, leastTarBytes: 50, isExact: true })], 1), space),
+    );
+    assert.ok(
+      !fits(diskNeed([layer(51, { downloads: false, tarBytes: 51, leastTarBytes: 51, isExact: true })], 1), space),
+    );
     assert.ok(fits(diskNeed([], 1), { freeBytes: 0, reservedBytes: 50 }));
   });
 });

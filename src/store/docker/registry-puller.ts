@@ -100,6 +100,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
           kind: 'registry',
           ask: (question) => broker.ask(question),
           passOver: (error) => broker.passOver(digest, error),
+          end: (size, count) => client.blobEnd(place, { digest, size }, count, requestOptions(layerOptions)),
         };
       },
       [Symbol.asyncDispose]: async () => {},
