@@ -32,7 +32,7 @@ export async function readBlobEnd(
       const { afterMs, ...grant } = await plan.next(previous, both);
       await pause(afterMs, doing, both);
       try {
-        const headers = { ...grant.headers, range: `bytes=${size - count}-${size - 1}` };
+        const headers = { ...grant.headers, range: `bytes=${size - count}-` };
         const answer = await sendRequest({ ...grant, headers, signal: both });
         if (answer.status === 206 && answer.header('content-range') === `bytes ${size - count}-${size - 1}/${size}`) {
           const bytes = await answer.read(count);
