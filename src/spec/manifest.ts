@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LarderError } from '../errors.js';
 import { DESCRIPTOR, type Descriptor, type IndexEntry } from './descriptor.js';
 import { parseJson } from './json.js';
+import { lookalikeKey } from './lookalike-keys.js';
 import {
   DOCKER_CONFIG,
   DOCKER_LIST,
@@ -62,6 +63,7 @@ export function parseManifest(bytes: Uint8Array, contentType?: string, doing = '
   const head = assertShape(HEAD, value, doing, 'LARDER_MANIFEST_INVALID');
   const mediaType = typeOf(head, contentType, doing);
   refuseHybrids(head, mediaType, doing);
+  refuseLookalikes(value, doing);
   return isIndexType(mediaType) ? parseIndex(value, mediaType, doing) : parseImageManifest(value, mediaType, doing);
 }
 
@@ -129,6 +131,18 @@ function refuseHybrids(head: Head, mediaType: string, doing: string): void {
     ? has('config') || has('layers') || has('fsLayers') || has('history')
     : has('manifests') || has('fsLayers') || has('history') || has('signatures');
   if (wrong) throw invalid(doing, `it has the members of more than one kind of document (${mediaType})`);
+}
+
+const DESCRIPTOR_KEYS = ['mediaType', 'digest', 'size', 'urls', 'data', 'platform', 'artifactType'];
+
+function refuseLookalikes(value: unknown, doing: string): void {
+  const { config, layers, manifests } = value as Head;
+  const descriptors = [config, layers, manifests].flat(1);
+  const key =
+    lookalikeKey(value, Object.keys(HEAD.entries)) ??
+    descriptors.map((one) => lookalikeKey(one, DESCRIPTOR_KEYS)).find((found) => found !== undefined);
+  if (key === undefined) return;
+  throw invalid(doing, `other readers take the key ${JSON.stringify(key.slice(0, 80))} for another one of it`);
 }
 
 function parseIndex(value: unknown, mediaType: IndexMediaType, doing: string): ImageIndex {
