@@ -13,7 +13,7 @@ export interface BlobEnd {
 }
 
 /** Nobody waits longer for something that only makes an estimate better. */
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 3000;
 
 /**
  * The last bytes of a blob; undefined where they are not to be had by one small answer, in a few seconds, for whatever

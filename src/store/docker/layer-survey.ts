@@ -6,7 +6,7 @@ import type { LayerStore } from '../../layers/layer-store.js';
 import type { Layers } from '../../metadata/layers.js';
 import type { MetadataManager } from '../../metadata/metadata-manager.js';
 import type { DiffId, Digest } from '../../spec/digest.js';
-import type { LayerOrigins } from '../puller.js';
+import type { LayerOrigin, LayerOrigins } from '../puller.js';
 import type { LayerToFetch } from './disk-need.js';
 import { LEAST_TAR_SHARE, lengthInTrailer, likelyLength } from './gzip-trailer.js';
 
@@ -42,6 +42,8 @@ export interface PlannedLayer extends SurveyedLayer {
 export const USUAL_RATIO = 2.5;
 const LEAST_BYTES_TO_COMPARE = 1024 * 1024;
 const ASKED_AT_ONCE = 6;
+/** After that no further layer is asked: where answers take so long a guess has to do. */
+const ASKING_MS = 3000;
 
 export interface SurveyOptions extends OperationOptions {
   /** By how much a compressed layer is thought to grow. */
@@ -58,6 +60,9 @@ export async function surveyLayers(
   { ratio = USUAL_RATIO, ask = false, ...options }: SurveyOptions = {},
 ): Promise<readonly { readonly layer: PlannedLayer; readonly toFetch?: LayerToFetch }[]> {
   const asking = new Semaphore(ASKED_AT_ONCE);
+  const endsAtMs = performance.now() + ASKING_MS;
+  const lengthOf = (layer: SurveyedLayer, origin: LayerOrigin): Promise<number | undefined> =>
+    asking.run(async () => (performance.now() < endsAtMs ? lengthInTrailer(layer, origin) : undefined), options.signal);
   return Promise.all(
     layers.map(async (layer) => {
       const record = layer.diffId === undefined ? undefined : parts.layerRecords.get(layer.diffId);
@@ -69,7 +74,7 @@ export async function surveyLayers(
       const downloads = origin.kind === 'registry';
       const here = downloads ? Math.min(layer.size, await parts.content.downloaded(layer.digest)) : 0;
       const isExact = isUncompressed(layer.mediaType);
-      const told = ask ? await asking.run(() => lengthInTrailer(layer, origin), options.signal) : undefined;
+      const told = ask ? await lengthOf(layer, origin) : undefined;
       const guess = Math.round(layer.size * ratio);
       const likely = told === undefined ? undefined : likelyLength(told, layer.size, guess);
       const tarBytes = isExact ? layer.size : (likely ?? guess);
