@@ -147,6 +147,9 @@ function refuseLookalikes(value: unknown, doing: string): void {
 
 function parseIndex(value: unknown, mediaType: IndexMediaType, doing: string): ImageIndex {
   const { manifests } = assertShape(INDEX, value, doing, 'LARDER_MANIFEST_INVALID');
+  const { artifactType } = value as Head;
+  // One of artifacts may be for several platforms, too; what is in it then says that it is none for us.
+  if (artifactType && !manifests.some(({ platform }) => platform !== undefined)) throw artifact(artifactType, doing);
   return { kind: 'index', mediaType, manifests };
 }
 
@@ -175,9 +178,13 @@ const CONFIG_TYPE = v.object({ config: v.object({ mediaType: v.pipe(v.string(), 
 function refuseArtifacts(value: unknown, artifactType: string | undefined, doing: string): void {
   const { config } = assertShape(CONFIG_TYPE, value, doing, 'LARDER_MANIFEST_INVALID');
   if (config.mediaType === OCI_CONFIG || config.mediaType === DOCKER_CONFIG) return;
-  throw new LarderError(
+  throw artifact(artifactType ?? config.mediaType, doing);
+}
+
+function artifact(type: string, doing: string): LarderError {
+  return new LarderError(
     'LARDER_MEDIA_TYPE_UNSUPPORTED',
-    `${doing}: this is an artifact (${(artifactType ?? config.mediaType).slice(0, 255)}), not an image`,
+    `${doing}: this is an artifact (${type.slice(0, 255)}), not an image`,
   );
 }
 
