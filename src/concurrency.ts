@@ -45,6 +45,8 @@ export class Semaphore {
   }
 
   #wait(signal: AbortSignal | undefined): Promise<void> {
+    // One signal ends the waiting of many: no leak that Node should warn of.
+    if (signal !== undefined) setMaxListeners(0, signal);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#waiting.delete(waiter);

@@ -30,6 +30,7 @@ export async function createSecretResolver(name?: string): Promise<SecretResolve
 }
 
 async function resolveByDefault(secret: Secret): Promise<string> {
+  requireSecret(secret);
   if (secret.type === 'value') return secret.value;
   const { reference } = secret;
   const [, scheme = '', rest = ''] = /^(file|env|exec):(.+)$/s.exec(reference.name) ?? [];
@@ -44,6 +45,14 @@ async function resolveByDefault(secret: Secret): Promise<string> {
       // Not quoted: it may be the secret itself, put into the wrong place.
       throw refuse('its reference is none of file:/PATH, env:NAME, exec:/PROGRAM');
   }
+}
+
+/** A caller without types may have another form in mind, such as that of Mesos. */
+function requireSecret(secret: Secret): void {
+  const { type, value, reference } = Object(secret) as { type?: unknown; value?: unknown; reference?: unknown };
+  if (type === 'value' && typeof value === 'string') return;
+  if (type === 'reference' && typeof (reference as Partial<Reference> | null | undefined)?.name === 'string') return;
+  throw refuse('it is neither {type: "value", value} nor {type: "reference", reference: {name, key}}');
 }
 
 /** `/path` or, as a URL has it, `///path`. */

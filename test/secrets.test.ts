@@ -51,6 +51,20 @@ describe('the default secret resolver', () => {
     assert.equal(await resolver.resolve({ type: 'value', value: `${PLANTED}\n` }), `${PLANTED}\n`);
   });
 
+  test('refuses what is no secret, such as the form that Mesos has', async () => {
+    const resolver = await createSecretResolver();
+    for (const text of [
+      `{"type": "VALUE", "value": {"data": "${PLANTED}"}}`,
+      `{"value": "${PLANTED}"}`,
+      `{"type": "value", "value": {"data": "${PLANTED}"}}`,
+      '{"type": "reference"}',
+      'null',
+    ]) {
+      const secret: Secret = JSON.parse(text);
+      await refuses('LARDER_REQUEST_INVALID', resolver.resolve(secret));
+    }
+  });
+
   test('reads a file, without its last line end', async () => {
     const path = write('plain', `${PLANTED}\n`);
     assert.equal(await resolver.resolve(reference(`file:${path}`)), PLANTED);

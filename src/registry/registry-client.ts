@@ -18,6 +18,7 @@ import { isSchema1, parseSchema1, type Schema1Manifest } from '../spec/manifest-
 import { ACCEPTED_MANIFESTS } from '../spec/media-types.js';
 import { formatReference, type Reference, withDigest } from '../spec/reference.js';
 import { BlobBroker, blobTarget, pathAt, pullScope } from './blob-broker.js';
+import { readBlobEnd } from './blob-end.js';
 import { readCertificates } from './certificates.js';
 import type { Slot } from './connections.js';
 import { type Credentials, NO_CREDENTIALS } from './credentials.js';
@@ -156,6 +157,18 @@ export class RegistryClient {
       if (/^[1-9]\d{0,14}$/.test(length)) return Number(length);
       throw new LarderError('LARDER_SIZE_MISMATCH', `${doing}: the registry does not say how long it is`);
     });
+  }
+
+  /** The last `count` of a blob's `size` bytes; undefined where one small answer does not bring them. Not verified. Rejects with LARDER_ABORTED, and as {@link hostsOf}. */
+  async blobEnd(
+    reference: Reference,
+    { digest, size }: { readonly digest: Digest; readonly size: number },
+    count: number,
+    { signal }: RequestOptions = {},
+  ): Promise<Uint8Array | undefined> {
+    const { doing } = blobTarget(reference, digest);
+    using slot = this.#network.connections.slot('small');
+    return await readBlobEnd(await this.#blobPlan(reference, digest, slot, signal), { doing, size, count }, signal);
   }
 
   /** One HEAD: what the registry says that the reference is now; undefined where it does not say. Not verified. */

@@ -27,7 +27,7 @@ export function parseDockerRegistry(text: string | undefined): DockerRegistry | 
   if (url.username !== '' || url.password !== '')
     throw invalid(text.replace(/\/\/[^/]*@/, '//…@'), 'credentials belong into the Docker configuration');
   if (!/^\/?$/.test(url.pathname) || url.search !== '' || url.hash !== '') {
-    throw invalid(text, `a path behind the host is not supported (${url.pathname}${url.search}${url.hash})`);
+    throw invalid(text, `a path behind the host is not supported (${url.pathname}${url.search}${url.hash})`, PATH_HINT);
   }
   if (HUB_HOSTS.has(url.host)) return undefined;
   // The port that the scheme implies is not written in a reference either; plain HTTP has its own.
@@ -36,8 +36,12 @@ export function parseDockerRegistry(text: string | undefined): DockerRegistry | 
   return { kind: 'registry', host, plain };
 }
 
-function invalid(text: string, why: string): LarderError {
-  return new LarderError('LARDER_FLAGS_INVALID', `setting docker_registry: ${JSON.stringify(text)}: ${why}`, {
-    hint: 'write https://HOST[:PORT], http://HOST[:PORT], hdfs://[HOST[:PORT]]/PATH or the absolute path of a directory of archives',
-  });
+const PATH_HINT =
+  'for a registry or repositories below a path leave docker_registry out, and give docker.io that place in a registries.conf or hosts.toml (registries_conf)';
+
+const FORMS =
+  'write https://HOST[:PORT], http://HOST[:PORT], hdfs://[HOST[:PORT]]/PATH or the absolute path of a directory of archives';
+
+function invalid(text: string, why: string, hint = FORMS): LarderError {
+  return new LarderError('LARDER_FLAGS_INVALID', `setting docker_registry: ${JSON.stringify(text)}: ${why}`, { hint });
 }

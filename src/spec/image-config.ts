@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LarderError } from '../errors.js';
 import { type DiffId, parseDiffId } from './digest.js';
 import { parseJson } from './json.js';
+import { lookalikeKey } from './lookalike-keys.js';
 import type { ImageManifest } from './manifest.js';
 import { normalizePlatform, type Platform } from './platform.js';
 import { assertShape, listOf, mapOf, optionalText } from './shape.js';
@@ -51,11 +52,22 @@ export interface HistoryEntry {
   readonly emptyLayer: boolean;
 }
 
+const KEYS = ['architecture', 'os', 'variant', 'config', 'rootfs', 'history'];
+const ROOTFS_KEYS = ['type', 'diff_ids'];
+
 export const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
 /** Rejects with LARDER_CONFIG_INVALID (LARDER_DIGEST_INVALID for a DiffID that is none). Unknown fields are left alone. */
 export function parseImageConfig(bytes: Uint8Array, doing = 'image config'): ImageConfig {
   const value = parseJson(bytes, { doing, maxBytes: MAX_CONFIG_BYTES, code: 'LARDER_CONFIG_INVALID' });
+  const key = lookalikeKey(value, KEYS) ?? lookalikeKey((value as { rootfs?: unknown } | null)?.rootfs, ROOTFS_KEYS);
+  if (key !== undefined) {
+    const shown = JSON.stringify(key.slice(0, 80));
+    throw new LarderError(
+      'LARDER_CONFIG_INVALID',
+      `${doing}: other readers take the key ${shown} for another one of it`,
+    );
+  }
   const image = assertShape(IMAGE, value, doing, 'LARDER_CONFIG_INVALID');
   return {
     architecture: image.architecture,

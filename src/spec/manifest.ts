@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { LarderError } from '../errors.js';
 import { DESCRIPTOR, type Descriptor, type IndexEntry } from './descriptor.js';
 import { parseJson } from './json.js';
+import { lookalikeKey } from './lookalike-keys.js';
 import {
   DOCKER_CONFIG,
   DOCKER_LIST,
@@ -86,6 +87,7 @@ function readDocument(bytes: Uint8Array, contentType: string | undefined, doing:
   const head = assertShape(HEAD, value, doing, 'LARDER_MANIFEST_INVALID');
   const mediaType = typeOf(head, contentType, doing);
   refuseHybrids(head, mediaType, doing);
+  refuseLookalikes(value, doing);
   return { value, mediaType };
 }
 
@@ -160,8 +162,23 @@ function refuseHybrids(head: Head, mediaType: string, doing: string): void {
   if (wrong) throw invalid(doing, `it has the members of more than one kind of document (${mediaType})`);
 }
 
+const DESCRIPTOR_KEYS = ['mediaType', 'digest', 'size', 'urls', 'data', 'platform', 'artifactType'];
+
+function refuseLookalikes(value: unknown, doing: string): void {
+  const { config, layers, manifests } = value as Head;
+  const descriptors = [config, layers, manifests].flat(1);
+  const key =
+    lookalikeKey(value, Object.keys(HEAD.entries)) ??
+    descriptors.map((one) => lookalikeKey(one, DESCRIPTOR_KEYS)).find((found) => found !== undefined);
+  if (key === undefined) return;
+  throw invalid(doing, `other readers take the key ${JSON.stringify(key.slice(0, 80))} for another one of it`);
+}
+
 function parseIndex(value: unknown, mediaType: IndexMediaType, doing: string): ImageIndex {
   const { manifests } = assertShape(INDEX, value, doing, 'LARDER_MANIFEST_INVALID');
+  const { artifactType } = value as Head;
+  // One of artifacts may be for several platforms, too; what is in it then says that it is none for us.
+  if (artifactType && !manifests.some(({ platform }) => platform !== undefined)) throw artifact(artifactType, doing);
   return { kind: 'index', mediaType, manifests };
 }
 
@@ -190,9 +207,13 @@ const CONFIG_TYPE = v.object({ config: v.object({ mediaType: v.pipe(v.string(), 
 function refuseArtifacts(value: unknown, artifactType: string | undefined, doing: string): void {
   const { config } = assertShape(CONFIG_TYPE, value, doing, 'LARDER_MANIFEST_INVALID');
   if (config.mediaType === OCI_CONFIG || config.mediaType === DOCKER_CONFIG) return;
-  throw new LarderError(
+  throw artifact(artifactType ?? config.mediaType, doing);
+}
+
+function artifact(type: string, doing: string): LarderError {
+  return new LarderError(
     'LARDER_MEDIA_TYPE_UNSUPPORTED',
-    `${doing}: this is an artifact (${(artifactType ?? config.mediaType).slice(0, 255)}), not an image`,
+    `${doing}: this is an artifact (${type.slice(0, 255)}), not an image`,
   );
 }
 

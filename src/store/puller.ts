@@ -125,6 +125,8 @@ export type LayerOrigin =
       readonly passOver?: (error: unknown) => boolean;
       /** Nothing is fetched any more. */
       readonly close?: () => void;
+      /** The last `count` of `size` bytes, for an estimate; undefined where they are not to be had easily. Not verified. */
+      readonly end?: (size: number, count: number) => Promise<Uint8Array | undefined>;
     }
   /** They are a part of a file on this machine. */
   | { readonly kind: 'file'; readonly path: string; readonly offset: number };

@@ -198,3 +198,19 @@ test('events of the run reach every waiter, the first one included', async () =>
   );
   assert.deepEqual(heard['b'], heard['a']);
 });
+
+test('that many wait with one signal is no leak of which Node would warn', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', onWarning);
+  const semaphore = new Semaphore(1);
+  const stop = new AbortController();
+  const release = await semaphore.acquire();
+  const waiting = Array.from({ length: 20 }, () => assert.rejects(semaphore.acquire(stop.signal)));
+  await sleep(1);
+  stop.abort();
+  await Promise.all(waiting);
+  release();
+  process.off('warning', onWarning);
+  assert.deepEqual(warnings, []);
+});

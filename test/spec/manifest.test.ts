@@ -176,6 +176,9 @@ describe('a manifest', () => {
     'an artifact of artifactType alone': [
       manifest({ config: blob('application/vnd.oci.empty.v1+json', 2), artifactType: 'application/x', layers: [] }),
     ],
+    'an image index of artifacts': [
+      { schemaVersion: 2, mediaType: OCI_INDEX, artifactType: 'application/x', manifests: [] },
+    ],
     'an EROFS layer': [manifest({ layers: [blob('application/vnd.erofs.layer.v1', 2)] })],
     'a squashfs layer': [manifest({ layers: [blob('application/vnd.squashfs', 2)] })],
     'a layer of a type named like a method': [manifest({ layers: [blob('constructor', 2)] })],

@@ -1,15 +1,18 @@
 /** Plans: what they say before the first byte of a layer, and that the pull then does just that. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { type Larder, openLarder } from '../../src/index.js';
 import { diskNeed, fits, type LayerToFetch } from '../../src/store/docker/disk-need.js';
+import { likelyLength } from '../../src/store/docker/gzip-trailer.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { buildImage } from '../../src/testing/image-builder.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { buildSchema1Image } from '../../src/testing/schema1-builder.js';
+import { dir, file, tar } from '../../src/testing/tar-builder.js';
 import { findingsOf } from '../helpers/docker-store.js';
 import { makeDirectory, needsRoot, removeDirectory } from '../helpers/temporary.js';
 
@@ -68,6 +71,38 @@ describe('a plan', () => {
     assert.equal(received, plan.networkBytes);
     assert.equal(image.imageId, plan.imageId);
     assert.equal((await larder.plan(source.reference('b'))).isHere, true);
+  });
+
+  test('knows how long the tar of a large gzip layer is by its last bytes', async () => {
+    const layer = half('half', 1_200_000);
+    const { layers } = source.publish('a', [layer]);
+    const [{ digest: wanted = '', blob = Buffer.alloc(0) } = {}] = layers;
+    const plan = await larder.plan(source.reference('a'));
+    assert.deepEqual([plan.layers[0]?.tarBytes, plan.layers[0]?.tarBytesAre], [layer.length, 'told']);
+    assert.ok(plan.disk.atLeastBytes >= layer.length);
+    assert.deepEqual(source.requests('layer'), [{ kind: 'layer', wanted, offset: blob.length - 4 }]);
+    assert.equal(plan.networkBytes, blob.length);
+    assert.equal(plan.disk.isExact, false, 'whoever made the layer may have lied');
+  });
+
+  test('guesses how long a tar is where its last bytes are not to be had, or are those of a last small member', async () => {
+    const layer = half('half', 1_200_000);
+    const { layers } = source.publish('a', [layer]);
+    const guessed = { tarBytes: Math.round((layers[0]?.blob.length ?? 0) * 2.5), tarBytesAre: 'estimated' };
+    const faults = [{ kind: 'ignore-range' }, { kind: 'wrong-range' }, { kind: 'status', status: 404 }] as const;
+    for (const fault of faults) {
+      source.setFault(({ kind }) => (kind === 'layer' ? fault : undefined));
+      const [{ tarBytes, tarBytesAre } = {}] = (await larder.plan(source.reference('a'))).layers;
+      assert.deepEqual({ tarBytes, tarBytesAre }, guessed, fault.kind);
+    }
+    assert.equal(likelyLength(0, 1000, 2500), undefined);
+    assert.equal(likelyLength(2500, 1000, 2000), 2500);
+  });
+
+  test('knows that 32 bits hold no more than 4 GiB', () => {
+    const gib = 2 ** 30;
+    assert.equal(likelyLength(0.5 * gib, 2 * gib, 5 * gib), 4.5 * gib);
+    assert.equal(likelyLength(3.5 * gib, 2 * gib, 5 * gib), 3.5 * gib);
   });
 
   test('names the mirrors, which are asked first', async () => {
@@ -189,6 +224,10 @@ describe('a plan', () => {
       source.publish('big', [sampleLayer('big', 12_000_000)]);
       await assert.rejects(tiny.pull(source.reference('big')), { code: 'LARDER_NO_SPACE' });
       assert.deepEqual(source.requests('layer'), []);
+      source.publish('half', [half('half', 2_000_000, 9_000_000)]);
+      await assert.rejects(tiny.pull(source.reference('half')), { code: 'LARDER_NO_SPACE' });
+      const offsets = source.requests('layer').map(({ offset }) => offset > 0);
+      assert.deepEqual(offsets, [true], 'the compressed layer would fit: only how long its tar is was asked');
       source.publish('small', [sampleLayer('small', 1_000_000)]);
       await (await tiny.pull(source.reference('small')))[Symbol.asyncDispose]();
     } finally {
@@ -197,12 +236,19 @@ describe('a plan', () => {
   });
 });
 
+/** A layer of so many bytes that no compression makes smaller, and so many zeros. */
+function half(name: string, bytes: number, zeros = bytes): Buffer {
+  const noise = createCipheriv('aes-256-ctr', Buffer.alloc(32), Buffer.alloc(16)).update(Buffer.alloc(bytes));
+  return tar([dir('.'), file(name, Buffer.concat([noise, Buffer.alloc(zeros)]))]);
+}
+
 describe('what fetching layers takes of the disk', () => {
   const layer = (size: number, more: Partial<LayerToFetch> = {}): LayerToFetch => ({
     size,
     here: 0,
     downloads: true,
     tarBytes: 3 * size,
+    leastTarBytes: 0.9 * size,
     isExact: false,
     ...more,
   });
@@ -216,7 +262,7 @@ describe('what fetching layers takes of the disk', () => {
   });
 
   test('is at least the tar and the download of any one of them', () => {
-    const need = diskNeed([layer(1000, { tarBytes: 1000, isExact: true })], 1);
+    const need = diskNeed([layer(1000, { tarBytes: 1000, leastTarBytes: 1000, isExact: true })], 1);
     assert.equal(need.atLeastBytes, 2000);
     assert.equal(need.isExact, true);
   });
@@ -227,13 +273,20 @@ describe('what fetching layers takes of the disk', () => {
   });
 
   test('is the tar alone where it is read in an archive', () => {
-    assert.equal(diskNeed([layer(100, { downloads: false, tarBytes: 100, isExact: true })], 1).atLeastBytes, 100);
+    assert.equal(
+      diskNeed([layer(100, { downloads: false, tarBytes: 100, leastTarBytes: 100, isExact: true })], 1).atLeastBytes,
+      100,
+    );
   });
 
   test('fits while what is reserved stays free, and nothing always fits', () => {
     const space = { freeBytes: 100, reservedBytes: 50 };
-    assert.ok(fits(diskNeed([layer(50, { downloads: false, tarBytes: 50, isExact: true })], 1), space));
-    assert.ok(!fits(diskNeed([layer(51, { downloads: false, tarBytes: 51, isExact: true })], 1), space));
+    assert.ok(
+      fits(diskNeed([layer(50, { downloads: false, tarBytes: 50, leastTarBytes: 50, isExact: true })], 1), space),
+    );
+    assert.ok(
+      !fits(diskNeed([layer(51, { downloads: false, tarBytes: 51, leastTarBytes: 51, isExact: true })], 1), space),
+    );
     assert.ok(fits(diskNeed([], 1), { freeBytes: 0, reservedBytes: 50 }));
   });
 });

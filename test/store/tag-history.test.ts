@@ -177,7 +177,9 @@ test('moments are digests, times, and times ago', () => {
     atMs: now - 3_600_000,
   });
   assert.deepEqual(parseMoment('abcdef', now), { kind: 'digest', text: 'abcdef', digest: 'sha256:abcdef' });
-  for (const text of ['', 'x', '2026-13-45', '12/31/2026', 'abc', 'sha256:xyz', '5 minutes']) {
+  for (const text of ['2 hours ago', '2h', '120 minutes', '120m'])
+    assert.deepEqual(parseMoment(text, now), { kind: 'time', text, atMs: now - 7_200_000 });
+  for (const text of ['', 'x', '2026-13-45', '12/31/2026', 'abc', 'sha256:xyz', '5 moons', '5 minutes hence']) {
     assert.throws(() => parseMoment(text, now), { code: 'LARDER_REQUEST_INVALID' }, text);
   }
 });

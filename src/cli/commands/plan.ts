@@ -41,7 +41,7 @@ function layers(planned: readonly PlannedLayer[]): string {
     { have: 'have', partly: 'partly have', fetch: 'fetch' }[state],
     formatBytes(size),
     state === 'have' ? '' : formatBytes(fetchBytes),
-    `${tarBytesAre === 'exact' ? '' : 'about '}${formatBytes(tarBytes)}`,
+    `${tarBytesAre === 'estimated' ? 'about ' : ''}${formatBytes(tarBytes)}`,
   ]);
   return formatTable(['LAYER', 'STATE', 'SIZE', 'TO FETCH', 'ON DISK'], rows);
 }

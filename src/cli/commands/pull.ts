@@ -35,7 +35,9 @@ export const rollback: Command = async ({ open, onEvent, signal }, [reference = 
 };
 
 function sentence({ reference, imageId, platform, layers, size }: PulledSummary): string {
-  return `${reference}  ${shortDigest(imageId)}  ${platform}  ${formatCount(layers.length, 'layer')}, ${formatBytes(size)} compressed`;
+  // Archives have tars as they are.
+  const how = layers.every(({ mediaType }) => mediaType.endsWith('.tar')) ? '' : ' compressed';
+  return `${reference}  ${shortDigest(imageId)}  ${platform}  ${formatCount(layers.length, 'layer')}, ${formatBytes(size)}${how}`;
 }
 
 function freshness(options: Readonly<Record<string, unknown>>): { readonly cached?: boolean; readonly asOf?: string } {

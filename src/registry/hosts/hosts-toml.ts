@@ -105,13 +105,14 @@ function apiRootOf(url: URL, override: boolean): string {
   return path.endsWith(API_ROOT) ? path : `${path}${API_ROOT}`;
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+const UNIT_MS: Readonly<Record<string, number>> = { us: 0.001, µs: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Go's notation, one part of it: `200ms`, `1.5s`, `1m`. */
+/** Go's notation: `200ms`, `1.5s`, `1m30s`. */
 function connectTimeoutOf({ dial_timeout: text }: Table, path: string): Pick<Server, 'connectTimeoutMs'> {
   if (text === '') return {};
-  const [, count, unit = ''] = /^(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)$/.exec(text) ?? [];
-  const ms = Math.ceil(Number(count) * (UNIT_MS[unit] ?? 0));
+  const isDuration = /^(?:\d{1,9}(?:\.\d{1,9})?(?:us|µs|ms|s|m|h)){1,6}$/.test(text);
+  const parts = isDuration ? text.matchAll(/([\d.]+)([^\d.]+)/g) : [];
+  const ms = Math.ceil([...parts].reduce((sum, [, count, unit = '']) => sum + Number(count) * (UNIT_MS[unit] ?? 0), 0));
   if (ms > 0 && ms <= 3_600_000) return { connectTimeoutMs: ms };
   throw new LarderError(
     'LARDER_CONFIG_INVALID',

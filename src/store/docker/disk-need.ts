@@ -1,6 +1,6 @@
 /**
- * What fetching layers takes of the disk. How long a tar is, a manifest does not say unless the layer is uncompressed: so
- * there are a bound below which it cannot be done, by which a pull is refused, and an estimate, for people.
+ * What fetching layers takes of the disk. How long a tar is, nothing proves unless the layer is uncompressed: so there
+ * are a bound below which it cannot be done, by which a pull is refused, and an estimate, for people.
  */
 import { statfs } from 'node:fs/promises';
 import { LarderError, systemError } from '../../errors.js';
@@ -14,6 +14,8 @@ export interface LayerToFetch {
   readonly downloads: boolean;
   /** Of the tar. */
   readonly tarBytes: number;
+  /** What the tar cannot be shorter than. */
+  readonly leastTarBytes: number;
   readonly isExact: boolean;
 }
 
@@ -36,8 +38,6 @@ export interface DiskSpace {
 
 /** Indexes and EROFS images weigh about so much of the tars they are made from. */
 const DERIVED_SHARE = 0.03;
-/** No compressor makes tars longer by more than its frames; what stands beside them for other readers may be more. */
-const LEAST_TAR_SHARE = 0.9;
 const MAX_DEFAULT_RESERVE = 64 * 1024 * 1024;
 
 /** `parallel`: how many layers are fetched at the same time. */
@@ -47,7 +47,7 @@ export function diskNeed(layers: readonly LayerToFetch[], parallel: number): Dis
   const here = sum(layers.map((layer) => layer.here));
   const rest = layers.map((layer) => (layer.downloads ? Math.max(0, layer.size - layer.here) : 0));
   const atOnce = sum([...rest].sort((a, b) => b - a).slice(0, parallel));
-  const leastTars = layers.map((layer) => (layer.isExact ? layer.tarBytes : Math.floor(layer.size * LEAST_TAR_SHARE)));
+  const leastTars = layers.map(({ leastTarBytes }) => leastTarBytes);
   const derived = Math.ceil(tars * DERIVED_SHARE);
   return {
     // When a layer is done, its tar and its download are there; in the end all tars are.

@@ -54,6 +54,9 @@ export interface Wanted {
   readonly asOf?: Digest;
 }
 
+/** With so many times the room that is expected to be needed nothing needs to be known better. */
+const PLENTY = 4;
+
 export class ImagePull {
   readonly #parts: ImagePullParts;
   readonly #fetch: LayerFetch;
@@ -103,7 +106,7 @@ export class ImagePull {
       await settleSuspicions(layers, this.#parts, shared);
       for (const { digest, bytes } of resolved.documents) await content.put(bytes, digest);
       if (!isUnfinished(source)) {
-        await this.#requireSpace(layers, source, name);
+        await this.#requireSpace(layers, source, name, shared);
         await this.#fetch.fetchMissing(source, layers, shared);
       }
       const record = recordOf(name, platform, resolved, layers);
@@ -120,18 +123,30 @@ export class ImagePull {
   }
 
   /** What cannot fit is refused before its first byte. */
-  async #requireSpace(layers: readonly SurveyedLayer[], origins: LayerOrigins, name: string): Promise<void> {
+  async #requireSpace(
+    layers: readonly SurveyedLayer[],
+    origins: LayerOrigins,
+    name: string,
+    shared: SharedWork,
+  ): Promise<void> {
     const { layout, reservedDiskBytes, maxParallelLayers } = this.#parts;
-    const survey = await surveyLayers(layers, origins, this.#parts);
-    const toFetch = survey.flatMap((one) => one.toFetch ?? []);
-    if (toFetch.length === 0) return;
-    requireFit(diskNeed(toFetch, maxParallelLayers), await diskSpace(layout.root, reservedDiskBytes), `pull ${name}`);
+    const require = async (ask: boolean): Promise<void> => {
+      const survey = await surveyLayers(layers, origins, this.#parts, { ...shared, ask });
+      const toFetch = survey.flatMap((one) => one.toFetch ?? []);
+      if (toFetch.length === 0) return;
+      const need = diskNeed(toFetch, maxParallelLayers);
+      const space = await diskSpace(layout.root, reservedDiskBytes);
+      requireFit(need, space, `pull ${name}`);
+      // Where there is plenty of room no layer is asked how long it is.
+      if (!ask && need.peakBytes * PLENTY > space.freeBytes - space.reservedBytes) await require(true);
+    };
+    await require(false);
   }
 
   #finish(image: UnfinishedImage, lease: Lease, shared: SharedWork): Promise<ImageFacts> {
     const { lock, layers, metadata } = this.#parts;
     const requireSpace = (missing: readonly SurveyedLayer[]): Promise<void> =>
-      this.#requireSpace(missing, image, `schema 1 image ${image.digest}`);
+      this.#requireSpace(missing, image, `schema 1 image ${image.digest}`, shared);
     return finishImage(image, lease, { lock, layers, metadata, fetch: this.#fetch, requireSpace }, shared);
   }
 

@@ -35,9 +35,13 @@ export class OfflinePuller implements ProvingPuller<Reference> {
     const stored =
       digest === undefined ? undefined : await resolveStored(digest, parsePlatform(platform), this.#content, doing);
     if (stored !== undefined && (await this.#hasAll(stored))) return imageInStore(stored);
-    throw new LarderError('LARDER_OFFLINE', `${doing}: it is not in the store for ${platform}, and larder is offline`, {
-      hint: '`larder images` lists what is there; pull it while the network may be used, without the setting offline',
-    });
+    throw new LarderError(
+      'LARDER_OFFLINE',
+      `${doing}: its registry was to be asked for ${platform}, and larder is offline`,
+      {
+        hint: '`larder images` lists what is there, which is taken without --refresh; pull the rest without the setting offline',
+      },
+    );
   }
 
   async #hasAll({ layers }: ImageFacts): Promise<boolean> {

@@ -59,7 +59,7 @@ export async function planPull(
   });
   const layers = isUnfinished(source) ? await unknownLayers(source, parts, options) : distinct(source.layers);
   const ratio = observedRatio(parts.metadata, parts.layerRecords);
-  const survey = await surveyLayers(layers, source, parts, ratio);
+  const survey = await surveyLayers(layers, source, parts, { ...options, ratio, ask: true });
   const documents = isUnfinished(source) ? [] : source.documents;
   const platform = platformChoice(wanted, wantedBy, source.platform, documents);
   return planOf({ reference, facts: source, platform, survey, from: source.from ?? [], space, parallel });

@@ -101,6 +101,7 @@ export class RegistryPuller implements ProvingPuller<Reference> {
           ask: (question) => broker.ask(question),
           passOver: (error) => broker.passOver(digest, error),
           close: () => broker[Symbol.dispose](),
+          end: (size, count) => client.blobEnd(place, { digest, size }, count, requestOptions(layerOptions)),
         };
       },
       [Symbol.asyncDispose]: async () => {},

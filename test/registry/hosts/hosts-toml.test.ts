@@ -132,6 +132,8 @@ describe('a tree of hosts.toml', () => {
       found?.map(({ server }) => server.connectTimeoutMs),
       [1500, 200, undefined],
     );
+    put('quay.io', '[host."https://a.example"]\ndial_timeout = "1m1.5s"');
+    assert.equal((await endpoints('quay.io/a'))?.[0]?.server.connectTimeoutMs, 61_500);
     put('quay.io', '[host."https://a.example"]\ndial_timeout = "soon"');
     await assert.rejects(endpoints('quay.io/a'), { code: 'LARDER_CONFIG_INVALID', message: /dial_timeout/ });
   });
