@@ -50,8 +50,9 @@ function keepUrls({ onLoad }) {
   });
 }
 
-/** First a name for what follows. The loader takes a byte for a character; esbuild leaves others only in comments. */
-function named(text) {
-  const program = text.replace(/[^\0-\x7f]/g, '?');
+/** First a name for what follows. The loader takes a byte for a character; esbuild escapes others but in regular expressions. */
+function named(program) {
+  const other = /.{0,60}[^\0-\x7f].{0,20}/.exec(program);
+  if (other !== null) throw new Error(`bundle: not ASCII, write it with \\u: ${other[0]}`);
   return `//${createHash('sha256').update(program).digest('hex')}\n${program}`;
 }

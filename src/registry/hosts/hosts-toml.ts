@@ -110,7 +110,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { us: 0.001, µs: 0.001, ms: 1
 /** Go's notation: `200ms`, `1.5s`, `1m30s`. */
 function connectTimeoutOf({ dial_timeout: text }: Table, path: string): Pick<Server, 'connectTimeoutMs'> {
   if (text === '') return {};
-  const isDuration = /^(?:\d{1,9}(?:\.\d{1,9})?(?:us|µs|ms|s|m|h)){1,6}$/.test(text);
+  const isDuration = /^(?:\d{1,9}(?:\.\d{1,9})?(?:us|\u00b5s|ms|s|m|h)){1,6}$/.test(text);
   const parts = isDuration ? text.matchAll(/([\d.]+)([^\d.]+)/g) : [];
   const ms = Math.ceil([...parts].reduce((sum, [, count, unit = '']) => sum + Number(count) * (UNIT_MS[unit] ?? 0), 0));
   if (ms > 0 && ms <= 3_600_000) return { connectTimeoutMs: ms };
