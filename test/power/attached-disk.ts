@@ -23,35 +23,39 @@ export class Disk implements AsyncDisposable {
   /** The file beside the disk, which says something to it: `marks` or `state`. */
   readonly companion: string;
   readonly #child: ChildProcess;
-  readonly #directory: string;
   readonly #loop: { readonly fd: number; readonly path: string };
   #mounted: string | undefined;
 
-  constructor(child: ChildProcess, { mode, directory }: DiskOptions, loop: { fd: number; path: string }) {
+  constructor(child: ChildProcess, companion: string, loop: { readonly fd: number; readonly path: string }) {
     this.#child = child;
-    this.#directory = directory;
     this.#loop = loop;
-    this.companion = join(directory, mode === 'record' ? 'marks' : 'state');
+    this.companion = companion;
   }
 
   static async attach(options: DiskOptions): Promise<Disk> {
     mkdirSync(options.directory, { recursive: true });
     const script = fileURLToPath(new URL('disk.js', import.meta.url));
-    // It does not outlive this process, whatever ends that: a mount namespace lives as long as anybody in it.
-    const command = ['--pdeathsig', 'KILL', process.execPath, script, JSON.stringify(options)];
-    const child = spawn('setpriv', command, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // In a mount namespace of its own, where this one's mounts are not: were it the last one in theirs, its end would wait
+    // for their unmounting, and that for its answers. And it does not outlive this process, whatever ends that.
+    const command = ['--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private'];
+    const child = spawn('setpriv', [...command, process.execPath, script, JSON.stringify(options)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     await Promise.race([
       once(child.stdout, 'data'),
       once(child, 'exit').then(() => {
         throw new Error('the disk did not start');
       }),
     ]);
-    return new Disk(child, options, attachLoop(join(options.directory, 'disk')));
+    const files = `/proc/${child.pid}/root${options.directory}`;
+    return new Disk(child, join(files, options.mode === 'record' ? 'marks' : 'state'), attachLoop(join(files, 'disk')));
+  }
+
+  get device(): string {
+    return this.#loop.path;
   }
 
   mount(type: string, place: string): void {
-    // Nothing that was read of another state is kept.
-    check(kernel().ioctlInt(this.#loop.fd, BLKFLSBUF, 0), 'BLKFLSBUF', this.#loop.path);
     const context = new FsContext(type);
     try {
       context.setString('source', this.#loop.path);
@@ -84,8 +88,10 @@ export class Disk implements AsyncDisposable {
     }
   }
 
-  /** What lies on it is from now on what this power cut left. */
+  /** What lies on it is from now on what this power cut left. It is not mounted. */
   become(state: CrashState): void {
+    // What was written to the last one must not come later, and nothing that was read of it stay.
+    check(kernel().ioctlInt(this.#loop.fd, BLKFLSBUF, 0), 'BLKFLSBUF', this.#loop.path);
     const fd = openSync(this.companion, 'r+');
     try {
       writeSync(fd, JSON.stringify(state));
@@ -98,7 +104,7 @@ export class Disk implements AsyncDisposable {
     await this.unmount();
     closeSync(this.#loop.fd);
     const ended = once(this.#child, 'exit');
-    unmount(this.#directory, { detach: true });
+    this.#child.kill('SIGKILL');
     await ended;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * `main [--fs ext4,xfs,btrfs] [--lives N] [--subsets N] [--torn N] [--states N] [--deep-every N] [--seed N] [--no-mutants]
- * [--only-mutants] [--json FILE]`: the long form. Ends with 1 when anything was lost, when there were too few states, or
+ * [--only-mutants] [--mutant WORDS] [--json FILE]`: the long form. Ends with 1 when anything was lost, when there were too few states, or
  * when a mistake did not show.
  */
 import { writeFileSync } from 'node:fs';
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     'no-mutants': { type: 'boolean', default: false },
     'only-mutants': { type: 'boolean', default: false },
+    mutant: { type: 'string', default: '' },
     json: { type: 'string' },
   },
 });
@@ -50,7 +51,7 @@ for (const { faults, unmountable, ...rest } of reports) {
   for (const line of faults.slice(0, 20)) console.log(`FAULT ${line}`);
 }
 const mutants = await Promise.all(
-  (values['no-mutants'] ? [] : MUTANTS).map((mutant) =>
+  (values['no-mutants'] ? [] : MUTANTS.filter(({ name }) => name.includes(values.mutant))).map((mutant) =>
     turns.run(async () => {
       const fault = await runMutant(mutant, { ...amounts, fileSystem: mutant.fileSystem, lives: 8 });
       console.log(`${fault === undefined ? 'SURVIVED' : 'caught'} on ${mutant.fileSystem}: ${mutant.name}`);
