@@ -56,25 +56,9 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [[LAYER_STORE, 'await fsyncDirectory(this.#layout.layers);', '']],
   },
   {
-    name: 'the directory of a new layer is not synced',
-    fileSystem: 'btrfs',
-    changes: [['layers/tar-output', "syncDirectory(join(this.#options.outDir, 'layer'));", '']],
-  },
-  {
     name: 'documents are not synced',
     fileSystem: 'ext4',
     changes: [['linux/durable', 'await handle.chmod(mode);\n    await handle.sync();', 'await handle.chmod(mode);']],
-  },
-  {
-    name: 'the directory of the documents is not synced',
-    fileSystem: 'btrfs',
-    changes: [
-      [
-        'content/content-store',
-        '// 3. The name survives a power cut.\n        await fsyncDirectory(dirname(path));',
-        '',
-      ],
-    ],
   },
   {
     name: 'the database does not wait for the disk',
