@@ -42,7 +42,9 @@ export class CopyBackend implements Backend {
     for (const layer of layers) files.push(await access.layerFiles(layer, options));
     makeRootfs(rootfs, backendDir, this.#step);
     this.#step('write files');
-    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything() };
+    // Nothing looks at these files again: what a power cut left unwritten would be taken for the image's.
+    const durable = options.volatile !== true;
+    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything(), durable };
     const { warnings } = await run('materialise', data, options);
     this.#step('written');
     return { ephemeral: [rootfs], warnings };

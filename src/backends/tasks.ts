@@ -24,6 +24,8 @@ export interface MaterialiseData {
   /** Exists, is empty, and only we can enter it. */
   readonly directory: string;
   readonly privileged: boolean;
+  /** A power cut does not undo what was written. */
+  readonly durable: boolean;
 }
 
 export interface BuildChainsData {
@@ -78,9 +80,11 @@ export const workerTasks: Readonly<
 export const runHere: RunTask = (name, data, control = {}) => backendTasks[name](data, control);
 
 async function materialiseTask(data: MaterialiseData, control: TaskControl): Promise<Materialised> {
-  const { layers, directory, privileged } = data;
+  const { layers, directory, privileged, durable } = data;
   const tree = mergeLayers(layers.map(readIndex));
-  return await withLayerData(layers, (opened) => writeInto(directory, tree, opened, { privileged }, control));
+  const made = await withLayerData(layers, (opened) => writeInto(directory, tree, opened, { privileged }, control));
+  if (durable) syncAround(directory);
+  return made;
 }
 
 async function buildChainsTask(data: BuildChainsData, control: TaskControl): Promise<readonly Materialised[]> {

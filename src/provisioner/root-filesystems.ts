@@ -14,6 +14,7 @@ import { errnoOf, LarderError, systemError } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import type { Layout } from '../layout.js';
 import { mayMount } from '../linux/capabilities.js';
+import { fsyncDirectory } from '../linux/durable.js';
 import { isMountPoint } from '../linux/mount-point.js';
 import { mountsUnder } from '../linux/mountinfo.js';
 import { namesIn } from '../linux/names-in.js';
@@ -101,6 +102,8 @@ export class RootFilesystems {
     }
     await this.#removeDirectory(container, layout.container(container));
     if (claim === undefined) return;
+    // A power cut must not undo this and keep the end of the claim: nobody would know whose the directory is.
+    await fsyncDirectory(layout.containers);
     await claims.remove(container);
     const released = new Set<string>();
     for (const { mergedKey, backend, layers } of claim.images) {

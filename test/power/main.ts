@@ -1,0 +1,71 @@
+/**
+ * `main [--fs ext4,xfs,btrfs] [--lives N] [--subsets N] [--torn N] [--states N] [--deep-every N] [--seed N] [--no-mutants]
+ * [--only-mutants] [--mutant WORDS] [--json FILE]`: the long form. Ends with 1 when anything was lost, when there were too few states, or
+ * when a mistake did not show.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Semaphore } from '../../src/concurrency.js';
+import { MUTANTS } from './mutants.js';
+import { runMutant, runPower } from './power.js';
+import { FILE_SYSTEMS, type FileSystem } from './recorder.js';
+
+const WANTED_STATES = 5000;
+/** As many as make no other slower. */
+const AT_ONCE = 2;
+
+const { values } = parseArgs({
+  options: {
+    fs: { type: 'string', default: Object.keys(FILE_SYSTEMS).join() },
+    lives: { type: 'string', default: '30' },
+    subsets: { type: 'string', default: '2' },
+    torn: { type: 'string', default: '1' },
+    states: { type: 'string' },
+    'deep-every': { type: 'string', default: '1' },
+    seed: { type: 'string', default: '1' },
+    'no-mutants': { type: 'boolean', default: false },
+    'only-mutants': { type: 'boolean', default: false },
+    mutant: { type: 'string', default: '' },
+    json: { type: 'string' },
+  },
+});
+const amounts = {
+  lives: Number(values.lives),
+  subsets: Number(values.subsets),
+  torn: Number(values.torn),
+  deepEvery: Number(values['deep-every']),
+  seed: Number(values.seed),
+};
+const chosen = values.fs.split(',').filter((name): name is FileSystem => name in FILE_SYSTEMS);
+const turns = new Semaphore(AT_ONCE);
+
+const states = values.states === undefined ? {} : { states: Number(values.states) };
+const reports = await Promise.all(
+  (values['only-mutants'] ? [] : chosen).map((fileSystem) =>
+    turns.run(() => runPower({ ...amounts, ...states, fileSystem }, (line) => console.log(line))),
+  ),
+);
+for (const { faults, unmountable, ...rest } of reports) {
+  console.log(JSON.stringify({ ...rest, faults: faults.length, unmountable: unmountable.length }));
+  for (const line of unmountable.slice(0, 20)) console.log(`NOT MOUNTED ${line}`);
+  for (const line of faults.slice(0, 20)) console.log(`FAULT ${line}`);
+}
+const mutants = await Promise.all(
+  (values['no-mutants'] ? [] : MUTANTS.filter(({ name }) => name.includes(values.mutant))).map((mutant) =>
+    turns.run(async () => {
+      const fault = await runMutant(mutant, { ...amounts, fileSystem: mutant.fileSystem, lives: 8 });
+      console.log(`${fault === undefined ? 'SURVIVED' : 'caught'} on ${mutant.fileSystem}: ${mutant.name}`);
+      if (fault !== undefined) console.log(`  ${fault.split('\n').slice(0, 2).join(' ').slice(0, 300)}`);
+      return { name: mutant.name, fileSystem: mutant.fileSystem, caught: fault !== undefined };
+    }),
+  ),
+);
+if (values.json !== undefined)
+  writeFileSync(values.json, `${JSON.stringify({ amounts, reports, mutants }, undefined, 2)}\n`);
+
+const judged = reports.reduce((sum, one) => sum + Object.values(one.judged).reduce((a, b) => a + b, 0), 0);
+const faults = reports.reduce((sum, one) => sum + one.faults.length, 0);
+const survived = mutants.filter(({ caught }) => !caught).length;
+console.log(`${judged} crash states, ${faults} with a fault; ${mutants.length} mutants, ${survived} not caught`);
+const isEnough = judged >= WANTED_STATES || values.states !== undefined || values['only-mutants'];
+process.exitCode = isEnough && faults === 0 && survived === 0 ? 0 : 1;
