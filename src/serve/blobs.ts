@@ -86,7 +86,7 @@ export class Blobs {
     }
     if (known?.role === 'config' && wanted.size <= MAX_CONFIG_BYTES)
       return this.#config(reference, wanted, upstream, signal);
-    return this.#download(reference, wanted, upstream, known?.provenBytes ?? 0);
+    return this.#download(reference, wanted, upstream, known?.provenBytes ?? 0, signal);
   }
 
   async #kept({ digest, size }: Descriptor): Promise<FileHandle | undefined> {
@@ -128,6 +128,7 @@ export class Blobs {
     { digest, size }: Descriptor,
     upstream: Upstream,
     provenBytes: number,
+    signal: AbortSignal,
   ): Promise<OpenBlob> {
     // Not by the digest alone: who was let into one repository is served what that one sends.
     const key = `${repositoryOf(reference)} ${digest}`;
@@ -141,21 +142,21 @@ export class Blobs {
       });
       this.#running.add(running);
     }
-    const joined = download.join();
+    const joined = download.join(signal);
     const shared = download;
     return {
       digest,
       size,
-      ready: () => shared.begun(),
-      read: (start, end) => shared.read(start, end),
+      ready: () => shared.begun(signal),
+      read: (start, end) => shared.read(start, end, signal),
       [Symbol.asyncDispose]: () => joined[Symbol.asyncDispose](),
     };
   }
 
   /** Never rejects. */
   async #run(reference: Reference, download: Download, upstream: Upstream, provenBytes: number): Promise<void> {
-    const { digest } = download;
-    const granted = upstream.blob(reference, digest, {});
+    const { digest, signal } = download;
+    const granted = upstream.blob(reference, digest, { signal });
     // Who asks is told; that nobody does is no reason to keep a connection.
     const broker = granted.catch(() => undefined);
     const ask: AskGrant = async (request) => (await granted).ask(request);

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import { throwIfAborted } from '../errors.js';
 import type { AskGrant } from '../registry/blob.js';
 import { fetchBlob } from '../registry/fetch-blob.js';
 import { algorithmOf, type Digest } from '../spec/digest.js';
@@ -54,14 +55,23 @@ export class Download {
     return !this.#ended && !this.#stop.signal.aborted;
   }
 
-  /** To be called before the first byte is read; the last that leaves ends the download. */
-  join(): AsyncDisposable {
+  /** What it fetches is not wanted any more. */
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** To be called before the first byte is read, `signal`: who reads is gone; the last that leaves ends the download. */
+  join(signal: AbortSignal): AsyncDisposable {
     this.#readers++;
     let joined = true;
+    // He may be waiting for a byte that does not come.
+    const wake = (): void => this.#wake();
+    signal.addEventListener('abort', wake);
     return {
       [Symbol.asyncDispose]: async () => {
         if (!joined) return;
         joined = false;
+        signal.removeEventListener('abort', wake);
         this.#readers--;
         if (this.#readers > 0) return;
         this.#stop.abort();
@@ -70,20 +80,19 @@ export class Download {
     };
   }
 
-  /** The first byte is here; rejects with what ended the download before. */
-  async begun(): Promise<void> {
-    while (this.#released === 0 && !this.#ended) await this.#change();
+  /** The first byte is here; rejects with what ended the download before, and with LARDER_ABORTED. For who has joined, as `read`. */
+  async begun(signal: AbortSignal): Promise<void> {
+    while (this.#released === 0 && !this.#ended) await this.#change(signal);
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Only for who has joined. */
-  async *read(start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+  async *read(start: number, end: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
     for (let at = start; at < end; ) {
       if (this.#failure !== undefined) throw this.#failure;
       const length = Math.min(PIECE_BYTES, Math.min(end, this.#released) - at);
       const file = this.#file;
       if (length <= 0 || file === undefined) {
-        await this.#change();
+        await this.#change(signal);
         continue;
       }
       const piece = Buffer.allocUnsafe(length);
@@ -130,8 +139,9 @@ export class Download {
     this.#wake();
   }
 
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.add(resolve));
+  async #change(signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal, `serve ${this.digest}`);
+    await new Promise<void>((resolve) => this.#waiting.add(resolve));
   }
 
   #wake(): void {

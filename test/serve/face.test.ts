@@ -218,6 +218,37 @@ describe('what is served', () => {
     assert.ok(!(await asked).whole);
   });
 
+  test('a registry that has become silent holds up neither the end, nor the next who asks', async () => {
+    const image = source.publish('app', [{ tar: sampleLayer('big', 2_000_000), compression: 'none' }]);
+    const [, layer = Buffer.alloc(0)] = image.blobs;
+    const path = `${at('app')}/blobs/${digestOf(layer)}`;
+    await using faced = await Faced.open();
+    await faced.ask(`${at('app')}/manifests/latest`);
+    source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 1_000_000 } : undefined));
+    const leaving = await faced.begin(path);
+    leaving.on('error', () => {}).resume();
+    leaving.destroy();
+    // Long before the registry counts as dead.
+    await until(async () => {
+      source.setFault();
+      return (await faced.ask(path)).body.equals(layer);
+    }, 'the next one is served');
+    const other = source.publish('other', [{ tar: sampleLayer('other', 2_000_000), compression: 'none' }]);
+    await faced.ask(`${at('other')}/manifests/latest`);
+    source.setFault(({ kind }) => (kind === 'layer' ? { kind: 'stall', after: 1_000_000 } : undefined));
+    const [, last = Buffer.alloc(0)] = other.blobs;
+    const stalled = await faced.begin(`${at('other')}/blobs/${digestOf(last)}`);
+    stalled.on('error', () => {});
+    let received = 0;
+    stalled.on('data', (piece: Buffer) => {
+      received += piece.length;
+    });
+    await until(() => received === 1_000_000, 'nothing more comes');
+    const begun = performance.now();
+    await faced.face.stop(0);
+    assert.ok(performance.now() - begun < 20_000);
+  });
+
   test('it does not ask itself', async () => {
     await using faced = await Faced.open();
     const { port } = faced.face;

@@ -1,6 +1,15 @@
 /** Pulls that other processes can follow: real ones, of a registry that stops in the middle until it is told to go on. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { eventsOf } from '../../src/event-stream.js';
@@ -270,12 +279,47 @@ describe('what a pull has told', () => {
   test('may have lines that are no events: they are passed over', async () => {
     mkdirSync(join(home.directory, 'pulls'));
     const good = JSON.stringify({ atMs: 1, event: { type: 'of-tomorrow' } });
-    writeFileSync(path, `no json\n[]\nnull\n{"atMs":1}\n{"atMs":"x","event":{"type":"x"}}\n${good}\n{"atMs":1,"ev`);
+    const odd = [
+      { type: 'plan', layers: 7 },
+      { type: 'snapshot', layers: [] },
+      { type: 'snapshot', pull: {} },
+    ]
+      .map((event) => `${JSON.stringify({ atMs: 1, event })}\n`)
+      .join('');
+    const lines = `no json\n[]\nnull\n{"atMs":1}\n{"atMs":"x","event":{"type":"x"}}\n${odd}${good}\n{"atMs":1,"ev`;
+    writeFileSync(path, lines);
     const tail = await opened();
     assert.deepEqual(
       (await tail.read()).map(({ event }) => event.type),
       ['of-tomorrow'],
     );
     await tail.close();
+  });
+
+  test('is no file of ours where something else lies there, or more than we write', async () => {
+    mkdirSync(path, { recursive: true });
+    assert.equal(await PullTail.open(path), undefined);
+    rmdirSync(path);
+    symlinkSync('/etc/hostname', path);
+    assert.equal(await PullTail.open(path), undefined);
+    unlinkSync(path);
+    writeFileSync(path, '');
+    truncateSync(path, 2 ** 40);
+    assert.equal(await PullTail.open(path), undefined);
+  });
+
+  test('is gone where nothing more can be told: nobody follows what has become silent', async () => {
+    const told: LarderEvent[] = [];
+    const log = new PullLog(facts, path, (event) => told.push(event));
+    log.note(start);
+    await (await opened()).close();
+    // It cannot be begun again.
+    writeFileSync(`${path}.new`, '');
+    log.note(retry('x'.repeat(300_000)));
+    await until(() => readFileSync(path).length > 256 * 1024, 'it is long');
+    log.note(retry('last'));
+    await until(() => told.length > 0, 'it is told');
+    assert.deepEqual(readdirSync(join(home.directory, 'pulls')), []);
+    await log.end({ type: 'ended', outcome: 'done' });
   });
 });

@@ -105,6 +105,8 @@ export class PullLog {
       this.#failed = true;
       clearTimeout(this.#timer);
       await this.#file?.close().catch(() => {});
+      // Nobody shall follow what is told no more.
+      for (const path of [this.#path, `${this.#path}.new`]) await unlink(path).catch(() => {});
       const { message } = systemError(`tell other processes of the pull: ${this.#path}`, error);
       this.#onTrouble({ type: 'warning', message: `${message}; it goes on, and nobody can attach to it` });
     }

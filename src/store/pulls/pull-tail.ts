@@ -7,6 +7,8 @@ import type { TimedEvent } from './pull-log.js';
 const CHUNK_BYTES = 64 * 1024;
 /** Longer is no line of ours. */
 const MAX_LINE_BYTES = 4 << 20;
+/** Longer is no file of ours: it would have been begun again. */
+const MAX_BYTES = 64 << 20;
 
 /** Reads what a pull tells as it is written, from whichever process. */
 export class PullTail {
@@ -21,7 +23,7 @@ export class PullTail {
     this.#file = file;
   }
 
-  /** Undefined when there is no such pull (any more). */
+  /** Undefined when there is no such pull (any more), or something else lies there. */
   static async open(path: string): Promise<PullTail | undefined> {
     const file = await openThere(path);
     return file === undefined ? undefined : new PullTail(path, file);
@@ -82,14 +84,26 @@ function parseLine(text: string): TimedEvent | undefined {
   if (typeof line !== 'object' || line === null || !('atMs' in line) || !('event' in line)) return undefined;
   const { atMs, event } = line;
   if (typeof atMs !== 'number' || typeof event !== 'object' || event === null || !('type' in event)) return undefined;
+  const { type, layers, pull } = event as { type: unknown; layers?: unknown; pull?: unknown };
+  if ((type === 'plan' || type === 'snapshot') && !isListOfObjects(layers)) return undefined;
+  if (type === 'snapshot' && !isListOfObjects([pull])) return undefined;
   return { atMs, event: event as LarderEvent };
+}
+
+function isListOfObjects(value: unknown): boolean {
+  return Array.isArray(value) && value.every((each) => typeof each === 'object' && each !== null);
 }
 
 async function openThere(path: string): Promise<FileHandle | undefined> {
   try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const status = await file.stat();
+    if (status.isFile() && status.size <= MAX_BYTES) return file;
+    await file.close();
+    return undefined;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    // ELOOP: a symbolic link.
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') return undefined;
     throw systemError(`read ${path}`, error);
   }
 }

@@ -170,15 +170,20 @@ interface Looked {
 /** What the pull has told so far; the caller closes the tail. Undefined when it has just ended. */
 async function look(path: string): Promise<Looked | undefined> {
   const tail = await PullTail.open(path);
-  let facts: PullFacts | undefined;
-  let progress = NO_PROGRESS;
-  for (const { atMs, event } of (await tail?.read()) ?? []) {
-    if (event.type === 'snapshot') facts = event.pull;
-    progress = nextProgress(progress, event, atMs);
+  if (tail === undefined) return undefined;
+  let looked: Looked | undefined;
+  try {
+    let facts: PullFacts | undefined;
+    let progress = NO_PROGRESS;
+    for (const { atMs, event } of await tail.read()) {
+      if (event.type === 'snapshot') facts = event.pull;
+      progress = nextProgress(progress, event, atMs);
+    }
+    if (facts !== undefined && progress.phase !== 'done') looked = { facts, progress, tail };
+  } finally {
+    if (looked === undefined) await tail.close();
   }
-  if (tail !== undefined && facts !== undefined && progress.phase !== 'done') return { facts, progress, tail };
-  await tail?.close();
-  return undefined;
+  return looked;
 }
 
 const AT_WORK: readonly LayerState[] = ['fetching', 'verifying'];
