@@ -216,6 +216,8 @@ export class SingleFlight<K, T> {
 /** The promise's outcome, or LARDER_ABORTED as soon as the signal fires; the promise itself goes on. */
 export async function settleOrAbort<T>(promise: Promise<T>, doing: string, signal?: AbortSignal): Promise<T> {
   if (signal === undefined) return promise;
+  // What becomes of it is nobody's concern any more where the signal has fired before.
+  promise.catch(() => {});
   throwIfAborted(signal, doing);
   let onAbort = (): void => {};
   const aborted = new Promise<never>((_resolve, reject) => {

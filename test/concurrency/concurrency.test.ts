@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KeyedMutex, Semaphore, type SharedWork, SingleFlight } from '../../src/concurrency.js';
+import { KeyedMutex, Semaphore, type SharedWork, SingleFlight, settleOrAbort } from '../../src/concurrency.js';
 import type { LarderEvent } from '../../src/events.js';
 
 const deferred = <T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: Error) => void } => {
@@ -213,4 +213,18 @@ test('that many wait with one signal is no leak of which Node would warn', async
   release();
   process.off('warning', onWarning);
   assert.deepEqual(warnings, []);
+});
+
+test('work that fails after it was given up, or was never waited for, fails unseen', async () => {
+  const fails = async (): Promise<never> => {
+    await sleep(1);
+    throw new Error('unseen');
+  };
+  await assert.rejects(settleOrAbort(fails(), 'test', AbortSignal.abort()), { code: 'LARDER_ABORTED' });
+  const stop = new AbortController();
+  const waiting = settleOrAbort(fails(), 'test', stop.signal);
+  stop.abort();
+  await assert.rejects(waiting, { code: 'LARDER_ABORTED' });
+  // A rejection that nobody handles would end this process.
+  await sleep(20);
 });
