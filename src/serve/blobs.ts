@@ -27,6 +27,8 @@ export interface BlobsParts {
   readonly layers: LayerStore;
   /** A layer that a record has under this digest, and the store has: its tar is here, so its compressed bytes are of no use to a pull. */
   readonly isUncompressed: (reference: Reference, digest: Digest) => Promise<boolean>;
+  /** Rejects with LARDER_NO_SPACE where so many bytes more would take what is to stay free. */
+  readonly requireSpace: (bytes: number, doing: string) => Promise<void>;
   readonly keepBlobs: boolean;
   readonly maxBytes: number;
 }
@@ -161,7 +163,7 @@ export class Blobs {
     const broker = granted.catch(() => undefined);
     const ask: AskGrant = async (request) => (await granted).ask(request);
     try {
-      await download.run((signal) => this.#openFile(reference, digest, provenBytes, signal), ask);
+      await download.run(() => this.#openFile(reference, download, provenBytes), ask);
     } finally {
       (await broker)?.[Symbol.dispose]();
     }
@@ -169,18 +171,24 @@ export class Blobs {
 
   async #openFile(
     reference: Reference,
-    digest: Digest,
+    { digest, size, signal }: Download,
     provenBytes: number,
-    signal: AbortSignal,
   ): Promise<DownloadFile> {
     const ingest = await this.#openIngest(digest, signal);
-    if (ingest === undefined) return this.#openBeside(digest);
-    const handle = await openFile(ingest.dataPath).catch(async (error: unknown) => {
-      await ingest[Symbol.asyncDispose]();
-      throw error;
-    });
+    const doing = `serve ${digest}`;
+    if (ingest === undefined) {
+      await this.#parts.requireSpace(size, doing);
+      return this.#openBeside(digest);
+    }
+    const open = async (): Promise<FileHandle> => {
+      await this.#parts.requireSpace(Math.max(0, size - ingest.size), doing);
+      return openFile(ingest.dataPath);
+    };
     return {
-      handle,
+      handle: await open().catch(async (error: unknown) => {
+        await ingest[Symbol.asyncDispose]();
+        throw error;
+      }),
       size: Math.min(ingest.size, provenBytes),
       done: async (outcome, bytes) => {
         this.#parts.repositories.learnBytes(reference, digest, outcome === 'wrong' ? 0 : bytes);

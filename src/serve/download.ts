@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { throwIfAborted } from '../errors.js';
+import { systemError, throwIfAborted } from '../errors.js';
 import type { AskGrant } from '../registry/blob.js';
 import { fetchBlob } from '../registry/fetch-blob.js';
 import { algorithmOf, type Digest } from '../spec/digest.js';
@@ -37,9 +37,9 @@ export class Download {
   }
 
   /** Settles when it has ended; who reads hears of failures. Called once. */
-  async run(open: (signal: AbortSignal) => Promise<DownloadFile>, ask: AskGrant): Promise<void> {
+  async run(open: () => Promise<DownloadFile>, ask: AskGrant): Promise<void> {
     try {
-      const file = await open(this.#stop.signal);
+      const file = await open();
       this.#file = file.handle;
       await this.#fill(file, ask);
     } catch (error) {
@@ -159,8 +159,12 @@ export class Download {
 }
 
 async function writeAll(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
-    done += bytesWritten;
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
+      done += bytesWritten;
+    }
+  } catch (error) {
+    throw systemError('write what is downloaded', error);
   }
 }

@@ -17,6 +17,7 @@ import type { Digest } from '../spec/digest.js';
 import { parseDockerRegistry } from '../spec/docker-registry.js';
 import { formatPlatform, hostPlatform, parsePlatform } from '../spec/platform.js';
 import type { Reference } from '../spec/reference.js';
+import { diskSpace, requireFit } from '../store/docker/disk-need.js';
 import { Access, type Caller, repositoryOf, requireServed } from './access.js';
 import { SLOW_READER_MS, sendBlob, sendBlobHead, sendDocument, sendRefusal } from './answer.js';
 import { Blobs } from './blobs.js';
@@ -75,7 +76,7 @@ export class RegistryFace implements AsyncDisposable {
 
   /** Serves as soon as it resolves. The caller closes the assembly after it. Rejects with LARDER_PERMISSION, LARDER_REQUEST_INVALID. */
   static async start(assembly: Assembly, options: FaceOptions): Promise<RegistryFace> {
-    const { config, content, metadata } = assembly;
+    const { config, content, layout, metadata } = assembly;
     const { layers } = await assembly.working();
     const repositories = new Repositories({
       findBlob: (digest) => content.find(digest),
@@ -87,8 +88,10 @@ export class RegistryFace implements AsyncDisposable {
       const layer = all.find((each) => each.digest === digest);
       return layer !== undefined && (await layers.has(layer.diffId));
     };
-    const { keepBlobs, maxLayerBytes: maxBytes } = config;
-    const blobs = new Blobs({ repositories, content, layers, isUncompressed, keepBlobs, maxBytes });
+    const { keepBlobs, maxLayerBytes: maxBytes, reservedDiskBytes } = config;
+    const requireSpace = async (atLeastBytes: number, doing: string): Promise<void> =>
+      requireFit({ atLeastBytes }, await diskSpace(layout.root, reservedDiskBytes), doing);
+    const blobs = new Blobs({ repositories, content, layers, isUncompressed, requireSpace, keepBlobs, maxBytes });
     const face = new RegistryFace(assembly, blobs, repositories, options);
     await face.#listen();
     return face;

@@ -218,6 +218,17 @@ describe('what is served', () => {
     assert.ok(!(await asked).whole);
   });
 
+  test('what would take the space that is to stay free is refused before its first byte', async () => {
+    const image = source.publish('app', [LAYER]);
+    const [, layer = Buffer.alloc(0)] = image.blobs;
+    await using faced = await Faced.open({ reserved_disk_bytes: Number.MAX_SAFE_INTEGER });
+    await faced.ask(`${at('app')}/manifests/latest`);
+    const { status, body } = await faced.ask(`${at('app')}/blobs/${digestOf(layer)}`);
+    assert.equal(status, 503);
+    assert.match(body.toString(), /are free/);
+    assert.equal(source.requests('layer').length, 0);
+  });
+
   test('a registry that has become silent holds up neither the end, nor the next who asks', async () => {
     const image = source.publish('app', [{ tar: sampleLayer('big', 2_000_000), compression: 'none' }]);
     const [, layer = Buffer.alloc(0)] = image.blobs;

@@ -70,12 +70,15 @@ export async function diskSpace(path: string, reserved: number | undefined): Pro
   }
 }
 
-export function fits({ atLeastBytes }: DiskNeed, { freeBytes, reservedBytes }: DiskSpace): boolean {
+export function fits(
+  { atLeastBytes }: Pick<DiskNeed, 'atLeastBytes'>,
+  { freeBytes, reservedBytes }: DiskSpace,
+): boolean {
   return atLeastBytes === 0 || atLeastBytes <= freeBytes - reservedBytes;
 }
 
 /** Throws LARDER_NO_SPACE, with the figures. */
-export function requireFit(need: DiskNeed, space: DiskSpace, doing: string): void {
+export function requireFit(need: Pick<DiskNeed, 'atLeastBytes'>, space: DiskSpace, doing: string): void {
   if (fits(need, space)) return;
   const { atLeastBytes: needed } = need;
   const { freeBytes: free, reservedBytes: reserved } = space;
