@@ -47,6 +47,8 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 512;
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 15_000 } as const;
 const MAX_CLIENTS = 32;
+/** More of our kind, one behind the other, is a circle. */
+const MAX_THROUGH = 8;
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 
 export class RegistryFace implements AsyncDisposable {
@@ -56,7 +58,7 @@ export class RegistryFace implements AsyncDisposable {
   readonly #access: Access;
   readonly #manifests: Manifests;
   readonly #blobs: Blobs;
-  /** So that a request that comes back to where it began is seen. */
+  /** So that a request that comes back to where it began is seen, also by way of others that are each other's mirrors. */
   readonly #userAgent = `larder-serve/${randomBytes(8).toString('hex')}`;
   /** By who logs in where. */
   readonly #clients = new BoundedMap<string, Lazy<RegistryClient>>(MAX_CLIENTS);
@@ -167,7 +169,7 @@ export class RegistryFace implements AsyncDisposable {
     requireServed(reference, this.#options.upstreams ?? []);
     this.#refuseSelf(reference);
     const caller = this.#access.callerOf(request.headers.authorization);
-    const upstream = this.#upstreamFor(caller, reference);
+    const upstream = this.#upstreamFor(caller, reference, cameThrough(request));
     try {
       await this.#access.admit(caller, reference, target.kind === 'blob' ? target.digest : undefined, upstream, {
         signal,
@@ -186,24 +188,25 @@ export class RegistryFace implements AsyncDisposable {
     }
   }
 
-  #upstreamFor(caller: Caller, reference: Reference): Upstream {
+  #upstreamFor(caller: Caller, reference: Reference, through: readonly string[]): Upstream {
     const { dockerRegistry, offline } = this.#assembly.config;
     const setting = parseDockerRegistry(dockerRegistry);
     const isArchives = setting !== undefined && setting.kind !== 'registry';
     const defaultRegistry = setting?.kind === 'registry' ? setting.host : undefined;
     return new Upstream({
-      client: offline || isArchives ? undefined : this.#clientFor(caller, reference),
+      client: offline || isArchives ? undefined : this.#clientFor(caller, reference, through),
       defaultRegistry,
     });
   }
 
-  /** One for all who have no login; else one for each login and repository. */
-  #clientFor(caller: Caller, reference: Reference): Lazy<RegistryClient> {
-    const key = caller.id === '' ? '' : `${caller.id} ${repositoryOf(reference)}`;
+  /** One for all who have no login; else one for each login and repository. And for each way that requests come. */
+  #clientFor(caller: Caller, reference: Reference, through: readonly string[]): Lazy<RegistryClient> {
+    const userAgent = [this.#userAgent, ...through].join(' ');
+    const key = caller.id === '' ? userAgent : `${caller.id} ${repositoryOf(reference)} ${userAgent}`;
     const known = this.#clients.get(key);
     if (known !== undefined) return known;
     const login = this.#access.loginFor(caller, reference);
-    const options = { userAgent: this.#userAgent, without: (host: string) => this.#isSelf(host) };
+    const options = { userAgent, without: (host: string) => this.#isSelf(host) };
     const onEvent: OnEvent = (event) => this.#options.onEvent?.(event);
     const client = new Lazy(() => this.#assembly.registryClient(login, onEvent, options));
     this.#clients.set(key, client);
@@ -211,12 +214,15 @@ export class RegistryFace implements AsyncDisposable {
   }
 
   /** Browsers of this machine reach the loopback, too: what they were told is another host gets nothing. */
-  #refuseStrangers({ headers }: IncomingMessage): void {
+  #refuseStrangers(request: IncomingMessage): void {
+    const { headers } = request;
     const { exposed = false, host = '127.0.0.1' } = this.#options;
     const [, name = ''] = /^(.*?)(?::\d+)?$/.exec((headers.host ?? '').toLowerCase()) ?? [];
     if (!exposed && ![...LOOPBACK, host, `[${host}]`].includes(name))
       throw new Refusal(421, 'DENIED', 'serve: this is not that host');
-    if (headers['user-agent'] === this.#userAgent) throw new Refusal(508, 'DENIED', 'serve: the registry is this one');
+    const through = cameThrough(request);
+    if (through.includes(this.#userAgent) || through.length > MAX_THROUGH)
+      throw new Refusal(508, 'DENIED', 'serve: the registry is this one');
   }
 
   #refuseSelf({ domain }: Reference): void {
@@ -237,4 +243,9 @@ export class RegistryFace implements AsyncDisposable {
     const isOurs = failure !== undefined && !(isLarderError(failure) && failure.kind !== 'internal');
     if (isOurs && !request.destroyed) onEvent?.({ type: 'warning', message: `serve ${what}${why}` });
   }
+}
+
+/** Which others of our kind it has come through, the last one first. */
+function cameThrough({ headers }: IncomingMessage): readonly string[] {
+  return (headers['user-agent'] ?? '').match(/\blarder-serve\/[0-9a-f]{16}\b/g) ?? [];
 }

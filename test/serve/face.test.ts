@@ -285,6 +285,27 @@ describe('what is served', () => {
     removeDirectory(directory);
   });
 
+  test("two that are each other's mirrors ask the registry in the end", async () => {
+    const image = source.publish('app', [LAYER]);
+    const directory = makeDirectory();
+    const conf = join(directory, 'registries.conf');
+    await using one = await Faced.open({ registries_conf: conf });
+    await using two = await Faced.open({ registries_conf: conf });
+    const { host } = source.registry;
+    const mirrors = [one, two].map(
+      ({ face }) => `[[registry.mirror]]\nlocation = "127.0.0.1:${face.port}/${inPath(host)}"\ninsecure = true\n`,
+    );
+    writeFileSync(conf, `[[registry]]\nlocation = "${host}"\ninsecure = true\n${mirrors.join('')}`);
+    assert.ok((await one.ask(`${at('app')}/manifests/latest`)).body.equals(image.manifest));
+    for (const blob of image.blobs) {
+      assert.ok((await one.ask(`${at('app')}/blobs/${digestOf(blob)}`)).body.equals(blob));
+    }
+    assert.equal(source.requests('layer').length, 1);
+    const [agent = ''] = source.registry.requests.map(({ headers }) => headers['user-agent'] ?? '').slice(-1);
+    assert.match(agent, /^larder-serve\/[0-9a-f]{16} larder-serve\/[0-9a-f]{16}$/);
+    removeDirectory(directory);
+  });
+
   test('only the registries that are named are asked, where some are', async () => {
     source.publish('app', [LAYER]);
     await using faced = await Faced.open({}, { upstreams: ['quay.io'] });
