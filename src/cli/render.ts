@@ -12,7 +12,7 @@ export async function renderResult(result: CommandResult, json: boolean): Promis
   if (result.bytes !== undefined) {
     for await (const piece of result.bytes) {
       await write(process.stdout, piece);
-      if (process.stdout.destroyed) return;
+      if (LEFT.has(process.stdout)) return;
     }
     return;
   }
@@ -85,18 +85,22 @@ function trail(error: unknown): string {
   return lines.join('\ncaused by: ');
 }
 
+/** Streams whose reader went away. Standard output does not become `destroyed`, whatever happens to it. */
+const LEFT = new WeakSet<NodeJS.WriteStream>();
+
 /** Without a listener, a reader that went away would end the process with a stack. Called once. */
 export function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error) => {
       if (errnoOf(error) !== 'EPIPE') throw error;
+      LEFT.add(stream);
     });
   }
 }
 
 /** Waits for a slow reader; a reader that went away ends the output, as with every filter. */
 async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
-  if (stream.destroyed) return;
+  if (LEFT.has(stream)) return;
   const settled = new AbortController();
   const listening = { signal: settled.signal };
   try {
