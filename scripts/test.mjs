@@ -23,7 +23,7 @@ if (files.length === 0) {
   process.exit(2);
 }
 const report = new TestReport({ root: ROOT, requireAll: process.env['LARDER_TEST_REQUIRE_ALL'] === '1' });
-for await (const event of run({ files, concurrency: 2, timeout: 6 * MINUTES })) report.take(event);
+for await (const event of run({ files, concurrency: 2, timeout: 10 * MINUTES })) report.take(event);
 process.exitCode = report.finish();
 
 /** All `*.test.js` but fixtures and the long forms of fuzz tests, which run by themselves. */
