@@ -112,6 +112,58 @@ describe('a large blob', () => {
     assert.ok(parts <= 12, `${parts} parts were asked for`);
   });
 
+  it('does not wait for a connection that drips while others do not, and keeps what it has brought', async () => {
+    const drips = new Set<NodeJS.Timeout>();
+    let dripping: string | undefined;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined => {
+      if (!isPart(headers.range) || dripping !== undefined) return undefined;
+      dripping = headers.range;
+      return {
+        kind: 'raw',
+        respond: (socket, { headers: given, body }) => {
+          const head = Object.entries(given).map(([name, value]) => `${name}: ${value}\r\n`);
+          socket.write(`HTTP/1.1 206 Partial Content\r\n${head.join('')}content-length: ${body.length}\r\n\r\n`);
+          socket.write(body.subarray(0, 100_000));
+          // Often enough that it is never silent, and never at its end.
+          let sent = 100_000;
+          drips.add(setInterval(() => socket.write(body.subarray(sent, ++sent)), 100));
+        },
+      };
+    };
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    try {
+      const got = await read(registry, { first: () => rangesOf(registry).length >= 4 });
+      assert.ok(got.equals(BLOB));
+    } finally {
+      for (const drip of drips) clearInterval(drip);
+    }
+    const [start = 0, last = 0] = dripping?.match(/\d+/g)?.map(Number) ?? [];
+    const again = rangesOf(registry).filter((range) => range !== dripping && range.endsWith(`-${last}`));
+    assert.equal(again.length, 1, `${rangesOf(registry)}`);
+    assert.ok(Number(again[0]?.match(/\d+/)?.[0]) >= start + 100_000, `${dripping}, then ${again}`);
+  });
+
+  it('does not wait for a connection that is not let in', async () => {
+    let parts = 0;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined =>
+      isPart(headers.range) && parts++ < 3 ? { kind: 'status', status: 401 } : undefined;
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    const broker = clientWith().client.broker(referenceTo(registry));
+    let refused = 0;
+    const ask = async (request: BlobRequest) => {
+      if (request.lane !== undefined && request.previous?.kind === 'status' && refused++ >= 0)
+        return new Promise<never>(() => {});
+      return { ...(await broker.ask(request)), connections: 4 };
+    };
+    const chunks: Uint8Array[] = [];
+    const options = { pace: FOUR, patienceMs: 300 };
+    for await (const chunk of fetchBlob({ digest: DIGEST, size: BLOB.length }, 0, ask, options)) {
+      chunks.push(chunk);
+      if (chunks.length === 1) await until(() => refused === 3, 'parts are refused');
+    }
+    assert.ok(Buffer.concat(chunks).equals(BLOB));
+  });
+
   it('is given up at once when cancelled, with all its connections', async () => {
     const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined =>
       isPart(headers.range) ? { kind: 'stall', after: 1000 } : undefined;
