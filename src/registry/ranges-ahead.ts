@@ -31,6 +31,8 @@ const MAX_REDIRECTS = 8;
 interface Part {
   readonly start: number;
   readonly end: number;
+  /** When it was first asked for. */
+  readonly sinceMs: number;
   received: number;
   readonly pieces: Uint8Array[];
   state: 'coming' | 'whole' | 'lost';
@@ -162,6 +164,8 @@ export class RangesAhead {
 
   #isLate(part: Part, waitedMs: number, silentMs: number): boolean {
     if (silentMs >= this.#patienceMs) return true;
+    // More connections have not paid, and parts may be what a server is slow with.
+    if (this.#connections < 2) return waitedMs >= SLOW_MS && restMs(part) >= this.#patienceMs;
     const isOvertaken = this.#parts.some((other) => other !== part && other.state === 'whole');
     return isOvertaken && waitedMs >= SLOW_MS + SLOW_TIMES * this.#usualMs;
   }
@@ -211,7 +215,7 @@ export class RangesAhead {
     const start = this.#nextStart();
     const end = Math.min(this.#blob.size, start + this.#partBytes());
     if (start >= end) return undefined;
-    const part: Part = { start, end, received: 0, pieces: [], state: 'coming' };
+    const part: Part = { start, end, sinceMs: performance.now(), received: 0, pieces: [], state: 'coming' };
     this.#parts.push(part);
     this.#next = end;
     return part;
@@ -223,11 +227,10 @@ export class RangesAhead {
     if (first === undefined) return false;
     const part = this.#takePart();
     if (part === undefined) return false;
-    const sinceMs = performance.now();
     try {
       await this.#receive(part, await this.#request(part, first, lane));
       part.state = 'whole';
-      this.#usualMs = performance.now() - sinceMs;
+      this.#usualMs = performance.now() - part.sinceMs;
     } catch (error) {
       this.#giveUp(part);
       throw error;
@@ -309,6 +312,11 @@ export class RangesAhead {
     this.#waiting = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+/** As it came until now. */
+function restMs({ start, end, sinceMs, received }: Part): number {
+  return ((end - start - received) / Math.max(1, received)) * (performance.now() - sinceMs);
 }
 
 export function rangeOf({ url, afterMs }: BlobGrant, from: number, to: number): BlobRange {

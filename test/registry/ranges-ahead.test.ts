@@ -47,6 +47,28 @@ async function read(
   return Buffer.concat(chunks);
 }
 
+const DRIPPED = 100_000;
+
+/** Answers that begin at once, and then come byte by byte: often enough to be never silent, and never at their end. */
+class Drips implements AsyncDisposable {
+  readonly #timers: NodeJS.Timeout[] = [];
+
+  readonly fault: RegistryFault = {
+    kind: 'raw',
+    respond: (socket, { headers, body }) => {
+      const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`HTTP/1.1 206 Partial Content\r\n${head.join('')}content-length: ${body.length}\r\n\r\n`);
+      socket.write(body.subarray(0, DRIPPED));
+      let sent = DRIPPED;
+      this.#timers.push(setInterval(() => socket.write(body.subarray(sent, ++sent)), 100));
+    },
+  };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+}
+
 describe('a large blob', () => {
   it('comes over several connections, no byte of it twice', async () => {
     await using registry = await startRegistry({ images: IMAGES });
@@ -113,34 +135,38 @@ describe('a large blob', () => {
   });
 
   it('does not wait for a connection that drips while others do not, and keeps what it has brought', async () => {
-    const drips = new Set<NodeJS.Timeout>();
+    await using drips = new Drips();
     let dripping: string | undefined;
     const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined => {
       if (!isPart(headers.range) || dripping !== undefined) return undefined;
       dripping = headers.range;
-      return {
-        kind: 'raw',
-        respond: (socket, { headers: given, body }) => {
-          const head = Object.entries(given).map(([name, value]) => `${name}: ${value}\r\n`);
-          socket.write(`HTTP/1.1 206 Partial Content\r\n${head.join('')}content-length: ${body.length}\r\n\r\n`);
-          socket.write(body.subarray(0, 100_000));
-          // Often enough that it is never silent, and never at its end.
-          let sent = 100_000;
-          drips.add(setInterval(() => socket.write(body.subarray(sent, ++sent)), 100));
-        },
-      };
+      return drips.fault;
     };
     await using registry = await startRegistry({ images: IMAGES, fault });
-    try {
-      const got = await read(registry, { first: () => rangesOf(registry).length >= 4 });
-      assert.ok(got.equals(BLOB));
-    } finally {
-      for (const drip of drips) clearInterval(drip);
-    }
+    const got = await read(registry, { first: () => rangesOf(registry).length >= 4 });
+    assert.ok(got.equals(BLOB));
     const [start = 0, last = 0] = dripping?.match(/\d+/g)?.map(Number) ?? [];
     const again = rangesOf(registry).filter((range) => range !== dripping && range.endsWith(`-${last}`));
     assert.equal(again.length, 1, `${rangesOf(registry)}`);
-    assert.ok(Number(again[0]?.match(/\d+/)?.[0]) >= start + 100_000, `${dripping}, then ${again}`);
+    assert.ok(Number(again[0]?.match(/\d+/)?.[0]) >= start + DRIPPED, `${dripping}, then ${again}`);
+  });
+
+  it('does not wait for parts that drip when more connections have not paid', async () => {
+    await using drips = new Drips();
+    let parts = 0;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined =>
+      isPart(headers.range) && parts++ < 3 ? drips.fault : undefined;
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    let bytes = 0;
+    const pace: Pace = {
+      ...FOUR,
+      arrived: (count) => {
+        bytes += count;
+      },
+      // Until the reader has come to where the first connection ends.
+      connections: (_now, _rest, limit) => (bytes < 1 << 20 ? Math.min(4, limit) : 1),
+    };
+    assert.ok((await read(registry, { first: () => parts >= 3, pace, patienceMs: 1000 })).equals(BLOB));
   });
 
   it('does not wait for a connection that is not let in', async () => {
