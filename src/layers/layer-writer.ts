@@ -56,7 +56,8 @@ export async function writeLayer(job: LayerJob, context: LayerWriterContext): Pr
     if (!isAboutBytes(error)) throw error;
     writing.dropPrefix();
     if (!writing.maybeMixed) throw error;
-    // The bytes of an earlier run are proven by nothing, and a server may not know what a range is.
+    // The bytes of an earlier run are proven by nothing, a server may not know what a range is, and a mirror that was left
+    // in the middle may have sent anything.
     return await writing.secondAttempt();
   } finally {
     writing.close();
@@ -72,7 +73,7 @@ class LayerWriting {
   #doing: LayerProgress['doing'] = 'receive';
   #resumedFrom: number;
   #received = 0;
-  #parallel = false;
+  #answers = 0;
   #oneConnection = false;
   #toldMs = Number.NEGATIVE_INFINITY;
 
@@ -90,7 +91,7 @@ class LayerWriting {
 
   /** Whether the bytes came from several answers. */
   get maybeMixed(): boolean {
-    return this.#resumedFrom > 0 || this.#parallel;
+    return this.#resumedFrom > 0 || this.#answers > 1;
   }
 
   async attempt(): Promise<LayerResult> {
@@ -186,12 +187,12 @@ class LayerWriting {
         this.#clock.asking(false);
       }
     };
-    const onParallel = (): void => {
-      this.#parallel = true;
+    const onAnswer = (): void => {
+      this.#answers++;
     };
     const { pace, onRange } = this.#context;
     return fetchBlob({ digest, size }, offset, timed, {
-      ...{ signal, onParallel, oneConnection: this.#oneConnection },
+      ...{ signal, onAnswer, oneConnection: this.#oneConnection },
       ...(pace === undefined ? {} : { pace }),
       ...(onRange === undefined ? {} : { onRange }),
     });

@@ -23,9 +23,10 @@ export class BlobBroker implements Disposable {
   readonly #settings: BrokerSettings;
   readonly #plans = new Map<Digest, MirrorPlan>();
   readonly #slots: Slot[] = [];
-  /** Of further connections, by digest and lane. */
-  readonly #lanes = new Map<string, Plan>();
+  /** Of further connections, by digest and lane: at which host it asks, and how. */
+  readonly #lanes = new Map<string, { readonly host: string; readonly plan: Plan }>();
   readonly #laneSlots = new Map<string, Slot>();
+  #isOver = false;
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -49,19 +50,23 @@ export class BlobBroker implements Disposable {
   async #askForLane({ digest, attempt, previous }: BlobRequest, lane: number): Promise<BlobGrant> {
     const { signal } = this.#settings;
     const key = `${digest} ${lane}`;
-    const known = attempt === 0 ? undefined : this.#lanes.get(key);
     const beside = this.#mustHavePlan(digest);
-    const plan = known ?? (await beside.beside(signal));
-    this.#lanes.set(key, plan);
-    const grant = await plan.next(previous, signal);
-    return this.#hasRoom(key, beside.host) ? grant : { ...grant, connections: 1 };
+    const { host } = beside;
+    const known = attempt === 0 ? undefined : this.#lanes.get(key);
+    // Who is not asked for the blob any more is not asked for its parts.
+    const isSame = known?.host === host;
+    const plan = isSame ? known.plan : await beside.beside(signal);
+    this.#lanes.set(key, { host, plan });
+    const grant = await plan.next(isSame ? previous : undefined, signal);
+    return this.#hasRoom(key, host) ? grant : { ...grant, connections: 1 };
   }
 
   /** A further connection never waits for one: where there is none to spare, its blob does without it. */
   #hasRoom(key: string, host: string): boolean {
     const { connections } = this.#settings;
     if (connections === undefined || this.#laneSlots.has(key)) return true;
-    const slot = connections.spareSlot(host);
+    // Whoever asked may have left meanwhile: nobody would give it back.
+    const slot = this.#isOver ? undefined : connections.spareSlot(host);
     if (slot !== undefined) this.#laneSlots.set(key, slot);
     return slot !== undefined;
   }
@@ -79,6 +84,7 @@ export class BlobBroker implements Disposable {
 
   /** No body of a request that it granted is read any more. */
   [Symbol.dispose](): void {
+    this.#isOver = true;
     for (const slot of [...this.#slots, ...this.#laneSlots.values()]) slot[Symbol.dispose]();
   }
 }

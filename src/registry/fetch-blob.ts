@@ -21,8 +21,8 @@ export interface BlobRetry {
 export interface FetchBlobOptions extends RangesAheadOptions {
   /** Called before each request that follows a failure; logins and redirects are none. */
   readonly onRetry?: (retry: BlobRetry) => void;
-  /** Called whenever bytes come that another connection than the first has fetched. */
-  readonly onParallel?: () => void;
+  /** Called with the first bytes of each answer: what comes of several need not fit together. */
+  readonly onAnswer?: () => void;
 }
 
 /**
@@ -45,7 +45,7 @@ export async function* fetchBlob(
   try {
     while (position < blob.size) {
       const part = ahead.take(position);
-      if (part !== undefined) options.onParallel?.();
+      if (part !== undefined) options.onAnswer?.();
       let askedMs = performance.now();
       for await (const bytes of part ?? fetchUntil(blob, position, ahead, ask, options)) {
         position += bytes.length;
@@ -65,7 +65,7 @@ async function* fetchUntil(
   offset: number,
   ahead: RangesAhead,
   ask: AskGrant,
-  { signal, onRetry, onRange }: FetchBlobOptions,
+  { signal, onRetry, onRange, onAnswer }: FetchBlobOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
   const doing = `fetch a blob: ${blob.digest}`;
   let position = offset;
@@ -103,6 +103,7 @@ async function* fetchUntil(
         if (position + fresh.byteLength > blob.size) throw sizeMismatch(doing, blob.size, 'sends more');
         const wanted = fresh.subarray(0, ahead.start - position);
         if (wanted.byteLength === 0) continue;
+        if (position === start) onAnswer?.();
         position += wanted.byteLength;
         yield wanted;
         leaveGarbage(wanted.byteLength);

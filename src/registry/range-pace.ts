@@ -10,17 +10,23 @@ const WORTH_BYTES = 32 << 20;
 const GAIN = 1.25;
 /** So many turns nothing is tried after what did not pay: each try costs a connection. */
 const REST_TURNS = 15;
+/** The same where there was no leave for it. */
+const REFUSED_TURNS = 5;
+/** So many turns in a row they bring less than half as many did before: they pay no more. */
+const SLOW_TURNS = 2;
 
 /**
  * How many connections a blob is worth. One, until its reader has done little but wait for bytes with a good deal of
- * them still to come; then twice as many, for as long as that makes them come faster. What does not pay is not tried
- * again for a while. Knows no socket; all times are the caller's clock, in milliseconds.
+ * them still to come; then twice as many, for as long as that makes them come faster. What does not pay, or not any
+ * more, is not tried again for a while. Knows no socket; all times are the caller's clock, in milliseconds.
  */
 export class RangePace {
-  #wanted = 1;
+  /** What came in a millisecond before each step that was taken: with one connection, with two, and so on. */
+  #fewer: number[] = [];
+  /** The last step has yet to show that it pays. */
+  #trying = false;
+  #slowTurns = 0;
   #resting = 0;
-  /** What came in a millisecond before the last step. */
-  #before: number | undefined;
   /** A turn in which connections are opened says nothing of how fast they are. */
   #opening = false;
   #turnMs: number;
@@ -41,9 +47,10 @@ export class RangePace {
 
   /** There was no leave for more than one; it may be asked for again. */
   refused(nowMs: number): void {
-    this.#wanted = 1;
-    this.#before = undefined;
+    this.#fewer = [];
+    this.#trying = false;
     this.#opening = false;
+    this.#resting = Math.max(this.#resting, REFUSED_TURNS);
     this.#begin(nowMs);
   }
 
@@ -57,25 +64,40 @@ export class RangePace {
     return Math.min(this.#wanted, limit);
   }
 
+  get #wanted(): number {
+    return 2 ** this.#fewer.length;
+  }
+
   #judge(rate: number, waiting: number, restBytes: number, limit: number): void {
     if (this.#opening) {
       this.#opening = false;
       return;
     }
-    if (this.#before !== undefined && rate < this.#before * GAIN) {
-      this.#wanted = Math.max(1, this.#wanted >> 1);
+    while (this.#wanted >= 2 * limit) this.#fewer.pop();
+    if (!this.#pays(rate, waiting)) {
+      this.#fewer.pop();
+      this.#slowTurns = 0;
       this.#resting = REST_TURNS;
     }
-    this.#before = undefined;
+    this.#trying = false;
     if (this.#resting > 0) {
       this.#resting--;
       return;
     }
     const worthBytes = Math.max(WORTH_BYTES, rate * WORTH_MS);
     if (this.#wanted >= limit || waiting < WAITING_SHARE || restBytes < worthBytes) return;
-    this.#before = rate;
-    this.#wanted = Math.min(limit, this.#wanted * 2);
+    this.#fewer.push(rate);
+    this.#trying = true;
     this.#opening = true;
+  }
+
+  /** What came with half as many is the measure: no line, and no server, stays as it was. */
+  #pays(rate: number, waiting: number): boolean {
+    const fewer = this.#fewer.at(-1);
+    if (fewer === undefined) return true;
+    if (this.#trying) return rate >= fewer * GAIN;
+    this.#slowTurns = rate < fewer && waiting >= WAITING_SHARE ? this.#slowTurns + 1 : 0;
+    return this.#slowTurns < SLOW_TURNS;
   }
 
   #begin(nowMs: number): void {

@@ -19,13 +19,20 @@ const MAX_PART_BYTES = 8 << 20;
 const MIN_PART_BYTES = 1 << 20;
 /** So many parts may fail before the blob is left to its first connection. */
 const MAX_LOST = 3;
-/** A reader waits for a part: the first connection, which has more time, takes over soon. */
+/** A reader waits for a part: the first connection, which has more time, takes over soon when no byte of it comes. */
 const PATIENCE_MS = 5000;
+/** So much longer than the last one that came whole, while one behind it is whole already: its connection is a bad one. */
+const SLOW_TIMES = 3;
+const SLOW_MS = 1000;
+/** How often it is looked whether a part is late. */
+const LOOK_EVERY_MS = 500;
 const MAX_REDIRECTS = 8;
 
 interface Part {
   readonly start: number;
   readonly end: number;
+  /** When it was first asked for. */
+  readonly sinceMs: number;
   received: number;
   readonly pieces: Uint8Array[];
   state: 'coming' | 'whole' | 'lost';
@@ -39,6 +46,8 @@ export interface RangesAheadOptions {
   readonly oneConnection?: boolean;
   /** Says how many connections pay. */
   readonly pace?: Pace;
+  /** How long no byte of a part may come while it is waited for. Default: 5 s. */
+  readonly patienceMs?: number;
   /** Called before each request, those that follow a login or a redirect too. */
   readonly onRange?: (range: BlobRange) => void;
 }
@@ -49,6 +58,7 @@ export class RangesAhead {
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #pace: Pace;
+  readonly #patienceMs: number;
   readonly #onRange: ((range: BlobRange) => void) | undefined;
   /** Without gaps, in order; the reader is at the first one or before it. */
   readonly #parts: Part[] = [];
@@ -62,20 +72,24 @@ export class RangesAhead {
   /** What the last grant allowed. */
   #granted = MAX_CONNECTIONS;
   #lost = 0;
+  /** How long the last part that came whole took. */
+  #usualMs = 0;
   #allowed: boolean;
 
   constructor(
     blob: { readonly digest: Digest; readonly size: number },
     offset: number,
     ask: AskGrant,
-    { signal, oneConnection = false, pace = new RangePace(performance.now()), onRange }: RangesAheadOptions,
+    options: RangesAheadOptions,
   ) {
+    const { signal, oneConnection = false, pace = new RangePace(performance.now()) } = options;
     this.#blob = blob;
     this.#position = offset;
     this.#ask = ask;
     this.#allowed = !oneConnection;
     this.#pace = pace;
-    this.#onRange = onRange;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.#onRange = options.onRange;
     this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]);
     expectManyListeners(this.#signal);
   }
@@ -120,15 +134,45 @@ export class RangesAhead {
     await Promise.all(this.#lanes.values());
   }
 
+  /** Of a part that is given up, by its connection or here, all that has come. */
   async *#read(part: Part): AsyncGenerator<Uint8Array, void, void> {
-    for (;;) {
-      const piece = part.pieces.shift();
-      if (piece !== undefined) yield piece;
-      else if (part.state === 'coming') await this.#change();
-      else break;
+    const looking = setInterval(() => this.#wake(), LOOK_EVERY_MS);
+    let waitedMs = 0;
+    let silentMs = 0;
+    try {
+      for (;;) {
+        const piece = part.pieces.shift();
+        if (piece !== undefined) {
+          silentMs = 0;
+          yield piece;
+        } else if (part.state === 'coming') {
+          const sinceMs = performance.now();
+          await this.#change();
+          // What a process that was stopped did not see counts for nobody's silence.
+          const ms = Math.min(performance.now() - sinceMs, 2 * LOOK_EVERY_MS);
+          waitedMs += ms;
+          silentMs += ms;
+          if (part.pieces.length === 0 && this.#isLate(part, waitedMs, silentMs)) this.#giveUp(part);
+        } else break;
+      }
+    } finally {
+      clearInterval(looking);
     }
     this.#parts.shift();
     this.#wake();
+  }
+
+  #isLate(part: Part, waitedMs: number, silentMs: number): boolean {
+    if (silentMs >= this.#patienceMs) return true;
+    // More connections have not paid, and parts may be what a server is slow with.
+    if (this.#connections < 2) return waitedMs >= SLOW_MS && restMs(part) >= this.#patienceMs;
+    const isOvertaken = this.#parts.some((other) => other !== part && other.state === 'whole');
+    return isOvertaken && waitedMs >= SLOW_MS + SLOW_TIMES * this.#usualMs;
+  }
+
+  /** Its connection learns of it with the next byte, or when it gives up itself. */
+  #giveUp(part: Part): void {
+    if (part.state === 'coming') part.state = 'lost';
   }
 
   /** One further connection, part after part. Never rejects. */
@@ -171,7 +215,7 @@ export class RangesAhead {
     const start = this.#nextStart();
     const end = Math.min(this.#blob.size, start + this.#partBytes());
     if (start >= end) return undefined;
-    const part: Part = { start, end, received: 0, pieces: [], state: 'coming' };
+    const part: Part = { start, end, sinceMs: performance.now(), received: 0, pieces: [], state: 'coming' };
     this.#parts.push(part);
     this.#next = end;
     return part;
@@ -186,8 +230,9 @@ export class RangesAhead {
     try {
       await this.#receive(part, await this.#request(part, first, lane));
       part.state = 'whole';
+      this.#usualMs = performance.now() - part.sinceMs;
     } catch (error) {
-      part.state = 'lost';
+      this.#giveUp(part);
       throw error;
     } finally {
       this.#wake();
@@ -217,11 +262,12 @@ export class RangesAhead {
       const { afterMs, ...request } = grant;
       this.#onRange?.(rangeOf(grant, part.start, part.end));
       await pause(afterMs, this.#doing, this.#signal);
+      this.#requireWanted(part);
       const answer = await sendRequest({
         ...request,
         headers: { ...request.headers, range },
-        connectTimeoutMs: Math.min(request.connectTimeoutMs, PATIENCE_MS),
-        stallTimeoutMs: Math.min(request.stallTimeoutMs, PATIENCE_MS),
+        connectTimeoutMs: Math.min(request.connectTimeoutMs, this.#patienceMs),
+        stallTimeoutMs: Math.min(request.stallTimeoutMs, this.#patienceMs),
         signal: this.#signal,
       });
       if (answer.status === 206 && isRange(answer, part, this.#blob.size)) return answer;
@@ -238,6 +284,7 @@ export class RangesAhead {
   async #receive(part: Part, answer: HttpAnswer): Promise<void> {
     refuseEncoding(answer, this.#doing);
     for await (const piece of answer.body()) {
+      this.#requireWanted(part);
       part.received += piece.length;
       if (part.start + part.received > part.end) throw new Error(`${this.#doing}: more than a range`);
       part.pieces.push(piece);
@@ -245,6 +292,10 @@ export class RangesAhead {
       this.#wake();
     }
     if (part.start + part.received < part.end) throw new Error(`${this.#doing}: less than a range`);
+  }
+
+  #requireWanted({ state }: Part): void {
+    if (state === 'lost') throw new Error(`${this.#doing}: given up`);
   }
 
   get #doing(): string {
@@ -261,6 +312,11 @@ export class RangesAhead {
     this.#waiting = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+/** As it came until now. */
+function restMs({ start, end, sinceMs, received }: Part): number {
+  return ((end - start - received) / Math.max(1, received)) * (performance.now() - sinceMs);
 }
 
 export function rangeOf({ url, afterMs }: BlobGrant, from: number, to: number): BlobRange {

@@ -5,6 +5,8 @@ import { dirname, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { digestOf } from '../../src/spec/digest.js';
+import { OCI_INDEX } from '../../src/spec/media-types.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
 import { type Child, type Ended, startNode } from '../helpers/child.js';
@@ -169,6 +171,19 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     await pulled(larder(BERT, ['pull', open.reference('for/all')]));
     await refused(larder(BERT, ['pull', `${open.reference('for/all')}@${digest}`]), /larder is offline/);
     await home.client.pull(`${open.reference('for/all')}@${digest}`);
+  });
+
+  test('get no manifest and no config for naming it in an image of their own', async () => {
+    await pulled(larder(ANNA, ['pull', image], LOGIN.password));
+    const facts = secret.publish('team/app', [sampleLayer('app', 50_000)]);
+    const manifest = { mediaType: facts.mediaType, digest: digestOf(facts.manifest), size: facts.manifest.length };
+    const platform = { os: 'linux', architecture: facts.platform.split('/')[1] };
+    const index = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [{ ...manifest, platform }] };
+    open.registry.addManifest('bert/index', 'latest', Buffer.from(JSON.stringify(index)), OCI_INDEX);
+    open.registry.addManifest('bert/image', 'latest', facts.manifest, facts.mediaType);
+    for (const name of ['bert/index', 'bert/image']) {
+      await refused(larder(BERT, ['pull', open.reference(name)]), /does not have it/);
+    }
   });
 
   test('are let in by a registry that knows no HEAD', async () => {

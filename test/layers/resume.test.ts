@@ -1,6 +1,7 @@
 /** What a download goes on from and what it costs then, in every way in which one is broken off. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -91,6 +92,12 @@ const CASES: Readonly<Record<string, Case>> = {
     asked: [`!${from(HALF)}`, from(HALF)],
     resumedFrom: HALF,
   },
+  'the mirror sent something else before it broke off': {
+    prefix: new Uint8Array(),
+    mirror: true,
+    storageFault: inTurn(wrongUntil(100_000), { kind: 'status', status: 404 }),
+    asked: ['!', `!${from(100_000)}`, from(100_000), ''],
+  },
   'the address of a redirect has expired': {
     prefix: half,
     fault: ({ other }) => inTurn(...[1, 2].map(() => redirectTo(other))),
@@ -121,6 +128,15 @@ const CASES: Readonly<Record<string, Case>> = {
     resumedFrom: HALF,
   },
 };
+
+/** So many wrong bytes, and then the end. */
+function wrongUntil(bytes: number): ReturnType<FaultHook> {
+  const respond = (socket: Socket, { body }: { readonly body: Buffer }): void => {
+    socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n`);
+    socket.end(Buffer.alloc(bytes, 'wrong'));
+  };
+  return { kind: 'raw', respond };
+}
 
 function redirectTo(other: FakeRegistry): ReturnType<FaultHook> {
   return { kind: 'redirect', location: `${other.url}/v2/app/blobs/${DIGEST}?signature=x` };

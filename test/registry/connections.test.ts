@@ -3,9 +3,11 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { openLarder } from '../../src/index.js';
+import type { BlobRequest } from '../../src/registry/blob.js';
 import { Connections, type Slot } from '../../src/registry/connections.js';
-import { fetchBlob } from '../../src/registry/fetch-blob.js';
+import { fetchBlob, type Pace } from '../../src/registry/fetch-blob.js';
 import { createNetwork } from '../../src/registry/network.js';
+import { digestOf } from '../../src/spec/digest.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
@@ -176,6 +178,60 @@ test('with one connection, layers whose tokens run out on the way all come: logi
     assert.deepEqual(Buffer.concat(chunks), LAYER);
   };
   await Promise.all([fetchLayer(), client.resolve(reference), fetchLayer(), client.head(reference), fetchLayer()]);
+  assert.deepEqual([network.connections.used, network.connections.waiting], [0, 0]);
+});
+
+test('leave for a part that comes when its layer has ended holds no connection', async () => {
+  await using registry = await startRegistry({ images: [IMAGE] });
+  const network = createNetwork();
+  const { client } = clientWith({ network });
+  const broker = client.broker(referenceTo(registry), { counted: true });
+  const request = { digest: LAYER_DIGEST, offset: 0, attempt: 0 };
+  await broker.ask(request);
+  const late = broker.ask({ ...request, lane: 1 });
+  broker[Symbol.dispose]();
+  assert.equal((await late).connections, 1);
+  assert.equal(network.connections.used, 0);
+});
+
+test('layers over several connections that fail or are cancelled at any moment hold none afterwards', async () => {
+  const blob = Buffer.from(Uint32Array.from({ length: 2 << 20 }, (_, i) => i).buffer);
+  const digest = digestOf(blob);
+  await using registry = await startRegistry({ images: [{ ...IMAGE, blobs: [blob] }], auth: { type: 'bearer' } });
+  let nth = 0;
+  registry.setFault(({ url }) => {
+    if (!url.includes('/blobs/') || ++nth % 4 !== 0) return undefined;
+    registry.expireTokens();
+    return nth % 8 === 0 ? { kind: 'reset', after: 100_000 } : undefined;
+  });
+  const network = createNetwork({ max: 6, maxPerHost: 5 });
+  const { client } = clientWith({ network });
+  const pace: Pace = {
+    ...{ arrived() {}, waited() {}, refused() {} },
+    connections: (_now, _rest, limit) => Math.min(4, limit),
+  };
+  const fetchUntil = async (pieces: number): Promise<void> => {
+    const stop = new AbortController();
+    const asked: Promise<unknown>[] = [];
+    {
+      using broker = client.broker(referenceTo(registry), { counted: true, signal: stop.signal });
+      const ask = (request: BlobRequest) => {
+        const grant = broker.ask(request).then((given) => ({ ...given, connections: given.connections ?? 4 }));
+        asked.push(grant);
+        return grant;
+      };
+      const reading = fetchBlob({ digest, size: blob.length }, 0, ask, { pace, signal: stop.signal });
+      let left = pieces;
+      try {
+        for await (const _ of reading) if (left-- === 0) stop.abort();
+      } catch {
+        // However it ended.
+      }
+      assert.ok(network.connections.used <= 6, `${network.connections.used} at once`);
+    }
+    await Promise.allSettled(asked);
+  };
+  await Promise.all([1, 7, 20, 45, 90, 1000].map(fetchUntil));
   assert.deepEqual([network.connections.used, network.connections.waiting], [0, 0]);
 });
 

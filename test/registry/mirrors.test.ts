@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { LarderError } from '../../src/errors.js';
 import type { LarderEvent } from '../../src/events.js';
 import { parseDockerConfig } from '../../src/registry/credentials.js';
 import { DIRECT, type Endpoint, originOf, plainServer, type Server } from '../../src/registry/hosts/endpoint.js';
@@ -73,6 +74,19 @@ describe('a mirror', () => {
       assert.deepEqual(switched?.type === 'mirror' && [switched.host, switched.insteadOf], [origin.host, mirror.host]);
     });
   }
+
+  it('that is passed over is not asked for parts of the blob either', async () => {
+    await using origin = await startRegistry({ images: [IMAGE] });
+    await using mirror = await startRegistry({ images: [IMAGE] });
+    const broker = mirrored([{ at: mirror }]).client.broker(referenceTo(origin));
+    const request = { digest: LAYER_DIGEST, offset: 0, attempt: 0 };
+    const hostOf = async (grant: Promise<{ readonly url: string }>) => new URL((await grant).url).host;
+    assert.equal(await hostOf(broker.ask(request)), mirror.host);
+    assert.equal(await hostOf(broker.ask({ ...request, lane: 1 })), mirror.host);
+    assert.ok(broker.passOver(LAYER_DIGEST, new LarderError('LARDER_DIGEST_MISMATCH', 'wrong')));
+    const previous = { kind: 'status', url: mirror.url, status: 404, headers: {} } as const;
+    assert.equal(await hostOf(broker.ask({ ...request, lane: 1, attempt: 1, previous })), origin.host);
+  });
 
   it('that nothing listens at is asked once, and then not again for a while', async () => {
     await using origin = await startRegistry({ images: [IMAGE] });

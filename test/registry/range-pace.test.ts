@@ -8,10 +8,15 @@ const MB = 1e6;
 type Line = (connections: number) => { readonly rate: number; readonly waiting: number };
 
 /** The connections that are wanted in each of the next seconds. */
-function seconds(pace: RangePace, line: Line, count: number, rest = 10_000 * MB, limit = 4): number[] {
+function seconds(
+  pace: RangePace,
+  line: Line,
+  count: number,
+  { rest = 10_000 * MB, limit = 4, since = 0, first = 1 } = {},
+): number[] {
   const wanted: number[] = [];
-  let connections = 1;
-  for (let nowMs = 1000; wanted.length < count; nowMs += 1000) {
+  let connections = first;
+  for (let nowMs = 1000 * (since + 1); wanted.length < count; nowMs += 1000) {
     const { rate, waiting } = line(connections);
     pace.arrived(rate);
     pace.waited(waiting * 1000);
@@ -46,23 +51,48 @@ describe('the number of connections', () => {
 
   it('stays one for what is over soon', () => {
     assert.deepEqual(
-      seconds(new RangePace(0), () => ({ rate: 20 * MB, waiting: 0.9 }), 4, 39 * MB),
+      seconds(new RangePace(0), () => ({ rate: 20 * MB, waiting: 0.9 }), 4, { rest: 39 * MB }),
       [1, 1, 1, 1],
     );
   });
 
   it('stays one for what is small, however slow it comes', () => {
     assert.deepEqual(
-      seconds(new RangePace(0), () => ({ rate: MB, waiting: 0.99 }), 4, 30 * MB),
+      seconds(new RangePace(0), () => ({ rate: MB, waiting: 0.99 }), 4, { rest: 30 * MB }),
       [1, 1, 1, 1],
     );
   });
 
-  it('is asked for again after there was no leave', () => {
+  it('is asked for again a few seconds after there was no leave', () => {
     const pace = new RangePace(0);
     const line: Line = () => ({ rate: 20 * MB, waiting: 0.9 });
     assert.deepEqual(seconds(pace, line, 1), [2]);
     pace.refused(0);
-    assert.deepEqual(seconds(pace, line, 1), [2]);
+    assert.deepEqual(seconds(pace, line, 7), [1, 1, 1, 1, 1, 2, 2]);
+  });
+
+  it('goes back where more bring less than fewer did before', () => {
+    const pace = new RangePace(0);
+    const good: Line = (connections) => ({ rate: 20 * MB * connections, waiting: 0.9 });
+    assert.deepEqual(seconds(pace, good, 5), [2, 2, 4, 4, 4]);
+    const bad: Line = () => ({ rate: 10 * MB, waiting: 0.9 });
+    assert.deepEqual(seconds(pace, bad, 6, { since: 5, first: 4 }), [4, 2, 2, 1, 1, 1]);
+  });
+
+  it('stays where it is while something else than the network has become slow', () => {
+    const pace = new RangePace(0);
+    seconds(pace, (connections) => ({ rate: 20 * MB * connections, waiting: 0.9 }), 5);
+    assert.deepEqual(
+      seconds(pace, () => ({ rate: 10 * MB, waiting: 0.2 }), 4, { since: 5, first: 4 }),
+      [4, 4, 4, 4],
+    );
+  });
+
+  it('comes down at once with the limit, and is tried again when that has risen', () => {
+    const pace = new RangePace(0);
+    const good: Line = (connections) => ({ rate: 20 * MB * connections, waiting: 0.9 });
+    seconds(pace, good, 4);
+    assert.deepEqual(seconds(pace, good, 3, { limit: 1, since: 4, first: 4 }), [1, 1, 1]);
+    assert.deepEqual(seconds(pace, good, 4, { since: 7 }), [2, 2, 4, 4]);
   });
 });

@@ -47,6 +47,28 @@ async function read(
   return Buffer.concat(chunks);
 }
 
+const DRIPPED = 100_000;
+
+/** Answers that begin at once, and then come byte by byte: often enough to be never silent, and never at their end. */
+class Drips implements AsyncDisposable {
+  readonly #timers: NodeJS.Timeout[] = [];
+
+  readonly fault: RegistryFault = {
+    kind: 'raw',
+    respond: (socket, { headers, body }) => {
+      const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`HTTP/1.1 206 Partial Content\r\n${head.join('')}content-length: ${body.length}\r\n\r\n`);
+      socket.write(body.subarray(0, DRIPPED));
+      let sent = DRIPPED;
+      this.#timers.push(setInterval(() => socket.write(body.subarray(sent, ++sent)), 100));
+    },
+  };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+}
+
 describe('a large blob', () => {
   it('comes over several connections, no byte of it twice', async () => {
     await using registry = await startRegistry({ images: IMAGES });
@@ -110,6 +132,62 @@ describe('a large blob', () => {
     await using registry = await startRegistry({ images: IMAGES, fault });
     assert.ok((await read(registry, { first: () => parts > 0 })).equals(BLOB));
     assert.ok(parts <= 12, `${parts} parts were asked for`);
+  });
+
+  it('does not wait for a connection that drips while others do not, and keeps what it has brought', async () => {
+    await using drips = new Drips();
+    let dripping: string | undefined;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined => {
+      if (!isPart(headers.range) || dripping !== undefined) return undefined;
+      dripping = headers.range;
+      return drips.fault;
+    };
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    const got = await read(registry, { first: () => rangesOf(registry).length >= 4 });
+    assert.ok(got.equals(BLOB));
+    const [start = 0, last = 0] = dripping?.match(/\d+/g)?.map(Number) ?? [];
+    const again = rangesOf(registry).filter((range) => range !== dripping && range.endsWith(`-${last}`));
+    assert.equal(again.length, 1, `${rangesOf(registry)}`);
+    assert.ok(Number(again[0]?.match(/\d+/)?.[0]) >= start + DRIPPED, `${dripping}, then ${again}`);
+  });
+
+  it('does not wait for parts that drip when more connections have not paid', async () => {
+    await using drips = new Drips();
+    let parts = 0;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined =>
+      isPart(headers.range) && parts++ < 3 ? drips.fault : undefined;
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    let bytes = 0;
+    const pace: Pace = {
+      ...FOUR,
+      arrived: (count) => {
+        bytes += count;
+      },
+      // Until the reader has come to where the first connection ends.
+      connections: (_now, _rest, limit) => (bytes < 1 << 20 ? Math.min(4, limit) : 1),
+    };
+    assert.ok((await read(registry, { first: () => parts >= 3, pace, patienceMs: 1000 })).equals(BLOB));
+  });
+
+  it('does not wait for a connection that is not let in', async () => {
+    let parts = 0;
+    const fault = ({ headers }: { headers: { range?: string | undefined } }): RegistryFault | undefined =>
+      isPart(headers.range) && parts++ < 3 ? { kind: 'status', status: 401 } : undefined;
+    await using registry = await startRegistry({ images: IMAGES, fault });
+    const broker = clientWith().client.broker(referenceTo(registry));
+    let refused = 0;
+    const ask = async (request: BlobRequest) => {
+      if (request.lane !== undefined && request.previous?.kind === 'status' && refused++ >= 0)
+        return new Promise<never>(() => {});
+      return { ...(await broker.ask(request)), connections: 4 };
+    };
+    const chunks: Uint8Array[] = [];
+    const options = { pace: FOUR, patienceMs: 300 };
+    for await (const chunk of fetchBlob({ digest: DIGEST, size: BLOB.length }, 0, ask, options)) {
+      chunks.push(chunk);
+      if (chunks.length === 1) await until(() => refused === 3, 'parts are refused');
+    }
+    assert.ok(Buffer.concat(chunks).equals(BLOB));
   });
 
   it('is given up at once when cancelled, with all its connections', async () => {

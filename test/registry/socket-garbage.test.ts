@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { it } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 
@@ -15,4 +16,5 @@ it('a thread that receives a blob keeps no more than a few MiB of what its socke
   const [{ received, most }] = (await once(worker, 'message')) as [{ received: number; most: number }];
   assert.equal(received, size);
   assert.ok(most < 16 * MIB, `${most} bytes`);
+  assert.equal(runInNewContext('typeof gc'), 'undefined');
 });

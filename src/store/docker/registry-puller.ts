@@ -119,7 +119,9 @@ export class RegistryPuller implements ProvingPuller<Reference> {
 
   #documentsAt(place: Reference, client: RegistryClient, doing: string, options: PullOptions): DocumentSource {
     const request = requestOptions(options);
-    const keep = options.writesNothing === true ? undefined : this.#documents;
+    // To know a digest is no leave to have what it names: who brings a login of his own is given what that login reaches.
+    const isAlone = options.writesNothing === true || options.credentials !== undefined;
+    const keep = isAlone ? undefined : this.#documents;
     const kept: KeptDocuments = keep ?? ((_digest, fetch) => fetch());
     return {
       fetchManifest: async (entry) => {
@@ -161,7 +163,8 @@ export class RegistryPuller implements ProvingPuller<Reference> {
           try {
             return await origin.ask(request);
           } catch (error) {
-            if (!isLarderError(error, 'LARDER_BLOB_NOT_FOUND')) throw error;
+            // What a part is told says nothing of the layer, which is coming.
+            if (!isLarderError(error, 'LARDER_BLOB_NOT_FOUND') || request.lane !== undefined) throw error;
             missing = error;
             const { previous: _, ...first } = request;
             return elsewhere({ ...first, attempt: 0 }, error);
