@@ -4,6 +4,7 @@
  */
 import { closeSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { COUNTED, type Plan, TO_TRACER, TRACED, WRITE } from './system-calls.js';
 
 const koffi: typeof import('koffi') = createRequire(import.meta.url)('koffi');
@@ -14,7 +15,7 @@ const plain = libc.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 
 const ioctl = libc.func('ioctl', 'int', ['int', 'int64_t', 'void *']);
 const pollCall = libc.func('poll', 'int', ['void *', 'uint64_t', 'int']);
 
-const SYS = { seccomp: 317, pidfdOpen: 434, pidfdGetfd: 438 } as const;
+const SYS = { prctl: 157, seccomp: 317, pidfdOpen: 434, pidfdGetfd: 438 } as const;
 const X86_64 = 0xc000003e;
 
 /** Why sweeps cannot run here, or false. */
@@ -73,6 +74,9 @@ function filterBytes(): Buffer {
 
 /** Installs the filter and says so on standard output; the tracer takes the listener from there. */
 export function beTraced(): void {
+  // Nobody else would end a process that waits for a call's answer.
+  const PARENT_DEATH_SIGNAL = 1;
+  plain(SYS.prctl, PARENT_DEATH_SIGNAL, constants.signals.SIGKILL, 0, 0);
   const listener = installFilter();
   writeSync(1, `${JSON.stringify({ listener })}\n`);
   tellTracer(0);
