@@ -256,6 +256,10 @@ async function* checkClaim(parts: CheckParts, claim: ClaimRecord, subject: strin
   yield* missingLayers(parts, subject, [...new Set(layers.map(({ diffId }) => diffId))], 'I5');
   yield* missingBlobs(parts, subject, claim.blobs, 'I5');
   yield* unheldWhitelists(subject, layers, claim.blobs, 'I5');
+  for (const { name } of claim.images) {
+    if ((await statOf(join(parts.layout.backendDirectory(claim.container, name), 'half'))) === undefined) continue;
+    yield garbage('I4', subject, 'files of its root filesystem are missing: the provision was interrupted; destroy it');
+  }
   if ((await statOf(parts.layout.container(claim.container))) === undefined) {
     yield garbage('I4', subject, 'a claim without its directory: the provision was interrupted; destroy it');
   }

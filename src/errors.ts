@@ -180,10 +180,14 @@ export function throwIfAborted(signal: AbortSignal | undefined, doing: string): 
   if (signal?.aborted === true) throw abortedError(doing, signal);
 }
 
+const EDQUOT = 122;
+
 /** The `code` of a Node system error (`ENOENT`, …), or undefined. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || isLarderError(error)) return undefined;
-  const { code } = error as NodeJS.ErrnoException;
+  const { code, errno } = error as NodeJS.ErrnoException;
+  // libuv has no name for it: its code is a sentence.
+  if (errno === -EDQUOT) return 'EDQUOT';
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 

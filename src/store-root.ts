@@ -3,11 +3,12 @@
  * something else's. Its `format` file says which larder may use it.
  */
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, realpath } from 'node:fs/promises';
+import { chmod, lstat, open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
-import { ensureDirectory, writeFileDurable } from './linux/durable.js';
+import { ensureDirectory, unlinkIfThere, writeFileDurable } from './linux/durable.js';
+import { makeDirectories } from './linux/make-directories.js';
 
 /** Longer is no version number. */
 const MAX_FORMAT_BYTES = 64;
@@ -17,6 +18,14 @@ const MAX_FORMAT_BYTES = 64;
  * LARDER_FORMAT_VERSION, LARDER_PERMISSION, LARDER_NO_SPACE.
  */
 export async function prepareRoot(path: string): Promise<string> {
+  try {
+    return await prepare(path);
+  } catch (error) {
+    throw errnoOf(error) === undefined ? error : systemError(`open the store ${path}`, error);
+  }
+}
+
+async function prepare(path: string): Promise<string> {
   await refusePlanted(path);
   const root = await makeRoot(path);
   await refuseForeign(root);
@@ -37,7 +46,7 @@ export async function prepareRoot(path: string): Promise<string> {
 
 async function makeRoot(path: string): Promise<string> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    makeDirectories(dirname(path), 0o777);
     await ensureDirectory(path, 0o700);
     return await realpath(path);
   } catch (error) {
@@ -47,9 +56,8 @@ async function makeRoot(path: string): Promise<string> {
 
 /** A directory that is empty, and ours, becomes a store; one with other things in it never does. */
 async function initialise(root: string): Promise<void> {
-  const strange = (await readdir(root)).filter(
-    (name) => name !== 'lost+found' && name !== 'format' && !/^\.?format\./.test(name),
-  );
+  const names = await readdir(root);
+  const strange = names.filter((name) => name !== 'lost+found' && name !== 'format' && !UNFINISHED.test(name));
   if (strange.length > 0) {
     throw new LarderError(
       'LARDER_STORE_UNSAFE',
@@ -60,8 +68,18 @@ async function initialise(root: string): Promise<void> {
     );
   }
   if ((await lstat(root)).uid === process.getuid?.()) await chmod(root, 0o700);
-  await writeFileDurable(join(root, 'format'), Buffer.from(`${STORE_FORMAT}\n`));
+  const format = join(root, 'format');
+  try {
+    await writeFileDurable(format, Buffer.from(`${STORE_FORMAT}\n`));
+  } catch (error) {
+    // Whoever was faster took ours for what a killed one left.
+    if ((await readFormat(format)) === undefined) throw error;
+  }
+  for (const name of names.filter((name) => UNFINISHED.test(name))) await unlinkIfThere(join(root, name));
 }
+
+/** What those wrote who were killed before the file had its name. */
+const UNFINISHED = /^\.?format\./;
 
 async function readFormat(path: string): Promise<string | undefined> {
   try {

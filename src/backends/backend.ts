@@ -60,6 +60,9 @@ export interface Backend {
    */
   remount?(layers: readonly string[], rootfs: string, backendDir: string, options?: ProvisionOptions): Promise<void>;
 
+  /** Throws when provision wrote files and was killed before all were there. A backend without it has nothing to write. */
+  requireWhole?(rootfs: string, backendDir: string): void;
+
   /** Makes now what a later provision of these layers needs beside them. */
   prepare?(layers: readonly string[], options?: OperationOptions): Promise<void>;
 

@@ -7,7 +7,6 @@
  * 3. Each is renamed into its place: from here on it exists (I10: it appears only whole).
  * 4. It is recorded. A directory in place without a record is whole, so it is recorded then.
  */
-
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +14,7 @@ import { systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { fsyncDirectory } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { dropInheritedAcls } from '../linux/xattr.js';
 import { type DiffId, hexOf } from '../spec/digest.js';
 import { chainIdsOf, stackLayer } from '../spec/stack.js';
@@ -66,7 +66,7 @@ export class ChainDirectories {
 
   async #makeLocked(layers: readonly LayerFiles[], chains: readonly Chain[], options: OperationOptions): Promise<void> {
     const { directory } = this.#options;
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory);
     const { signal } = options;
     const lock = await lockFile(join(directory, '.lock'), 'exclusive', signal === undefined ? {} : { signal });
     try {

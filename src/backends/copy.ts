@@ -6,7 +6,7 @@ import { mayOwnAnything } from '../linux/capabilities.js';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
 import type { LayerAccess, LayerFiles } from './layer-access.js';
 import { type Probed, probeCopy } from './probe.js';
-import { destroyRootfs, makeRootfs, type Step } from './rootfs-files.js';
+import { destroyRootfs, makeRootfs, requireWhole, type Step, writeWhole } from './rootfs-files.js';
 import type { RunTask } from './tasks.js';
 
 export interface CopyBackendOptions {
@@ -40,14 +40,20 @@ export class CopyBackend implements Backend {
     const { access, run } = this.#options;
     const files: LayerFiles[] = [];
     for (const layer of layers) files.push(await access.layerFiles(layer, options));
-    makeRootfs(rootfs, backendDir, this.#step);
-    this.#step('write files');
     // Nothing looks at these files again: what a power cut left unwritten would be taken for the image's.
     const durable = options.volatile !== true;
     const data = { layers: files, directory: rootfs, privileged: mayOwnAnything(), durable };
-    const { warnings } = await run('materialise', data, options);
+    const { warnings } = await writeWhole(backendDir, durable, () => {
+      makeRootfs(rootfs, backendDir, this.#step);
+      this.#step('write files');
+      return run('materialise', data, options);
+    });
     this.#step('written');
     return { ephemeral: [rootfs], warnings };
+  }
+
+  requireWhole(rootfs: string, backendDir: string): void {
+    requireWhole(rootfs, backendDir);
   }
 
   destroy(rootfs: string, backendDir: string): Promise<boolean> {

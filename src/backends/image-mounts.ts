@@ -16,6 +16,7 @@ import type { OperationOptions } from '../events.js';
 import { mountErofs, NOT_FILE_BACKED } from '../linux/erofs-mount.js';
 import { type FileLock, lockFile, tryLockFile } from '../linux/file-lock.js';
 import { fileSystemUuid } from '../linux/file-system-uuid.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { unmount } from '../linux/mount.js';
 import { isMountPoint } from '../linux/mount-point.js';
 import { findMount } from '../linux/mountinfo.js';
@@ -182,7 +183,7 @@ export class ImageMounts {
 
   #pathOf(key: string): string {
     if (!KEY.test(key)) throw new LarderError('LARDER_INTERNAL', 'mount an image: its key is not 64 hex digits');
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    makeDirectories(this.#directory);
     return join(realpathSync(this.#directory), key);
   }
 }

@@ -12,12 +12,13 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeErofs } from '../erofs/write-erofs.js';
-import { LarderError } from '../errors.js';
+import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mknodAt, openDirectory, S_IFCHR } from '../linux/at-calls.js';
 import { fileSystemOf, mayMount, mayOwnAnything } from '../linux/capabilities.js';
 import { openErofs } from '../linux/erofs-mount.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { bindMount } from '../linux/mount.js';
 import { mountOverlay } from '../linux/overlay-mount.js';
 import { removeTree } from '../linux/remove-tree.js';
@@ -58,7 +59,7 @@ export function probeOverlay(scratch: string): Probed {
   if (!mayMount()) return { usable: false, reason: NO_MOUNT };
   const failure = attempt(scratch, tryOverlay);
   if (failure === undefined) return { usable: true, reason: 'overlayfs of directories works here.' };
-  return { usable: false, reason: `overlayfs on ${fileSystemOf(scratch)} does not work here: ${failure}.` };
+  return { usable: false, reason: `overlayfs on ${fileSystemOf(dirname(scratch))} does not work here: ${failure}.` };
 }
 
 export function probeCopy(scratch: string): Probed {
@@ -69,23 +70,37 @@ export function probeCopy(scratch: string): Probed {
     : { usable: true, reason: 'files are written one by one; without root they become your own.' };
 }
 
-/** Why it failed, or undefined. Whatever was mounted or made is gone afterwards. */
+/**
+ * Why it failed, or undefined. Whatever was mounted or made is gone afterwards. Throws where the failure says nothing of
+ * the backend: on a full disk another one would be chosen, for as long as this process lives.
+ */
 function attempt(scratch: string, work: (dir: string) => void): string | undefined {
-  let dir: string | undefined;
-  let made: string | undefined;
+  const doing = `try out a backend in ${scratch}`;
+  const made = makeDirectories(scratch);
+  let failure: unknown;
   try {
-    made = mkdirSync(scratch, { recursive: true, mode: 0o700 });
-    dir = mkdtempSync(join(scratch, 'probe-'));
+    failure = failureIn(scratch, work);
+    if (made) rmdirSync(scratch);
+  } catch (error) {
+    throw systemError(doing, error);
+  }
+  if (SAYS_NOTHING.has(errnoOf(failure) ?? '')) throw systemError(doing, failure);
+  return failure instanceof Error ? failure.message : undefined;
+}
+
+/** Not EROFS and EIO: so do mounts refuse that the kernel cannot do here. */
+const SAYS_NOTHING: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM']);
+
+function failureIn(scratch: string, work: (dir: string) => void): Error | undefined {
+  const dir = mkdtempSync(join(scratch, 'probe-'));
+  try {
     work(dir);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return error instanceof Error ? error : new Error(String(error));
   } finally {
-    if (dir !== undefined) {
-      unmountTree(join(dir, 'rootfs'));
-      removeTree(dir);
-    }
-    if (made !== undefined) rmdirSync(scratch);
+    unmountTree(join(dir, 'rootfs'));
+    removeTree(dir);
   }
 }
 

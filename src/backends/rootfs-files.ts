@@ -4,16 +4,19 @@
  *     <rootfs>/            mount point or copied tree; made by the backend
  *     <backendDir>/made    a link that says which directory that was, by its inode number; without it nothing is
  *                          unmounted or emptied. A link, since a power cut cannot leave one without its text
+ *     <backendDir>/half    a link that is there as long as files are being written (copy): who was killed over it left a
+ *                          tree that is not whole
  *     <backendDir>/upper/  what the container writes (erofs, overlay)
  *     <backendDir>/work/   overlayfs's own
  *
  * One `backendDir` serves one root filesystem. A `rootfs` that was there before is refused, and a later destroy leaves
  * it alone: it may be anything of the caller's.
  */
-import { lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
+import { fsyncDirectory } from '../linux/durable.js';
 import { mountsUnder } from '../linux/mountinfo.js';
 import { removeSmallTree } from '../linux/remove-tree.js';
 import { canonicalPath, unmountTreeAside } from '../linux/unmount-tree.js';
@@ -28,6 +31,7 @@ export const workOf = (backendDir: string): string => join(backendDir, 'work');
 /** Entries that are removed without a worker thread. */
 const SMALL_TREE = 100;
 
+const halfOf = (backendDir: string): string => join(backendDir, 'half');
 const madeOf = (backendDir: string): string => join(backendDir, 'made');
 
 /** Rejects with LARDER_PERMISSION where this process may not mount. */
@@ -64,6 +68,31 @@ export function makeRootfs(rootfs: string, backendDir: string, step: Step): void
   }
 }
 
+/**
+ * Until `write` has ended the root filesystem is half of one, whoever looks at it later. That it is whole is `durable` as
+ * its files are.
+ */
+export async function writeWhole<T>(backendDir: string, durable: boolean, write: () => Promise<T>): Promise<T> {
+  const half = halfOf(backendDir);
+  try {
+    symlinkSync('half', half);
+    const result = await write();
+    unlinkSync(half);
+    if (durable) await fsyncDirectory(backendDir);
+    return result;
+  } catch (error) {
+    throw systemError(`provision: write the files beside ${half}`, error);
+  }
+}
+
+/** Throws LARDER_PATH_NOT_FOUND where {@link writeWhole} did not come to its end. */
+export function requireWhole(rootfs: string, backendDir: string): void {
+  if (lstatSync(halfOf(backendDir), { throwIfNoEntry: false }) === undefined) return;
+  throw new LarderError('LARDER_PATH_NOT_FOUND', `recover: ${rootfs}: not all of its files were written`, {
+    hint: 'destroy the container: whoever made it was killed over it',
+  });
+}
+
 /** Undoes a provision of any backend. False when there was nothing. */
 export async function destroyRootfs(rootfs: string, backendDir: string, run: RunTask, step: Step): Promise<boolean> {
   const made = readMade(backendDir);
@@ -76,7 +105,7 @@ export async function destroyRootfs(rootfs: string, backendDir: string, run: Run
     step('remove rootfs');
     if (identityOf(rootfs) === made) await removeUnmounted(rootfs, run);
   }
-  for (const path of [upperOf(backendDir), workOf(backendDir), madeOf(backendDir)]) {
+  for (const path of [upperOf(backendDir), workOf(backendDir), halfOf(backendDir), madeOf(backendDir)]) {
     step(`remove ${basename(path)}`);
     if (await removeUnmounted(path, run)) found = true;
   }

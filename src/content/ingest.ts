@@ -1,10 +1,11 @@
 /** A download under way. Its bytes survive cancel, kill -9 and reboot, and a later pull from any mirror goes on from them. */
-import { mkdir, open, readdir, rename, rmdir, stat } from 'node:fs/promises';
+import { open, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf, systemError } from '../errors.js';
+import { errnoOf, isLarderError, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import { closing, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { type FileLock, type LockOptions, lockFile, tryLockFile } from '../linux/file-lock.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { type Digest, isDigest } from '../spec/digest.js';
 
 export const LOCK_SUFFIX = '.lock';
@@ -55,7 +56,7 @@ export class Ingest {
     });
     try {
       // Not durable: a download that a power cut undoes is fetched again.
-      await mkdir(layout.ingest(digest), { recursive: true, mode: 0o700 });
+      makeDirectories(layout.ingest(digest));
       return new Ingest(layout, digest, lock, await sizeOf(dataOf(layout, digest)));
     } catch (error) {
       lock.release();
@@ -76,11 +77,18 @@ export class Ingest {
     });
   }
 
-  /** Gives up and keeps the bytes for a resume. */
+  /**
+   * Gives up and keeps the bytes for a resume. Does not reject because the disk fails: why it was given up is what counts,
+   * and what is left of an empty one goes as downloads do that were given up.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#end(async () => {
-      if ((await sizeOf(this.dataPath)) === 0) await this.#drop();
-    });
+    try {
+      await this.#end(async () => {
+        if ((await sizeOf(this.dataPath)) === 0) await this.#drop();
+      });
+    } catch (error) {
+      if (!isLarderError(error)) throw error;
+    }
   }
 
   /** The caller has proven that the bytes hash to the digest; here they become durable and get their name. */

@@ -2,12 +2,13 @@
  * Where a daemon listens. Owns the socket and `<socket>.lock` beside it: who holds the lock may replace a socket that
  * nobody answers any more, and nobody else touches it. A socket that the service manager opened is not ours to remove.
  */
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
 import { groupNumber } from '../linux/group-number.js';
+import { makeDirectories } from '../linux/make-directories.js';
 
 /** unix(7): `sun_path`, with its terminator. */
 const MAX_SOCKET_PATH = 107;
@@ -120,7 +121,7 @@ function listening(server: Server, start: () => void): Promise<void> {
 /** Who can make names in the directory could put a socket of his own there and answer for us. */
 function prepareDirectory(directory: string, path: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory);
     const { uid, mode } = lstatSync(directory);
     if ((uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0) return;
   } catch (error) {

@@ -1,10 +1,11 @@
 /** What is derived from one tar: its index, and the bytes that the kernel cannot be given from the tar itself. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { alignUp } from '../bytes.js';
-import { LarderError, systemError, throwIfAborted } from '../errors.js';
+import { LarderError, throwIfAborted } from '../errors.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import type { BuiltIndex, ExtraFile } from '../tree/index-builder.js';
 import { encodeLayerIndex } from '../tree/layer-index.js';
 import type { DerivedFile } from './layer-job.js';
@@ -30,11 +31,7 @@ export async function writeDerivedFiles(
   signal: AbortSignal,
 ): Promise<DerivedFiles> {
   const directory = join(outDir, 'derived');
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw systemError(`write derived files: ${directory}`, error);
-  }
+  makeDirectories(directory);
   const path = join(directory, 'layer.extra');
   const extra = built.extra.length === 0 ? undefined : await writeExtra(built.extra, tarFd, path, signal);
   return { index: await writeIndex(built, join(directory, 'index')), extra };

@@ -10,12 +10,13 @@
  * the way out.
  */
 import type { Dir } from 'node:fs';
-import { type FileHandle, mkdir, opendir, readdir, rename } from 'node:fs/promises';
+import { type FileHandle, opendir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, type LarderError, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { DERIVED_FORMAT, type Layout } from '../layout.js';
 import { ensureDirectory, fsyncDirectory } from '../linux/durable.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { namesIn } from '../linux/names-in.js';
 import type { LayerRecord } from '../metadata/records.js';
 import { type DiffId, hexOf, parseDiffId } from '../spec/digest.js';
@@ -297,7 +298,7 @@ export class LayerStore {
   async #installDerived(layer: Pick<LayerResult, 'diffId' | 'index' | 'extra'>): Promise<void> {
     const directory = this.#layout.derivedLayer(layer.diffId);
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      makeDirectories(directory);
       if (layer.extra !== undefined) await rename(layer.extra.path, this.#layout.layerExtra(layer.diffId));
       await rename(layer.index.path, this.#layout.layerIndex(layer.diffId));
     } catch (error) {

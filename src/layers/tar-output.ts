@@ -1,8 +1,9 @@
 /** The uncompressed half of the pipeline: every byte of the tar is hashed, read and written here, once. */
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, constants, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemError } from '../errors.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import type { LayerLimits } from '../tar/entry.js';
 import { TarReader } from '../tar/reader.js';
 import { type BuiltIndex, IndexBuilder } from '../tree/index-builder.js';
@@ -51,11 +52,7 @@ export class TarOutput {
   /** Creates `<outDir>/layer/layer.tar`. */
   static create(options: TarOutputOptions): TarOutput {
     const directory = join(options.outDir, 'layer');
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw systemError(`${DOING}: ${directory}`, error);
-    }
+    makeDirectories(directory);
     return new TarOutput(
       options,
       NewFile.create(join(directory, 'layer.tar'), DOING),

@@ -104,8 +104,8 @@ function removeBelow(parent: number, name: Buffer): boolean {
 /** Depth first without recursion: down by name, up by `..`, which must be where we came from. */
 function emptyDirectory(parent: number, name: Buffer): void {
   let current = enter(parent, name);
-  const levels: Level[] = [readLevel(current, name)];
   try {
+    const levels: Level[] = [readLevel(current, name)];
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const next = level.directories.at(-1);
       if (next !== undefined) {
@@ -165,9 +165,7 @@ function nextOf(listing: Dir): Dirent<Buffer> | null {
 /** Without root, a directory of ours may forbid even us to look into it. */
 function enter(dir: number, name: Buffer): number {
   try {
-    const fd = openDirectoryOnSameMount(dir, name);
-    if (process.geteuid?.() !== 0) chmodSync(`/proc/self/fd/${fd}`, 0o700);
-    return fd;
+    return openChangeable(dir, name);
   } catch (error) {
     if (codeOf(error) !== 'EACCES') throw error;
   }
@@ -179,6 +177,18 @@ function enter(dir: number, name: Buffer): number {
     closeSync(handle);
   }
   return openDirectoryOnSameMount(dir, name);
+}
+
+function openChangeable(dir: number, name: Buffer): number {
+  const fd = openDirectoryOnSameMount(dir, name);
+  if (process.geteuid?.() === 0) return fd;
+  try {
+    chmodSync(`/proc/self/fd/${fd}`, 0o700);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
 }
 
 function expectSame(fd: number, level: Level): void {

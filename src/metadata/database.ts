@@ -198,7 +198,7 @@ export class Database {
     } catch (error) {
       const failure = sqliteError(doing, this.path, error);
       if (isDamage(error)) suspect(this.path);
-      if (doing === 'write metadata' && isIoError(error)) this.#failed = failure;
+      if (doing === 'write metadata' && isIoError(error, failure)) this.#failed = failure;
       throw failure;
     }
   }
@@ -275,6 +275,8 @@ async function createDatabase(path: string, { signal, isLost }: DatabaseOptions)
     });
     await rename(temporary, path);
     await fsyncDirectory(dirname(path));
+  } catch (error) {
+    throw errnoOf(error) === undefined ? error : sqliteError('create metadata', path, error);
   } finally {
     lock.release();
   }

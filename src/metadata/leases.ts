@@ -7,7 +7,7 @@
  * a prune that comes later finds the lease.
  */
 import { randomUUID } from 'node:crypto';
-import { LarderError } from '../errors.js';
+import { isLarderError, LarderError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import type { DiffId, Digest } from '../spec/digest.js';
 import type { Database, Writer } from './database.js';
@@ -32,7 +32,10 @@ export interface Lease {
   readonly id: string;
   /** All processes see it when it resolves. Rejects with LARDER_INTERNAL when the lease was released. */
   add(names: LeasedNames): Promise<void>;
-  /** Idempotent. */
+  /**
+   * Idempotent. Never rejects because the disk fails: what was done under it stands, or has an error of its own. Then it
+   * holds what it held until the handle's leases next change, or the handle is gone.
+   */
   release(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -49,6 +52,8 @@ export class Leases {
   readonly #database: Database;
   readonly #layout: Layout;
   readonly #handle: StoreHandle;
+  /** Released, and still recorded. */
+  readonly #owed = new Set<string>();
 
   constructor(options: LeasesOptions) {
     this.#database = options.database;
@@ -84,6 +89,7 @@ export class Leases {
 
   async #add(lease: Open, names: LeasedNames): Promise<void> {
     const { id } = lease;
+    let deleted: readonly string[] = [];
     await this.#database.transaction((writer) => {
       if (lease.isReleased || (lease.isRecorded && !this.#isThere(id))) {
         throw new LarderError('LARDER_INTERNAL', `extend lease: ${id}: there is no such lease`);
@@ -93,14 +99,29 @@ export class Leases {
         writer.run(insert, id, this.#handle.id, Date.now());
       }
       insertNames(writer, id, names);
+      deleted = this.#deleteOwed(writer);
     }, UNSYNCED);
     lease.isRecorded = true;
+    for (const each of deleted) this.#owed.delete(each);
   }
 
   async #remove(lease: Open): Promise<void> {
     lease.isReleased = true;
-    if (!this.#isThere(lease.id)) return;
-    await this.#database.transaction((writer) => writer.run('DELETE FROM leases WHERE id = ?', lease.id), UNSYNCED);
+    try {
+      if (!this.#isThere(lease.id)) return;
+      this.#owed.add(lease.id);
+      const deleted = await this.#database.transaction((writer) => this.#deleteOwed(writer), UNSYNCED);
+      for (const each of deleted) this.#owed.delete(each);
+    } catch (error) {
+      if (!isLarderError(error)) throw error;
+    }
+  }
+
+  /** Which, for when it is committed. */
+  #deleteOwed(writer: Writer): readonly string[] {
+    const owed = [...this.#owed];
+    for (const id of owed) writer.run('DELETE FROM leases WHERE id = ?', id);
+    return owed;
   }
 
   #isThere(id: string): boolean {

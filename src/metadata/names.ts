@@ -5,10 +5,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync, unlinkSync } from 'node:fs';
-import { mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { open, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, isLarderError, LarderError, systemError } from '../errors.js';
 import { unlinkIfThere } from '../linux/durable.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { namesIn } from '../linux/names-in.js';
 import type { ContainerId } from '../spec/container-id.js';
 import { digestOf, hexOf } from '../spec/digest.js';
@@ -140,7 +141,7 @@ async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
   try {
     await writeFile(path, bytes, { mode: 0o600 }).catch(async (error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await mkdir(dirname(path), { mode: 0o700, recursive: true });
+      makeDirectories(dirname(path));
       await writeFile(path, bytes, { mode: 0o600 });
     });
   } catch (error) {

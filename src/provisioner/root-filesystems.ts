@@ -136,6 +136,7 @@ export class RootFilesystems {
     if (!isLinux() || isMountPoint(rootfs)) return false;
     const directory = layout.backendDirectory(container, name);
     await requireDirectory(rootfs, container);
+    backendOf(backend).requireWhole?.(rootfs, directory);
     const flags = await readFlags(directory);
     const { remount } = backendOf(backend);
     if (remount === undefined && !flags.readOnly) return false;

@@ -1,0 +1,98 @@
+/** What must hold of a store, whatever became of the process that worked on it. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { mountsBelow } from '../e2e/larder.js';
+import { monotonicMs } from '../nemesis/words.js';
+import { type Operation, openSwept } from './operations.js';
+import { openBelow } from './own-files.js';
+import type { World } from './world.js';
+
+export interface Aftermath {
+  readonly violations: readonly string[];
+  /** Opening and `recover`, of which opening does a part. */
+  readonly recoverMs: number;
+}
+
+/** Recovers, looks at every byte, does it again, removes everything and looks for what is left. */
+export async function aftermathOf(world: World, operation: Operation): Promise<Aftermath> {
+  const violations: string[] = [];
+  const { root, names } = world;
+  const startMs = monotonicMs();
+  let recoverMs = 0;
+  {
+    await using larder = await openSwept(root, names);
+    await larder.recover([]);
+    recoverMs = monotonicMs() - startMs;
+    for (const { container } of larder.containers()) violations.push(`recover left container ${container}`);
+    const images = new Set(larder.images().map(({ type, reference }) => `${type} ${reference}`));
+    const here = [...images].join(', ');
+    for (const kept of operation.keeps(names)) {
+      if (!(await isHere(larder, kept))) violations.push(`${kept} is gone; there is ${here}`);
+    }
+    if (operation.from !== 'damaged') violations.push(...(await findingsOf(larder)));
+    try {
+      await operation.prepare?.(larder, names);
+      await operation.run(larder, names);
+      await larder.recover([]);
+      violations.push(...(await findingsOf(larder)).map((finding) => `after another try: ${finding}`));
+    } catch (error) {
+      violations.push(`another try failed: ${error instanceof Error ? error.stack : String(error)}`);
+    }
+    await larder.prune({ all: true });
+    violations.push(...(await findingsOf(larder)).map((finding) => `after a prune of all: ${finding}`));
+  }
+  violations.push(...leftovers(root));
+  violations.push(...(await openBelow(root)).map((path) => `${path} is left open`));
+  return { violations, recoverMs };
+}
+
+async function isHere(larder: Awaited<ReturnType<typeof openSwept>>, reference: string): Promise<boolean> {
+  return larder.find(reference).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What is kept for a later pull on purpose is none: a download, and a tar whose record was not written. */
+async function findingsOf(larder: Awaited<ReturnType<typeof openSwept>>): Promise<string[]> {
+  const findings: string[] = [];
+  for await (const { kind, invariant, subject, message } of larder.check({ deep: true })) {
+    if (kind === 'garbage' && KEPT.test(`${subject}: ${message}`)) continue;
+    findings.push(`check: ${kind} ${invariant} ${subject}: ${message}`);
+  }
+  return findings;
+}
+
+const KEPT = /^download of |: a tar that no record names$/;
+
+/** After a prune of all: an empty store has its format, its database and locks, nothing else. */
+function leftovers(root: string): string[] {
+  const left = (readdirSync(root, { recursive: true }) as string[])
+    .filter((path) => !statSync(join(root, path)).isDirectory())
+    .filter((path) => !EMPTY_STORE.has(path))
+    .map((path) => `${path} is left after a prune of all`);
+  for (const mount of mountsBelow(root)) left.push(`${mount} is still mounted`);
+  for (const loop of readdirSync('/sys/block').filter((name) => name.startsWith('loop'))) {
+    if (backingOf(loop).startsWith(root)) left.push(`${loop} still has ${backingOf(loop)}`);
+  }
+  return left;
+}
+
+const EMPTY_STORE = new Set([
+  'format',
+  'gate',
+  'lock',
+  'metadata/larder.db',
+  'metadata/larder.db-wal',
+  'metadata/larder.db-shm',
+  'metadata/writer.lock',
+  'derived/1/chains/.lock',
+]);
+
+function backingOf(loop: string): string {
+  try {
+    return readFileSync(`/sys/block/${loop}/loop/backing_file`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,102 @@
+/** Does one job after the other, each given as a line of JSON, and answers with a line each; all its calls are traced. */
+import { writeSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { isLarderError, type Larder } from '../../src/index.js';
+import { type Names, OPERATIONS, openSwept, Reported } from './operations.js';
+import { openBelow } from './own-files.js';
+import { arm, beTraced, disarm } from './seccomp.js';
+import type { Plan } from './system-calls.js';
+
+export interface Job {
+  readonly root: string;
+  readonly operation: string;
+  readonly names: Names;
+  readonly plan: Plan;
+  /** What failed is tried again without a fault, with the same open store, and then with the store opened again. */
+  readonly again: boolean;
+}
+
+export interface JobResult {
+  /** How many calls counted. */
+  readonly points: number;
+  readonly failure?: Failure;
+  /** Of the second try. */
+  readonly againFailure?: Failure;
+  /** What of the store is still open afterwards. */
+  readonly open: readonly string[];
+}
+
+export interface Failure {
+  /** `none`: the caller would not see a code. */
+  readonly code: string;
+  readonly message: string;
+}
+
+beTraced();
+for await (const line of createInterface({ input: process.stdin })) {
+  const result = await work(JSON.parse(line) as Job);
+  writeSync(1, `${JSON.stringify(result)}\n`);
+}
+
+async function work(job: Job): Promise<JobResult> {
+  const { root, names, plan } = job;
+  const { from, opens = false, prepare, run, clear } = OPERATIONS[job.operation] ?? unknown(job.operation);
+  let larder: Larder | undefined;
+  if (!opens) {
+    larder = await openSwept(root, names);
+    if (from !== 'damaged') await warm(larder, names);
+    await prepare?.(larder, names);
+  }
+  arm(plan);
+  let points = 0;
+  const failure = await failureOf(async () => {
+    larder ??= await openSwept(root, names);
+    await run(larder, names);
+    // What is killed may also be killed while it closes.
+    if (plan.errno === undefined) await larder.close();
+  });
+  points = disarm();
+  let isReopened = false;
+  const again = async (): Promise<void> => {
+    larder ??= await openSwept(root, names);
+    // What was half made cannot be taken back on a disk that stays full, or over a database that refuses: the caller does.
+    if (plan.lasting === true || isReopened) await clear?.(larder);
+    await run(larder, names);
+  };
+  let againFailure = job.again && failure !== undefined ? await failureOf(again) : undefined;
+  if (againFailure !== undefined) {
+    // Where the disk failed under the database, nothing is written any more before the store is opened again.
+    await larder?.close();
+    larder = undefined;
+    isReopened = true;
+    againFailure = await failureOf(again);
+  }
+  const closing = await failureOf(async () => larder?.close());
+  const second = againFailure ?? closing;
+  return {
+    points,
+    ...(failure === undefined ? {} : { failure }),
+    ...(second === undefined ? {} : { againFailure: second }),
+    open: await openBelow(root),
+  };
+}
+
+/** Which backend works is found out once; that is an operation of its own. */
+async function warm(larder: Larder, { kept }: Names): Promise<void> {
+  await larder.provision(kept, { id: 'warm' });
+  await larder.destroy('warm');
+}
+
+async function failureOf(work_: () => Promise<unknown>): Promise<Failure | undefined> {
+  try {
+    await work_();
+    return undefined;
+  } catch (error) {
+    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { code: isLarderError(error) ? error.code : error instanceof Reported ? 'reported' : 'none', message };
+  }
+}
+
+function unknown(operation: string): never {
+  throw new Error(`${operation}: there is no such operation`);
+}

@@ -1,0 +1,90 @@
+/** What is swept: each operation from the store that it starts with, and what must be there whatever became of it. */
+import { type BackendName, type Larder, openLarder } from '../../src/index.js';
+
+/** The stores that operations start with. */
+export type Template = 'nothing' | 'kept' | 'full' | 'damaged';
+
+/** What there is to pull; plain data, for processes of their own. */
+export interface Names {
+  readonly acis: string;
+  readonly kept: string;
+  readonly app: string;
+  readonly archive: string;
+}
+
+export interface Operation {
+  readonly from: Template;
+  /** Its points begin with the opening of the store, not behind it. */
+  readonly opens?: boolean;
+  readonly prepare?: (larder: Larder, names: Names) => Promise<unknown>;
+  readonly run: (larder: Larder, names: Names) => Promise<unknown>;
+  /** Takes back what a failed run left. */
+  readonly clear?: (larder: Larder) => Promise<unknown>;
+  /** Which images are there afterwards, done or not. */
+  readonly keeps: (names: Names) => readonly string[];
+  /** There is no such thing in this store. */
+  readonly onlyDocker?: boolean;
+}
+
+const kept = ({ kept }: Names): readonly string[] => [kept];
+const both = ({ kept, app }: Names): readonly string[] => [kept, app];
+
+/** Without a name: the one that is chosen by itself, and was found to work before. */
+function provision(backend?: BackendName): Operation {
+  const how = backend === undefined ? {} : { backend };
+  return {
+    from: 'full',
+    run: (larder, { app }) => larder.provision(app, { id: 'c', ...how }),
+    clear: (larder) => larder.destroy('c'),
+    keeps: both,
+  };
+}
+
+function destroy(backend: BackendName): Operation {
+  return {
+    from: 'full',
+    prepare: (larder, { app }) => larder.provision(app, { id: 'c', backend }),
+    run: (larder) => larder.destroy('c'),
+    keeps: both,
+  };
+}
+
+async function pull(larder: Larder, reference: string): Promise<void> {
+  await using _image = await larder.pull(reference);
+}
+
+const GC = { headroom: 0, watchIntervalMs: 1000, excludedImages: [], highWatermark: 1, lowWatermark: 1 };
+
+export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  open: { from: 'nothing', opens: true, run: async () => {}, keeps: () => [] },
+  probe: { from: 'kept', opens: true, run: (larder) => larder.info(), keeps: kept },
+  pull: { from: 'kept', run: (larder, { app }) => pull(larder, app), keeps: kept },
+  archive: { from: 'kept', run: (larder, { archive }) => pull(larder, archive), keeps: kept, onlyDocker: true },
+  'provision-erofs': provision(),
+  'provision-overlay': provision('overlay'),
+  'provision-copy': provision('copy'),
+  'destroy-erofs': destroy('erofs'),
+  'destroy-overlay': destroy('overlay'),
+  'destroy-copy': destroy('copy'),
+  prune: { from: 'full', run: (larder, { kept }) => larder.prune({ exclude: [kept], all: true }), keeps: kept },
+  gc: {
+    from: 'full',
+    run: (larder) => larder.collectGarbage({ config: { ...GC, storeMaxBytes: 1, minimumAgeMs: 0 } }),
+    keeps: () => [],
+  },
+  repair: { from: 'damaged', run: repair, keeps: both },
+  recover: { from: 'full', opens: true, run: (larder) => larder.recover([]), keeps: kept },
+};
+
+/** It did not throw: what failed is in its report. */
+export class Reported extends Error {}
+
+async function repair(larder: Larder): Promise<void> {
+  for await (const { outcome, subject, message } of larder.repair()) {
+    if (outcome === 'failed') throw new Reported(`repair ${subject}: ${message}`);
+  }
+}
+
+export function openSwept(root: string, { acis }: Pick<Names, 'acis'>): Promise<Larder> {
+  return openLarder({ root, owner: 'sweep', max_parallel_layers: 1, appc_simple_discovery_uri_prefix: acis });
+}

@@ -1,0 +1,113 @@
+/**
+ * Thread of a tracer: decides upon the calls of one traced process after the other, counts those of all its threads
+ * together, and lets it die at the point that it asked for, or that call fail.
+ */
+import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { answer, type Notification, nextCall, planOf, takeListener } from './seccomp.js';
+import { counts, type Plan, TO_TRACER, TRACED, type TracedCall } from './system-calls.js';
+
+export interface Traced {
+  readonly pid: number;
+  readonly listener: number;
+}
+
+/** What was done since it was armed; one when it was disarmed, one when the process is gone. */
+export interface Trace {
+  readonly ended: boolean;
+  readonly count: number;
+  /** The call that was hit first. */
+  readonly hit?: string;
+}
+
+parentPort?.on('message', ({ pid, listener }: Traced) => {
+  const own = takeListener(pid, listener);
+  try {
+    supervise(pid, own);
+  } finally {
+    closeSync(own);
+  }
+});
+
+function supervise(pid: number, listener: number): void {
+  let plan: Plan | undefined;
+  let count = 0;
+  let hit: string | undefined;
+  for (;;) {
+    const call = nextCall(listener);
+    if (call === undefined) {
+      tell({ ended: true, count, ...(hit === undefined ? {} : { hit }) });
+      return;
+    }
+    if (call.number === TO_TRACER) {
+      const [what] = call.args;
+      if (what === 1n) {
+        plan = planOf(call.args);
+        count = 0;
+        hit = undefined;
+      } else if (what === 2n) {
+        plan = undefined;
+        tell({ ended: false, count, ...(hit === undefined ? {} : { hit }) });
+      }
+      answer(listener, call, count);
+      continue;
+    }
+    const traced = TRACED.get(call.number);
+    if (plan === undefined || traced === undefined || !isPoint(pid, call, traced, plan)) {
+      answer(listener, call, 'proceed');
+      continue;
+    }
+    count++;
+    const reached = plan.at > 0 && (count === plan.at || (plan.lasting === true && count > plan.at));
+    if (!reached) answer(listener, call, 'proceed');
+    else {
+      hit ??= describe(pid, call, traced);
+      // The call is not answered: the thread dies in front of it.
+      if (plan.errno === undefined) process.kill(pid, 'SIGKILL');
+      else answer(listener, call, -plan.errno);
+    }
+  }
+}
+
+function tell(trace: Trace): void {
+  parentPort?.postMessage(trace);
+}
+
+const MODULE = /\/(?:node_modules|dist)\/|\.so(?:\.\d+)*$/;
+
+function isPoint(pid: number, call: Notification, traced: TracedCall, plan: Plan): boolean {
+  if (!counts(traced, call.args, plan.counts)) return false;
+  // Node remembers for good that a module could not be read.
+  if (traced.opens && MODULE.test(pathOf(pid, call.args[traced.path ?? 6]))) return false;
+  // Sockets, pipes and devices are nothing that a store keeps.
+  return traced.fd === undefined || /^\/(?!dev\/|proc\/)/.test(fileOf(pid, call, traced.fd));
+}
+
+function fileOf(pid: number, { args }: Notification, fd: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${Number(args[fd])}`);
+  } catch {
+    return '';
+  }
+}
+
+function describe(pid: number, call: Notification, traced: TracedCall): string {
+  const about = traced.fd !== undefined ? fileOf(pid, call, traced.fd) : pathOf(pid, call.args[traced.path ?? 6]);
+  return `${traced.name} ${about}`.trim();
+}
+
+function pathOf(pid: number, address: bigint | undefined): string {
+  if (address === undefined || address === 0n) return '';
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  try {
+    const bytes = Buffer.alloc(256);
+    const read = readSync(memory, bytes, 0, bytes.length, address);
+    const end = bytes.indexOf(0);
+    return bytes.toString('utf8', 0, end < 0 ? read : end);
+  } catch {
+    // A page that is not there: the name is only for people.
+    return '';
+  } finally {
+    closeSync(memory);
+  }
+}
