@@ -127,6 +127,7 @@ export const streamCases: readonly LayerCase[] = [
     layers: small,
     blob: (bytes) => gzip(gzipSync(bytes), Buffer.alloc(512, 'junk')),
     refused: 'LARDER_LAYER_CORRUPT',
+    by: { 'docker-archive': 'LARDER_ARCHIVE_INVALID', directory: 'LARDER_ARCHIVE_INVALID' },
     noAci: true,
   },
   {
