@@ -115,6 +115,7 @@ export const inodeCases: readonly LayerCase[] = [
           file(at('d/f'), 'x', { xattrs: { [name]: value, 'user.kept': '1' } }),
         ),
       tree: { d: `no ${name}`, 'd/f': [`no ${name}`, 'xattr user.kept=31'] },
+      ...(id === 'T60' ? { umoci: 'keeps it' } : {}),
     }),
   ),
   {
