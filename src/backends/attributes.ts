@@ -8,7 +8,7 @@ import { at, displayName } from '../bytes.js';
 import { errnoOf, LarderError } from '../errors.js';
 import * as kernel from '../linux/at-calls.js';
 import { takeOwnUmask } from '../linux/own-umask.js';
-import { pathBelow, setXattr, setXattrOf } from '../linux/xattr.js';
+import { setXattrAt, setXattrOf } from '../linux/xattr.js';
 import type { Xattr } from '../tar/entry.js';
 import { IMPLIED, KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
 
@@ -138,7 +138,7 @@ export class AttributeWriter {
     if (this.#mayOwn(uid, gid)) kernel.chownAt(directory, name, uid, gid);
     if (kind !== KIND.symlink) kernel.chmodAt(directory, name, mode);
     for (const xattr of xattrs) {
-      this.#setXattr(attributes, xattr, () => setXattr(pathBelow(directory, name), xattr.name, xattr.value));
+      this.#setXattr(attributes, xattr, () => setXattrAt(directory, name, xattr.name, xattr.value));
     }
     kernel.setTimeAt(directory, name, mtime, mtimeNs);
   }

@@ -4,7 +4,7 @@
  *
  * Safe against any image: the target is empty and nobody else may enter it meanwhile; directories are held open, and
  * everything is made by calls that take one name below such a descriptor and follow no symbolic link at it. No path of
- * the image is ever resolved. Files are created exclusively. Owner before mode (chown(2) clears setuid), both before
+ * the image is ever resolved. Where this is done as root, the thread sees nothing but the target (`linux/confine.ts`). Files are created exclusively. Owner before mode (chown(2) clears setuid), both before
  * xattrs (it clears capabilities too), times last, those of a directory after all that is in it.
  */
 

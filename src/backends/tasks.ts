@@ -8,6 +8,7 @@ import { closeSync, readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { abortedError, systemError, throwIfAborted } from '../errors.js';
 import { openDirectory, syncFileSystem } from '../linux/at-calls.js';
+import { type Confinement, confineTo } from '../linux/confine.js';
 import { removeTree } from '../linux/remove-tree.js';
 import { overlayDiff } from '../tree/layer-diff.js';
 import { decodeLayerIndex } from '../tree/layer-index.js';
@@ -169,22 +170,25 @@ async function writeInto(
   options: MaterialiseOptions,
   control: TaskControl,
 ): Promise<Materialised> {
-  const directory = openTarget(path);
-  try {
-    return await drive(materialise(tree, data, directory, options), control, `write a root filesystem: ${path}`);
-  } finally {
-    closeSync(directory);
-  }
+  using target = openConfined(path);
+  const steps = materialise(tree, data, target.directory, options);
+  return await drive(steps, target, control, `write a root filesystem: ${path}`);
 }
 
 /** Runs the steps; between two of them the thread hears whether it was told to give up. */
-async function drive<T>(steps: Generator<void, T, void>, { signal }: TaskControl, doing: string): Promise<T> {
+async function drive<T>(
+  steps: Generator<void, T, void>,
+  target: Confinement,
+  { signal }: TaskControl,
+  doing: string,
+): Promise<T> {
   throwIfAborted(signal, doing);
-  for (let step = steps.next(); ; step = steps.next()) {
+  for (;;) {
+    const step = target.run(() => steps.next());
     if (step.done === true) return step.value;
     await setImmediate();
     // Throwing into the steps runs their finally blocks, and comes back as what was thrown.
-    if (signal?.aborted === true) steps.throw(abortedError(doing, signal));
+    if (signal?.aborted === true) target.run(() => steps.throw(abortedError(doing, signal)));
   }
 }
 
@@ -196,6 +200,14 @@ function syncAround(path: string): void {
     throw systemError(`make durable: ${path}`, error);
   } finally {
     closeSync(directory);
+  }
+}
+
+function openConfined(path: string): Confinement {
+  try {
+    return confineTo(path);
+  } catch (error) {
+    throw systemError(`open ${path}`, error);
   }
 }
 

@@ -29,7 +29,7 @@ const secondName = new Uint8Array(NAME_MAX + 1);
  * One name that is no path: the guard of everything in this file. The answer is good until the next call, which is all
  * that a system call needs: nothing is allocated for the name of each of an image's files.
  */
-function component(name: PathLike, into = firstName): Uint8Array {
+export function component(name: PathLike, into = firstName): Uint8Array {
   if (typeof name === 'string' || name.length > NAME_MAX) return checkedComponent(name);
   const { length } = name;
   for (let i = 0; i < length; i++) {
@@ -59,6 +59,11 @@ export function openDirectory(path: PathLike): number {
 /** A descriptor that only names the directory: for mounting onto it, or as a layer of an overlay. */
 export function openDirectoryPath(path: PathLike): number {
   return check(kernel().openat(AT_FDCWD, cString(path), DIRECTORY | O_PATH, 0), 'open', path);
+}
+
+/** Another descriptor of the same directory, for reading. */
+export function openSelf(dir: number): number {
+  return check(kernel().openat(dir, cString('.'), DIRECTORY, 0), 'openat', '.');
 }
 
 export function openDirectoryAt(dir: number, name: PathLike): number {

@@ -50,6 +50,8 @@ interface Calls {
   ): number;
   syncfs(fd: number): number;
   unshare(flags: number): number;
+  fchdir(fd: number): number;
+  chroot(path: Pointer): number;
   llistxattr(path: Pointer, list: Pointer, size: number): number;
   lgetxattr(path: Pointer, name: Pointer, value: Pointer, size: number): number;
   lsetxattr(path: Pointer, name: Pointer, value: Pointer, size: number, flags: number): number;
@@ -108,6 +110,8 @@ const PLAIN = {
   copyFileRange: ['copy_file_range', 'ipiplu', 'l'],
   syncfs: ['syncfs', 'i'],
   unshare: ['unshare', 'i'],
+  fchdir: ['fchdir', 'i'],
+  chroot: ['chroot', 'p'],
   llistxattr: ['llistxattr', 'ppl', 'l'],
   lgetxattr: ['lgetxattr', 'pppl', 'l'],
   lsetxattr: ['lsetxattr', 'pppli'],

@@ -1,5 +1,7 @@
 /** ▸ Extended attributes of the thing at a path or of an open file; a symbolic link's own, never its target's. */
 import { displayName } from '../bytes.js';
+import { component } from './at-calls.js';
+import { isConfined } from './confine.js';
 import { check, cString, kernel, kernelError, type PathLike } from './syscalls.js';
 
 const ENODATA = 61;
@@ -20,6 +22,18 @@ export function getXattr(path: PathLike, name: PathLike): Uint8Array | undefined
 export function setXattr(path: PathLike, name: PathLike, value: Uint8Array): void {
   const result = kernel().lsetxattr(cString(path), cString(name), value, value.length, 0);
   check(result, `lsetxattr ${shown(name)}`, path);
+}
+
+/** Of one name below an open directory; a symbolic link's own. */
+export function setXattrAt(dir: number, name: Uint8Array, attribute: PathLike, value: Uint8Array): void {
+  if (!isConfined()) {
+    setXattr(pathBelow(dir, name), attribute, value);
+    return;
+  }
+  // There is no /proc there, and leaving it restores the working directory. setxattrat(2) needs Linux 6.13.
+  check(kernel().fchdir(dir), 'fchdir');
+  const result = kernel().lsetxattr(component(name), cString(attribute), value, value.length, 0);
+  check(result, `lsetxattr ${shown(attribute)}`, name);
 }
 
 export function removeXattr(path: PathLike, name: PathLike): void {

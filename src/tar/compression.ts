@@ -9,7 +9,7 @@
  *
  * Accepted: gzip of several members, followed by zeros; zstd of several frames, skippable ones among them, whose
  * window is at most 128 MiB; bzip2 of several streams; xz of several streams with padding, whose decoder needs at most
- * 256 MiB (more: LARDER_LAYER_LIMIT). Refused as LARDER_LAYER_CORRUPT: everything else, an empty stream and a cut one
+ * 256 MiB (more of either: LARDER_LAYER_LIMIT). Refused as LARDER_LAYER_CORRUPT: everything else, an empty stream and a cut one
  * included.
  * Nothing here limits the output: `out` throws when it has had enough, and that error is what `write` fails with. Not
  * more than a few blocks are inflated beyond what `out` has taken. Libraries work on libuv's pool where that pays, so

@@ -1,6 +1,6 @@
 /** zstd through the host's libzstd.so.1. */
 import { BlockInflater, type Decoder } from './block-inflater.js';
-import { damagedStream, type Inflater, WINDOW_LOG_MAX } from './inflater.js';
+import { damagedStream, type Inflater, WINDOW_LOG_MAX, zstdFailure } from './inflater.js';
 import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
@@ -80,7 +80,9 @@ class LibzstdDecoder implements Decoder {
     const before = Number(input[2]);
     const small = this.#small || isSmall(Number(input[1]) - before);
     const result = await this.#zstd.decompress.run(small, this.#context, this.#outputBytes, this.#inputBytes);
-    if (this.#zstd.isError(result) !== 0) throw damagedStream(this.#layer, 'zstd', this.#zstd.errorName(result));
+    if (this.#zstd.isError(result) !== 0) {
+      throw zstdFailure(this.#layer, Number(BigInt.asUintN(64, -BigInt(result))), this.#zstd.errorName(result));
+    }
     const produced = Number(output[2]);
     this.#frameEnded = Number(result) === 0;
     this.#small = isSmall(Number(input[2]) - before, produced);

@@ -5,7 +5,7 @@
  * taken, and driven here as zstd's manual says. Its window limit is zstd's default, which is 2^27.
  */
 import { BlockInflater, type Decoder } from './block-inflater.js';
-import { damagedStream, type Inflater } from './inflater.js';
+import { damagedStream, type Inflater, zstdFailure } from './inflater.js';
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
@@ -82,7 +82,8 @@ class ZstddecDecoder implements Decoder {
     this.#setStruct(this.#memory, outBytes, OUT_BYTES);
     const result = this.#zstd.ZSTD_decompressStream(this.#context, this.#memory, input) >>> 0;
     if (result > 2 ** 32 - MAX_ERROR) {
-      throw damagedStream(this.#layer, 'zstd', ERRORS[2 ** 32 - result] ?? `error ${2 ** 32 - result}`);
+      const code = 2 ** 32 - result;
+      throw zstdFailure(this.#layer, code, ERRORS[code] ?? `error ${code}`);
     }
     this.#frameEnded = result === 0;
     const produced = this.#positionOf(this.#memory);
@@ -121,7 +122,6 @@ class ZstddecDecoder implements Decoder {
 const ERRORS: { readonly [code: number]: string } = {
   10: 'Unknown frame descriptor',
   14: 'Unsupported frame parameter',
-  16: 'Frame requires too much memory for decoding',
   20: 'Data corruption detected',
   22: "Restored data doesn't match checksum",
   64: 'Allocation error : not enough memory',

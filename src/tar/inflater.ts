@@ -35,6 +35,19 @@ export function damagedStream(layer: string, compression: string, what: string, 
   });
 }
 
+/** Error 16 of zstd_errors.h: a frame that wants a larger window than it gets. */
+const WINDOW_TOO_LARGE = 16;
+
+/** `code` is of zstd_errors.h. */
+export function zstdFailure(layer: string, code: number, what: string): LarderError {
+  if (code !== WINDOW_TOO_LARGE) return damagedStream(layer, 'zstd', what);
+  const most = 2 ** (WINDOW_LOG_MAX - 20);
+  return new LarderError(
+    'LARDER_LAYER_LIMIT',
+    `inflating layer: ${layer}: its zstd stream wants a larger window than the limit of ${most} MiB`,
+  );
+}
+
 export function isZero(bytes: Uint8Array, from: number): boolean {
   for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
   return true;
