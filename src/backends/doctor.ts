@@ -1,5 +1,5 @@
 /**
- * What this machine's kernel makes of the EROFS path, found out by doing it in a scratch directory of the store: a small
+ * ▸ What this machine's kernel makes of the EROFS path, found out by doing it in a scratch directory of the store: a small
  * image like those of images, mounted, read, read by processes that are killed, given a file that was cut, covered by an
  * overlay. Kernels with the right version have had each of these wrong. All that was made is gone afterwards.
  */
