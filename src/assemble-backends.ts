@@ -5,6 +5,7 @@ import { BindBackend } from './backends/bind.js';
 import { ChainDirectories } from './backends/chain-directories.js';
 import { type BackendReport, chooseBackend } from './backends/choose-backend.js';
 import { CopyBackend } from './backends/copy.js';
+import type { Diagnosis } from './backends/doctor.js';
 import { ErofsBackend } from './backends/erofs.js';
 import type { LayerAccess } from './backends/layer-access.js';
 import { OverlayBackend } from './backends/overlay.js';
@@ -85,6 +86,13 @@ export class Backends {
     const { wanted } = this.#parts;
     const order = wanted === undefined ? (['erofs', 'overlay', 'copy'] as const) : [wanted];
     return { chosen: order.find(usable), reports };
+  }
+
+  /** The kernel's EROFS path, tried out. Rejects as `examineErofs`. */
+  async *examine(options: { readonly signal?: AbortSignal | undefined } = {}): AsyncGenerator<Diagnosis> {
+    requireMounting('erofs');
+    const { examineErofs } = await import('./backends/doctor.js');
+    yield* examineErofs(this.#parts.scratch, options);
   }
 
   /** After layers were replaced: images that have them are mounted anew for new containers. */

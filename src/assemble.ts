@@ -191,7 +191,8 @@ export class Assembly {
       await using _held = await (await this.storeOf(image.type)).acquire(imageOfKey(image), 'copy', told);
     };
     const parts = { layout, lock, leases, content, layers, merged, layerRecords, derived, claims, fetch, detach };
-    return repairStore({ ...parts, images: [...this.records()] }, options);
+    const metadata = [this.metadata, this.appcMetadata];
+    return repairStore({ ...parts, metadata, images: [...this.records()] }, options);
   }
 
   async retention(type: ImageType = 'docker'): Promise<Retention> {

@@ -70,6 +70,7 @@ export async function* checkStore(parts: CheckParts, options: CheckOptions = {})
     checkLayers,
     checkBytes,
     checkImages,
+    checkNames,
     checkClaims,
     checkDerived,
     checkLeases,
@@ -202,6 +203,20 @@ async function* checkImages(parts: CheckParts, options: CheckOptions): AsyncGene
         // Pruned meanwhile, and perhaps pulled again: it was another record that was looked at.
         if (metadata.get(reference, true, platform)?.createdAtMs === createdAtMs) yield finding;
       }
+    }
+  }
+}
+
+/** No answer comes from these files: they are for a lost database. */
+async function* checkNames({ metadata }: CheckParts, { deep }: CheckOptions): AsyncGenerator<Finding> {
+  if (deep !== true) return;
+  for (const one of metadata) {
+    for await (const { reference, platform } of one.damagedNames()) {
+      yield garbage(
+        'I3',
+        `name of ${reference} ${platform}`,
+        'its file is not as it was written; `repair` writes it again',
+      );
     }
   }
 }

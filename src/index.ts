@@ -4,6 +4,7 @@ import type { Store as StoreContract } from './store/store.js';
 
 export type { AssemblyOptions } from './assemble.js';
 export type { Backend, BackendName, ProvisionedRootfs, ProvisionOptions } from './backends/backend.js';
+export type { Diagnosis } from './backends/doctor.js';
 export type { Finding } from './check.js';
 export type { AppcTrust, Config, Flags, ImageGcConfig, RawFlags, SettingName } from './config.js';
 export { DaemonClient } from './daemon/client.js';

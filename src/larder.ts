@@ -10,6 +10,7 @@
  */
 import { Assembly, type BackendReport, type OpenOptions } from './assemble.js';
 import type { BackendName } from './backends/backend.js';
+import type { Diagnosis } from './backends/doctor.js';
 import type { Finding } from './check.js';
 import { configOf, type Flags, parseFlags, type RawFlags } from './config.js';
 import { LarderError } from './errors.js';
@@ -403,6 +404,14 @@ export class Larder implements AsyncDisposable {
       platform: this.#platform(undefined),
       decoders: await this.#assembly.decoders(),
     };
+  }
+
+  /**
+   * What the kernel makes of the ways in which larder uses EROFS, tried out on a small image in the store. Rejects with
+   * LARDER_PERMISSION, LARDER_ABORTED.
+   */
+  async *doctor(options: Pick<OperationOptions, 'signal'> = {}): AsyncGenerator<Diagnosis, void, undefined> {
+    yield* (await this.#assembly.backends()).examine(options);
   }
 
   /** A document of an image as received. Rejects with LARDER_BLOB_NOT_FOUND, LARDER_DIGEST_MISMATCH. */

@@ -23,6 +23,7 @@ import type { Claims } from './metadata/claims.js';
 import type { Derived } from './metadata/derived.js';
 import type { Layers } from './metadata/layers.js';
 import type { Leases } from './metadata/leases.js';
+import type { MetadataManager } from './metadata/metadata-manager.js';
 import { blobsOf, type DerivedRecord, type ImageRecord, stackOf } from './metadata/records.js';
 import type { DiffId, Digest } from './spec/digest.js';
 import type { StackLayer } from './spec/stack.js';
@@ -40,6 +41,8 @@ export interface RepairParts {
   readonly layerRecords: Layers;
   readonly derived: Derived;
   readonly claims: Claims;
+  /** One for each image type. */
+  readonly metadata: readonly MetadataManager[];
   /** Of all image types. */
   readonly images: readonly ImageRecord[];
   /** Fetches what is broken of an image from where it came from. */
@@ -49,7 +52,7 @@ export interface RepairParts {
 }
 
 export interface Repair {
-  readonly what: 'layer' | 'document' | 'derived' | 'database';
+  readonly what: 'layer' | 'document' | 'derived' | 'name' | 'database';
   readonly subject: string;
   readonly outcome: 'repaired' | 'failed';
   /** What was done, or why it could not be. */
@@ -72,6 +75,7 @@ export async function* repairStore(
   };
   yield* fetchAgain(parts, broken, options);
   yield* deriveAgain(parts, layersToLookAt(parts, chosen, options), options);
+  yield* nameAgain(parts, options);
   // What was replaced; who has it mounted keeps it.
   await parts.layers.sweep();
 }
@@ -202,6 +206,19 @@ async function* deriveAgain(
     await parts.merged.ensure(stack, { ...options, rebuild: true });
     await parts.detach(record.layers);
     yield made(`merged image ${record.key}`);
+  }
+}
+
+async function* nameAgain({ metadata, lock }: RepairParts, { only, signal }: RepairOptions): AsyncGenerator<Repair> {
+  for (const one of metadata) {
+    for await (const image of one.damagedNames()) {
+      throwIfAborted(signal, 'repair');
+      if (only?.(image) === false) continue;
+      using _shared = await lock.shared(signal === undefined ? {} : { signal });
+      if (!(await one.nameAgain(image))) continue;
+      const subject = `name of ${image.reference} ${image.platform}`;
+      yield { what: 'name', subject, outcome: 'repaired', message: 'written again' };
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 /**
- * ▸ The store's root directory: made 0700, refused when it is not ours, when others can enter it, or when it is
- * something else's. Its `format` file says which larder may use it.
+ * ▸ The store's root directory: made 0700, refused when it or what stands in it is not ours, when others can enter it, or
+ * when it is something else's. Its `format` file says which larder may use it.
  */
-import { constants } from 'node:fs';
-import { chmod, lstat, open, readdir, realpath } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { chmod, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
@@ -41,6 +41,7 @@ async function prepare(path: string): Promise<string> {
     );
   }
   await refuseUnsafe(root);
+  await auditInside(root);
   return root;
 }
 
@@ -98,11 +99,15 @@ async function readFormat(path: string): Promise<string | undefined> {
 
 /** Where others may make names, as in /tmp, a link of theirs would lead us to a directory of their choice. */
 async function refusePlanted(path: string): Promise<void> {
-  const found = await lstat(path.replace(/\/+$/, '') || '/').catch((error: unknown) => {
+  const found = await lstatIfThere(path.replace(/\/+$/, '') || '/');
+  if (found?.isSymbolicLink() === true) refuseOwner(path, found.uid, 'it is a symbolic link of');
+}
+
+async function lstatIfThere(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined;
     throw systemError(`open the store ${path}`, error);
   });
-  if (found?.isSymbolicLink() === true) refuseOwner(path, found.uid, 'it is a symbolic link of');
 }
 
 /** Before anything is written into it. */
@@ -113,19 +118,44 @@ async function refuseForeign(root: string): Promise<void> {
 function refuseOwner(path: string, uid: number, what: string): void {
   if (uid === (process.getuid?.() ?? uid) || uid === 0) return;
   throw new LarderError('LARDER_STORE_UNSAFE', `open ${path}: ${what} user ${uid}, who could change what is in it`, {
-    hint: 'use a store of your own with --root',
+    hint: `use a store of your own with --root, or, where it is yours by right, run: chown -h ${process.getuid?.() ?? 0} ${path}`,
   });
 }
 
 async function refuseUnsafe(root: string): Promise<void> {
   const { mode } = await lstat(root);
-  if ((mode & 0o077) !== 0) {
-    throw new LarderError(
-      'LARDER_STORE_UNSAFE',
-      `open ${root}: other users can enter it (mode ${(mode & 0o777).toString(8)})`,
-      {
-        hint: `run: chmod 700 ${root}`,
-      },
-    );
+  if ((mode & 0o077) !== 0) throw openToOthers(root, root, mode, 'enter', '700');
+}
+
+/**
+ * What stands directly in the store is ours, and closed: a copy made with other owners, or a `chmod -R`, would otherwise be
+ * found out by somebody else. What is below is as closed as these are.
+ */
+async function auditInside(root: string): Promise<void> {
+  for (const name of await readdir(root)) {
+    const path = join(root, name);
+    refuseOwner(path, (await lstatIfThere(path))?.uid ?? 0, 'it belongs to');
+    // Where a link of ours leads.
+    const found = await stat(path).catch((error: unknown) => {
+      // Gone meanwhile.
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw systemError(`open ${path}`, error);
+    });
+    if (found === undefined || name === 'lost+found') continue;
+    refuseOwner(path, found.uid, 'it belongs to');
+    if (found.isDirectory() && (found.mode & 0o077) !== 0) throw openToOthers(root, path, found.mode, 'enter', '700');
+    if (found.isFile() && (found.mode & 0o022) !== 0) throw openToOthers(root, path, found.mode, 'write to', '600');
   }
+}
+
+function openToOthers(root: string, path: string, mode: number, how: string, wanted: string): LarderError {
+  const what = path === root ? '' : ` ${path}`;
+  const shown = (mode & 0o777).toString(8);
+  return new LarderError(
+    'LARDER_STORE_UNSAFE',
+    `open ${root}: other users can ${how}${what || ' it'} (mode ${shown})`,
+    {
+      hint: `run: chmod ${wanted} ${path}`,
+    },
+  );
 }

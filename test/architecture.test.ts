@@ -94,7 +94,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'names',
     'rebuild',
   ],
-  backends: ['backend'],
+  backends: ['backend', 'doctor'],
   daemon: ['server', 'client', 'remote-larder', 'default-socket'],
   serve: ['server'],
 };

@@ -20,7 +20,7 @@ import { getXattr, listXattrs, setXattr } from '../linux/xattr.js';
 import type { ProvisionedRootfs, ProvisionOptions } from './backend.js';
 import { makePrivateDirectory, makeRootfs, type Step, upperOf, workOf } from './rootfs-files.js';
 
-const OPTIONS = { xino: 'auto', redirect_dir: 'on', metacopy: 'on', index: 'on' } as const;
+export const OVERLAY_OPTIONS = { xino: 'auto', redirect_dir: 'on', metacopy: 'on', index: 'on' } as const;
 
 export interface ContainerOverlay {
   /** Base first. */
@@ -76,7 +76,7 @@ export function remountContainerOverlay({
 
 function mountIt(lower: readonly string[], rootfs: string, backendDir: string, options: ProvisionOptions): void {
   const [upper, work] = [upperOf(backendDir), workOf(backendDir)];
-  const overlayOptions = options.volatile === true ? { ...OPTIONS, volatile: true as const } : OPTIONS;
+  const overlayOptions = options.volatile === true ? { ...OVERLAY_OPTIONS, volatile: true as const } : OVERLAY_OPTIONS;
   mountOverlay({ lower, upper, work, target: rootfs, options: overlayOptions, ...mountFlags(options) });
 }
 

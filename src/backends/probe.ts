@@ -2,18 +2,8 @@
  * Whether backends work here, found out by doing on the store's own file system what they do, in a directory that is
  * removed again. Kernel versions tell nothing: options are missing, backported, or forbidden.
  */
-import {
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmdirSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { writeErofs } from '../erofs/write-erofs.js';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mknodAt, openDirectory, S_IFCHR } from '../linux/at-calls.js';
 import { fileSystemOf, mayMount, mayOwnAnything } from '../linux/capabilities.js';
@@ -24,9 +14,7 @@ import { mountOverlay } from '../linux/overlay-mount.js';
 import { removeTree } from '../linux/remove-tree.js';
 import { unmountTree } from '../linux/unmount-tree.js';
 import { setXattr } from '../linux/xattr.js';
-import { DEFAULT_LAYER_LIMITS, ENTRY, type TarEntry } from '../tar/entry.js';
-import { IndexBuilder } from '../tree/index-builder.js';
-import { mergeLayers } from '../tree/merge.js';
+import { writeProbeImage } from './probe-image.js';
 
 export interface Probed {
   readonly usable: boolean;
@@ -35,7 +23,6 @@ export interface Probed {
 }
 
 const CONTENT = 'larder probe\n';
-const BLOCK = 512;
 /** So that the unmount does not write back the whole file system of the store. */
 const VOLATILE = { volatile: true } as const;
 const NO_MOUNT = 'mounting needs root (CAP_SYS_ADMIN in the initial user namespace).';
@@ -105,7 +92,7 @@ function failureIn(scratch: string, work: (dir: string) => void): Error | undefi
 }
 
 function tryErofs(dir: string, through: 'file' | 'loop', on: 'overlay' | 'bind'): void {
-  writeImage(dir);
+  writeProbeImage(dir, [{ name: 'file', content: Buffer.from(CONTENT) }]);
   const fds: number[] = [];
   const keep = (fd: number): number => {
     fds.push(fd);
@@ -175,39 +162,3 @@ function makeDirectory(...parts: readonly [string, ...string[]]): string {
   mkdirSync(path, { mode: 0o700 });
   return path;
 }
-
-/** An image with one file, whose bytes are the second block of its data file. */
-function writeImage(dir: string): void {
-  writeFileSync(
-    join(dir, 'data'),
-    Buffer.concat([Buffer.alloc(BLOCK), Buffer.from(CONTENT), Buffer.alloc(BLOCK)]).subarray(0, 2 * BLOCK),
-  );
-  const builder = new IndexBuilder(DEFAULT_LAYER_LIMITS);
-  builder.entry(ONE_FILE);
-  const tree = mergeLayers([builder.finish(2 * BLOCK).index]);
-  const image = openSync(join(dir, 'image'), 'wx', 0o600);
-  try {
-    for (const piece of writeErofs(tree, { uuid: Buffer.from('larder probe   !') }).pieces()) writeSync(image, piece);
-  } finally {
-    closeSync(image);
-  }
-}
-
-const ONE_FILE: TarEntry = {
-  type: ENTRY.file,
-  path: Buffer.from('file'),
-  link: Buffer.alloc(0),
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtime: 0,
-  mtimeNs: 0,
-  size: CONTENT.length,
-  offset: BLOCK,
-  stored: CONTENT.length,
-  zeroPadded: true,
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: [],
-  sparse: undefined,
-};

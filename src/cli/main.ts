@@ -256,6 +256,12 @@ const COMMANDS: readonly Described[] = [
     help: 'show the store and what this machine can do',
     load: async () => (await import('./commands/info.js')).info,
   },
+  {
+    name: 'doctor',
+    args: '',
+    help: 'try out whether the kernel can be trusted with images (EROFS, overlayfs)',
+    load: async () => (await import('./commands/doctor.js')).doctor,
+  },
 ];
 
 const REPEATABLE = new Set(['env', 'exclude', 'upstream', 'volume']);

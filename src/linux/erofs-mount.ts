@@ -16,6 +16,8 @@ export interface ErofsSource extends MountFlags {
   readonly deviceFds: readonly number[];
   /** Default `file`. */
   readonly through?: 'file' | 'loop';
+  /** Reads past the page cache of the files below. Default false. */
+  readonly direct?: boolean;
 }
 
 export interface ErofsMount extends ErofsSource {
@@ -60,10 +62,11 @@ export function openErofs(source: ErofsSource): number {
   }
 }
 
-function openFrom(image: string, devices: readonly string[], flags: MountFlags): number {
+function openFrom(image: string, devices: readonly string[], flags: ErofsSource): number {
   const context = new FsContext('erofs');
   try {
     context.setFlag('ro');
+    if (flags.direct === true) context.setFlag('directio');
     context.setString('source', image);
     for (const device of devices) context.setString('device', device);
     return context.mount({ ...flags, readOnly: true });

@@ -8,7 +8,7 @@
  * SQLite's own busy handler blocks the event loop and starves. Only the folder metadata/ speaks SQL.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { open, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -296,6 +296,8 @@ async function removeRemains(path: string): Promise<void> {
  * Closing checkpoints the log into the file and removes it: one whole file is left.
  */
 async function buildDatabase(path: string): Promise<void> {
+  // SQLite asks the umask, and gives its logs the mode of this file.
+  closeSync(openSync(path, 'wx', 0o600));
   const sqlite = openSqlite(path, false);
   try {
     sqlite.exec('PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF');

@@ -250,6 +250,19 @@ export class MetadataManager {
     });
   }
 
+  /** Records whose file, which says them once more, is not as it was written. */
+  async *damagedNames(): AsyncGenerator<ImageRecord, void, undefined> {
+    for (const record of this.list()) if (await this.#files.isDamaged(record)) yield record;
+  }
+
+  /** Writes that file again. The caller holds the store lock shared, as for {@link put}. False when there is no such record. */
+  async nameAgain({ reference, platform }: ImageName): Promise<boolean> {
+    const record = this.get(reference, true, platform);
+    if (record === undefined) return false;
+    await (await this.#files.prepare(record)).commit();
+    return true;
+  }
+
   /** Notes that the image was used, to the minute; durable when it resolves. */
   async touch(image: ImageName, atMs: number = Date.now()): Promise<void> {
     const { reference, platform } = image;

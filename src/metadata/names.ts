@@ -94,6 +94,20 @@ export class NameFiles {
     }
   }
 
+  /** Whether there is a file for the record that is not as it was written. None, or an older one, harms nobody. */
+  async isDamaged(key: Key): Promise<boolean> {
+    const path = this.#pathOf(key);
+    let damaged = false;
+    const read = await readOr(
+      () => {
+        damaged = true;
+      },
+      path,
+      (bytes) => (bytes.length === 0 ? undefined : parseImageRecord(bytes, `read ${path}`)),
+    );
+    return damaged || (read !== undefined && this.#pathOf(read) !== path);
+  }
+
   #pathOf({ type, reference, platform }: Key): string {
     return join(this.#directory, `${hexOf(digestOf(Buffer.from(`${type}\n${reference}\n${platform}`)))}.json`);
   }

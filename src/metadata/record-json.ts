@@ -1,10 +1,11 @@
 /**
  * Records as JSON, for the files from which a lost database is made again. What is read was on a disk that may lie, so
- * each value passes its own parser; whether the rest of the store agrees is for the rebuild to find out.
+ * each value passes its own parser; whether the rest of the store agrees is for the rebuild to find out. A second line has
+ * the SHA-256 of the first: a name with one wrong letter would be a name, too. Older files have the first line only.
  */
 import { LarderError } from '../errors.js';
 import { type ContainerId, parseContainerId } from '../spec/container-id.js';
-import { type Digest, parseDiffId, parseDigest } from '../spec/digest.js';
+import { type Digest, digestOf, hexOf, parseDiffId, parseDigest } from '../spec/digest.js';
 import type { ImageType } from '../spec/image.js';
 import { parseJson } from '../spec/json.js';
 import { parseLayerView, type StackLayer, stackLayer } from '../spec/stack.js';
@@ -14,7 +15,8 @@ import type { ClaimedImage, ClaimRecord, ImageLayer, ImageRecord } from './recor
 export const MAX_RECORD_BYTES = 16 * 2 ** 20;
 
 export function formatRecord(record: ImageRecord | ClaimRecord): Uint8Array {
-  return Buffer.from(`${JSON.stringify(record)}\n`);
+  const line = `${JSON.stringify(record)}\n`;
+  return Buffer.from(`${line}${checksumOf(Buffer.from(line))}`);
 }
 
 /** Rejects with LARDER_METADATA_CORRUPT. */
@@ -87,7 +89,16 @@ function stack(value: Readonly<Record<string, unknown>>): StackLayer {
 }
 
 function parse(bytes: Uint8Array, doing: string): unknown {
-  return parseJson(bytes, { doing, maxBytes: MAX_RECORD_BYTES, code: 'LARDER_METADATA_CORRUPT' });
+  const end = bytes.indexOf(0x0a) + 1;
+  const [line, rest] = [bytes.subarray(0, end), Buffer.from(bytes.subarray(end)).toString('latin1')];
+  if (end === 0 || (rest !== '' && rest !== checksumOf(line))) {
+    throw new LarderError('LARDER_METADATA_CORRUPT', `${doing}: not as it was written`);
+  }
+  return parseJson(line, { doing, maxBytes: MAX_RECORD_BYTES, code: 'LARDER_METADATA_CORRUPT' });
+}
+
+function checksumOf(line: Uint8Array): string {
+  return `${hexOf(digestOf(line))}\n`;
 }
 
 function guarded<T>(doing: string, work: () => T): T {

@@ -86,7 +86,7 @@ export class RegistryHost {
   async #sendToTokenServer({ url, headers, body, maxBytes }: TokenRequest, signal: AbortSignal): Promise<Uint8Array> {
     const doing = `log in: ${this.name}`;
     const code = 'LARDER_REGISTRY_UNAUTHENTICATED';
-    const plan = new RequestPlan(this, { kind: 'token', url, headers, doing, notFound: code });
+    const plan = new RequestPlan(this, { kind: 'token', url, headers, body, doing, notFound: code });
     const method = body === undefined ? 'GET' : 'POST';
     return (await getWhole(plan, { method, body, maxBytes, tooLong: code, doing, signal })).bytes;
   }

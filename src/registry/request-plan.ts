@@ -2,6 +2,7 @@ import { type ErrorCode, LarderError, throwIfAborted } from '../errors.js';
 import type { BlobGrant, BlobOutcome } from './blob.js';
 import type { Slot, SlotKind } from './connections.js';
 import { waitForTurn } from './hosts/host-pause.js';
+import type { SentRequest } from './redact.js';
 import type { RegistryHost } from './registry-host.js';
 import { PATIENCE, type Patience, RetryBudget, rateLimitMs, reasonOf } from './retry.js';
 import { withoutQuery } from './transport.js';
@@ -25,6 +26,8 @@ export interface TokenTarget extends CommonTarget {
   readonly kind: 'token';
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
+  /** Sent by whoever follows the plan. */
+  readonly body?: string | undefined;
 }
 
 /** Something of a server that is no registry: its redirects are followed, and nobody logs in. */
@@ -57,6 +60,8 @@ export class RequestPlan implements Plan {
   readonly #patience: Patience;
   #url: URL;
   #redirects = 0;
+  /** What no message may quote. */
+  #shown: SentRequest | undefined;
   /** Authorization of the last request. */
   #sent: string | undefined;
   /** A login was made because of a 401, and nothing has shown yet that it works. */
@@ -90,6 +95,7 @@ export class RequestPlan implements Plan {
     const readyAtMs = performance.now() + afterMs;
     await this.#hostIsReady(signal);
     const headers = await this.#headers(signal);
+    this.#shown = { url: this.#url, headers, body: this.#target.kind === 'token' ? this.#target.body : undefined };
     return this.#host.grant(this.#url, headers, Math.max(0, readyAtMs - performance.now()));
   }
 
@@ -132,7 +138,7 @@ export class RequestPlan implements Plan {
     const { network, onEvent } = this.#host.settings;
     const { host } = new URL(previous.url);
     network.health.pause(host, rateLimitMs(previous) ?? 0, onEvent);
-    const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous);
+    const afterMs = this.#budget.next(this.#foreign ? asForeign(previous) : previous, this.#shown);
     if (previous.kind === 'status' && previous.status === 429) network.health.pause(host, afterMs, onEvent);
     return afterMs;
   }

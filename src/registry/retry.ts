@@ -1,5 +1,6 @@
 import { type ErrorCode, type ErrorOptions, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
+import { type SentRequest, withoutSecrets } from './redact.js';
 import { withoutQuery } from './transport.js';
 
 /** How long somebody is put up with. */
@@ -76,8 +77,8 @@ export class RetryBudget {
     return this.#ever;
   }
 
-  /** How long to wait before the next try; throws the error that ends it when there is none. */
-  next(outcome: BlobOutcome): number {
+  /** How long to wait before the next try; throws the error that ends it when there is none. `sent` is not quoted in it. */
+  next(outcome: BlobOutcome, sent?: SentRequest): number {
     const patience = this.#patience;
     if (isProgress(outcome, patience)) {
       this.#tries = 0;
@@ -85,18 +86,18 @@ export class RetryBudget {
     }
     this.#tries++;
     this.#ever++;
-    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome, patience)) throw this.#failure(outcome);
+    if (this.#ever >= MAX_TRIES_EVER || this.#tries >= maxTries(outcome, patience)) throw this.#failure(outcome, sent);
     const asked = retryAfterMs(outcome);
-    if (asked !== undefined && asked > patience.maxWaitMs) throw this.#failure(outcome);
+    if (asked !== undefined && asked > patience.maxWaitMs) throw this.#failure(outcome, sent);
     const ceiling = Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2 ** (this.#tries - 1));
     const afterMs = Math.max(asked ?? 0, Math.round(ceiling * (0.5 + Math.random() / 2)));
-    if (this.#now() + afterMs - this.#sinceMs > patience.maxFruitlessMs) throw this.#failure(outcome);
+    if (this.#now() + afterMs - this.#sinceMs > patience.maxFruitlessMs) throw this.#failure(outcome, sent);
     return afterMs;
   }
 
-  #failure(outcome: BlobOutcome): LarderError {
+  #failure(outcome: BlobOutcome, sent: SentRequest | undefined): LarderError {
     return outcome.kind === 'status'
-      ? statusError(this.#doing, outcome, this.#notFound)
+      ? statusError(this.#doing, outcome, this.#notFound, sent)
       : connectionError(this.#doing, outcome, this.#tries);
   }
 }
@@ -129,11 +130,11 @@ function maxTries(outcome: BlobOutcome, { tries, triesRefused, triesSilent }: Pa
 type Status = Extract<BlobOutcome, { kind: 'status' }>;
 type Failure = Extract<BlobOutcome, { kind: 'error' }>;
 
-function statusError(doing: string, outcome: Status, notFound: ErrorCode): LarderError {
+function statusError(doing: string, outcome: Status, notFound: ErrorCode, sent: SentRequest | undefined): LarderError {
   const { status } = outcome;
   const host = hostOf(outcome.url);
   const [code, what, hint] = describeStatus(status, host, notFound);
-  const said = explanation(outcome.body);
+  const said = explanation(outcome.body, sent);
   const wait = retryAfterMs(outcome);
   return new LarderError(code, `${doing}: ${what}${said === '' ? '' : ` (${said})`}`, {
     ...(hint === undefined ? {} : { hint }),
@@ -226,7 +227,7 @@ export function retryAfterMs(outcome: BlobOutcome): number | undefined {
 }
 
 /** The first error of the distribution-spec's error body, without anything that could be a secret or a flood. */
-function explanation(body: string | undefined): string {
+function explanation(body: string | undefined, sent: SentRequest | undefined): string {
   if (body === undefined) return '';
   let first: unknown;
   try {
@@ -239,8 +240,5 @@ function explanation(body: string | undefined): string {
   }
   const { code, message } = (first ?? {}) as { code?: unknown; message?: unknown };
   const text = [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
-  return text
-    .replace(/\b(Bearer|Basic)\s+\S+/gi, '$1 …')
-    .replace(/\?\S*/g, '')
-    .slice(0, 200);
+  return withoutSecrets(text, sent).slice(0, 200);
 }
