@@ -68,6 +68,7 @@ export interface Config {
   /** Compressed layers stay in blobs/ when they have been uncompressed. */
   readonly keepBlobs: boolean;
   readonly maxLayerBytes: number;
+  readonly maxLayerRatio: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
 }
@@ -126,6 +127,7 @@ export function configOf(flags: Flags): Config {
     reservedDiskBytes: flags.reserved_disk_bytes,
     keepBlobs: flags.keep_blobs ?? false,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
+    maxLayerRatio: flags.max_layer_ratio ?? DEFAULT_LAYER_LIMITS.maxRatio,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',
   };

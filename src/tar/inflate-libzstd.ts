@@ -1,6 +1,6 @@
 /** zstd through the host's libzstd.so.1. */
 import { BlockInflater, type Decoder } from './block-inflater.js';
-import { damagedStream, type Inflater, WINDOW_LOG_MAX } from './inflater.js';
+import { damagedStream, type Inflater, WINDOW_LOG_MAX, windowTooLarge } from './inflater.js';
 import { isSmall, PoolCall } from './on-pool.js';
 import { flipped, passesSelfTest, type SelfTest } from './self-test.js';
 
@@ -15,6 +15,8 @@ interface Library {
 }
 
 const WINDOW_LOG_PARAMETER = 100;
+/** ZSTD_error_frameParameter_windowTooLarge; errors are returned as negative sizes. */
+const WINDOW_TOO_LARGE = 16n;
 
 let library: Promise<Library | undefined> | undefined;
 
@@ -80,6 +82,7 @@ class LibzstdDecoder implements Decoder {
     const before = Number(input[2]);
     const small = this.#small || isSmall(Number(input[1]) - before);
     const result = await this.#zstd.decompress.run(small, this.#context, this.#outputBytes, this.#inputBytes);
+    if (BigInt.asUintN(64, -BigInt(result)) === WINDOW_TOO_LARGE) throw windowTooLarge(this.#layer);
     if (this.#zstd.isError(result) !== 0) throw damagedStream(this.#layer, 'zstd', this.#zstd.errorName(result));
     const produced = Number(output[2]);
     this.#frameEnded = Number(result) === 0;

@@ -5,7 +5,7 @@
  * taken, and driven here as zstd's manual says. Its window limit is zstd's default, which is 2^27.
  */
 import { BlockInflater, type Decoder } from './block-inflater.js';
-import { damagedStream, type Inflater } from './inflater.js';
+import { damagedStream, type Inflater, windowTooLarge } from './inflater.js';
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
@@ -23,6 +23,8 @@ const OUT_BYTES = 512 * 1024;
 const STRUCT_BYTES = 12;
 /** Results above 2^32 - 120 are errors (ZSTD_isError). */
 const MAX_ERROR = 120;
+/** ZSTD_error_frameParameter_windowTooLarge */
+const WINDOW_TOO_LARGE = 16;
 
 let module: Promise<Exports | undefined> | undefined;
 
@@ -81,6 +83,7 @@ class ZstddecDecoder implements Decoder {
     if (!this.#more) this.#givePiece(input, inBytes);
     this.#setStruct(this.#memory, outBytes, OUT_BYTES);
     const result = this.#zstd.ZSTD_decompressStream(this.#context, this.#memory, input) >>> 0;
+    if (result === 2 ** 32 - WINDOW_TOO_LARGE) throw windowTooLarge(this.#layer);
     if (result > 2 ** 32 - MAX_ERROR) {
       throw damagedStream(this.#layer, 'zstd', ERRORS[2 ** 32 - result] ?? `error ${2 ** 32 - result}`);
     }
@@ -121,7 +124,6 @@ class ZstddecDecoder implements Decoder {
 const ERRORS: { readonly [code: number]: string } = {
   10: 'Unknown frame descriptor',
   14: 'Unsupported frame parameter',
-  16: 'Frame requires too much memory for decoding',
   20: 'Data corruption detected',
   22: "Restored data doesn't match checksum",
   64: 'Allocation error : not enough memory',

@@ -35,6 +35,15 @@ export function damagedStream(layer: string, compression: string, what: string, 
   });
 }
 
+/** RFC 8878 lets a decoder choose; 128 MiB is what zstd itself takes without being asked. */
+export function windowTooLarge(layer: string): LarderError {
+  return new LarderError(
+    'LARDER_LAYER_LIMIT',
+    `inflating layer: ${layer}: its zstd frames need more memory than the limit of ${2 ** (WINDOW_LOG_MAX - 20)} MiB`,
+    { hint: 'push the image again, compressed without --ultra --long' },
+  );
+}
+
 export function isZero(bytes: Uint8Array, from: number): boolean {
   for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
   return true;

@@ -80,7 +80,7 @@ export function openArchiveTarget(): FuzzTarget {
   const stages = join(directory, 'stages');
   mkdirSync(stages);
   const pool = new WorkerPool({ entry: new URL('../../../src/assemble-worker.js', import.meta.url), size: 1 });
-  const parts: OpenArchiveParts = { pool, stage: async () => newStage(stages), maxBytes: 1 << 24 };
+  const parts: OpenArchiveParts = { pool, stage: async () => newStage(stages), maxBytes: 1 << 24, maxRatio: 1100 };
   return {
     name: 'archive',
     codes: CODES,

@@ -67,7 +67,16 @@ function lineOf(entry: TarEntry): string {
   const isDevice = type === ENTRY.character || type === ENTRY.block;
   const what = isDevice ? `${devMajor},${devMinor}` : type === ENTRY.file ? String(size) : '0';
   const time = mtime < 0 && mtimeNs > 0 ? ODD_TIME : mtime;
-  return JSON.stringify([LETTERS[type], permissions(mode), uid, gid, what, time, latin1(entry.path), latin1(entry.link)]);
+  return JSON.stringify([
+    LETTERS[type],
+    permissions(mode),
+    uid,
+    gid,
+    what,
+    time,
+    latin1(entry.path),
+    latin1(entry.link),
+  ]);
 }
 
 function theirLine(line: string): string {
