@@ -178,7 +178,7 @@ export class LayerPass {
   }
 
   #takeTar(bytes: Uint8Array): Promise<void> | void {
-    refuseBomb(`reading layer: ${this.name}`, this.#taken, this.written + bytes.length, this.#job.limits.maxRatio);
+    refuseBomb(`reading layer: ${this.name}`, this.#taken, this.written + bytes.length, this.#job.limits);
     const written = this.#output?.write(bytes);
     return written && this.#clock.writing(written, this.#isPlain);
   }

@@ -46,7 +46,7 @@ export async function inflateArchiveTask(data: unknown, { signal }: TaskContext)
     if (written + bytes.length > maxBytes) {
       throw new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: uncompressed it has more than ${maxBytes} bytes`);
     }
-    refuseBomb(doing, read, written + bytes.length, maxRatio);
+    refuseBomb(doing, read, written + bytes.length, { maxRatio });
     for (let done = 0; done < bytes.length; ) done += writeSync(out, bytes, done, bytes.length - done, written + done);
     written += bytes.length;
   };

@@ -30,7 +30,7 @@ export function openGnuTarTarget(): FuzzTarget | undefined {
       const reader = new TarReader({ entry: (entry) => ours.push(lineOf(entry)) }, DEFAULT_LAYER_LIMITS);
       reader.write(archive);
       reader.end();
-      if (hasGlobalHeader(archive)) return 'not compared';
+      if (isAsInGo(archive)) return 'not compared';
       const { status, stdout } = spawnSync('tar', ARGS, { input: archive, maxBuffer: 1 << 26, env: { LC_ALL: 'C' } });
       if (status !== 0) return 'refused by GNU tar';
       const theirs = stdout
@@ -56,9 +56,15 @@ const LETTERS = {
   [ENTRY.fifo]: 'p',
 };
 
-/** What GNU tar takes from one for each entry that follows, Go's reader and ours leave alone. */
-function hasGlobalHeader(archive: Buffer): boolean {
-  for (let type = 156; type < archive.length; type += 512) if (archive[type] === 0x67) return true;
+/**
+ * Where we read as Go does, and not as GNU tar: a global header says nothing of the entries that follow, and where GNU
+ * keeps a time, Go's old headers have the beginning of a name.
+ */
+function isAsInGo(archive: Buffer): boolean {
+  for (let header = 0; header + 512 <= archive.length; header += 512) {
+    const isGnu = archive.toString('latin1', header + 257, header + 265) === 'ustar  \0';
+    if (archive[header + 156] === 0x67 || (isGnu && archive[header + 345] !== 0)) return true;
+  }
   return false;
 }
 
