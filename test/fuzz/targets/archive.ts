@@ -84,7 +84,7 @@ export function openArchiveTarget(): FuzzTarget {
   return {
     name: 'archive',
     codes: CODES,
-    short: { runs: 100, meets: ['ok', 'LARDER_ARCHIVE_INVALID', 'LARDER_IMAGE_NOT_FOUND'] },
+    short: { runs: 100, meets: ['ok', 'LARDER_ARCHIVE_INVALID'] },
     make: makeImageArchive,
     mutate: mutateArchive,
     async run(input) {

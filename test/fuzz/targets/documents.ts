@@ -152,7 +152,7 @@ const DOCUMENTS: readonly Document[] = [
   },
   {
     name: 'docker-v1',
-    codes: ['LARDER_MANIFEST_INVALID', 'LARDER_CONFIG_INVALID'],
+    codes: ['LARDER_CONFIG_INVALID'],
     examples: [
       { id: HEX, parent: HEX, os: 'linux', architecture: 'amd64', ...CONFIG, container_config: CONFIG.config },
     ],
