@@ -26,9 +26,9 @@ export interface FuzzResult {
   readonly cpuMs: number;
   /** How often each answer was given: `ok` or a code. */
   readonly verdicts: Readonly<Record<string, number>>;
-  /** Inputs that a guided run kept, and the blocks of code that it has seen. */
+  /** Inputs that a guided run kept, and the characters of code that they reached. */
   readonly kept: number;
-  readonly blocks: number;
+  readonly reached: number;
 }
 
 /** A broken promise, and the shortest input found that breaks it. */
@@ -67,7 +67,7 @@ export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<Fu
     outside.close();
     corpus?.close();
   }
-  return { runs, cpuMs: cpuMs() - before, verdicts, kept: corpus?.kept.length ?? 0, blocks: corpus?.blocks ?? 0 };
+  return { runs, cpuMs: cpuMs() - before, verdicts, kept: corpus?.kept.length ?? 0, reached: corpus?.reached ?? 0 };
 }
 
 /** Runs one input as {@link fuzz} does, without making it shorter. */
@@ -200,7 +200,7 @@ class Corpus {
     this.#coverage.start();
   }
 
-  get blocks(): number {
+  get reached(): number {
     return this.#coverage.size;
   }
 

@@ -50,12 +50,12 @@ async function run(name: string): Promise<void> {
 async function fuzzFor(target: FuzzTarget): Promise<void> {
   const seed = Number(values.seed);
   const result = await fuzz(target, { seed, ms: Number(values.minutes) * 60_000, guided: true });
-  const { runs, cpuMs, verdicts, kept, blocks } = result;
+  const { runs, cpuMs, verdicts, kept, reached } = result;
   const rate = Math.round(runs / (cpuMs / 1000));
   const shown = Object.entries(verdicts).map(([verdict, count]) => `${verdict.replace('LARDER_', '')} ${count}`);
   const seconds = Math.round(cpuMs / 1000);
   console.log(
-    `${target.name}: seed ${seed}: ${runs} inputs in ${seconds} s of the processor (${rate}/s), ${blocks} blocks, ${kept} kept: ${shown.join(', ')}`,
+    `${target.name}: seed ${seed}: ${runs} inputs in ${seconds} s of the processor (${rate}/s), ${kept} kept that reach ${reached} characters of code: ${shown.join(', ')}`,
   );
 }
 
