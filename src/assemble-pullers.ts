@@ -34,7 +34,8 @@ export async function makeNetwork(config: Config, layout: Layout): Promise<Netwo
 /** Archives by their own names; references from a registry, or from the archives in a directory. */
 export async function makePuller(parts: PullerParts, layers: LayerStore): Promise<ImagePuller> {
   const { AnyPuller } = await import('./store/docker/any-puller.js');
-  const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes: parts.config.maxLayerBytes };
+  const { maxLayerBytes: maxBytes, maxLayerRatio: maxRatio } = parts.config;
+  const archives = { pool: parts.pool, stage: () => layers.stage(), maxBytes, maxRatio };
   const offline = async () =>
     new (await import('./store/docker/offline-puller.js')).OfflinePuller(parts.content, layers);
   const archivePuller = async () => new (await import('./store/archives/archive-puller.js')).ArchivePuller(archives);

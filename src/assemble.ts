@@ -485,8 +485,11 @@ export class Assembly {
   }
 }
 
-function limitsOf({ maxLayerBytes, maxLayerEntries }: Config): LayerLimits {
-  return { ...DEFAULT_LAYER_LIMITS, maxTarBytes: maxLayerBytes, maxEntries: maxLayerEntries };
+function limitsOf({ maxLayerBytes, maxLayerRatio, maxLayerEntries }: Config): LayerLimits {
+  return {
+    ...DEFAULT_LAYER_LIMITS,
+    ...{ maxTarBytes: maxLayerBytes, maxRatio: maxLayerRatio, maxEntries: maxLayerEntries },
+  };
 }
 
 /** `Store.create` of the seed: one store for each image type that larder knows. */

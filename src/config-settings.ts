@@ -194,6 +194,11 @@ export const SETTINGS = {
     value: 'BYTES',
     help: 'refuse a layer whose uncompressed tar is larger (default: 256 GiB)',
   },
+  max_layer_ratio: {
+    kind: 'count',
+    value: 'N',
+    help: 'refuse a layer of more than 1 GiB that is more than N times as large as it was compressed (default: 1100)',
+  },
   max_layer_entries: { kind: 'count', value: 'N', help: 'refuse a layer with more entries (default: 2000000)' },
   owner: {
     kind: 'text',

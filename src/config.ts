@@ -12,7 +12,7 @@ import type { AppcTrust, ImageGcConfig } from './config-documents.js';
 import { parseValue } from './config-kinds.js';
 import { COUNTERPARTS, SETTINGS, type SettingName, type ValueOf, variableName } from './config-settings.js';
 import { nearestName } from './config-values.js';
-import { errnoOf, LarderError, systemError } from './errors.js';
+import { isLarderError, LarderError, systemError } from './errors.js';
 import { readPlainFile } from './linux/plain-file.js';
 import type { DockerConfigSource } from './registry/credentials.js';
 import type { ImageType } from './spec/image.js';
@@ -68,6 +68,7 @@ export interface Config {
   /** Compressed layers stay in blobs/ when they have been uncompressed. */
   readonly keepBlobs: boolean;
   readonly maxLayerBytes: number;
+  readonly maxLayerRatio: number;
   readonly maxLayerEntries: number;
   readonly owner: string;
 }
@@ -126,6 +127,7 @@ export function configOf(flags: Flags): Config {
     reservedDiskBytes: flags.reserved_disk_bytes,
     keepBlobs: flags.keep_blobs ?? false,
     maxLayerBytes: flags.max_layer_bytes ?? DEFAULT_LAYER_LIMITS.maxTarBytes,
+    maxLayerRatio: flags.max_layer_ratio ?? DEFAULT_LAYER_LIMITS.maxRatio,
     maxLayerEntries: flags.max_layer_entries ?? DEFAULT_LAYER_LIMITS.maxEntries,
     owner: flags.owner ?? 'default',
   };
@@ -187,7 +189,7 @@ function fileFlags(path: string): Flags {
     const how = { doing: 'read the configuration', code: 'LARDER_FLAGS_INVALID', maxBytes: MAX_CONFIG_FILE } as const;
     text = readPlainFile(path, how).toString('utf8');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return {};
+    if (isLarderError(error) && ['ENOENT', 'ENOTDIR'].includes(String(error.details['errno']))) return {};
     throw systemError(`read the configuration ${path}`, error);
   }
   let value: unknown;

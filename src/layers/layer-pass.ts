@@ -15,6 +15,7 @@ import {
   SNIFF_BYTES,
   sniffCompression,
 } from '../tar/compression.js';
+import { refuseBomb } from '../tar/entry.js';
 import { BlobInput } from './blob-input.js';
 import type { DerivedFiles } from './derived-files.js';
 import type { DownloadFile } from './download-file.js';
@@ -177,6 +178,7 @@ export class LayerPass {
   }
 
   #takeTar(bytes: Uint8Array): Promise<void> | void {
+    refuseBomb(`reading layer: ${this.name}`, this.#taken, this.written + bytes.length, this.#job.limits);
     const written = this.#output?.write(bytes);
     return written && this.#clock.writing(written, this.#isPlain);
   }

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { type ErrorCode, LarderError } from '../errors.js';
+import { type ErrorCode, errnoOf, LarderError } from '../errors.js';
 
 /** How a file that is not usable is told. */
 export interface PlainFileOptions {
@@ -11,10 +11,11 @@ export interface PlainFileOptions {
 
 /**
  * All of a small file that settings name. A FIFO or a device is refused: one that nobody writes to would hold us up where
- * no signal reaches, one without an end would take all memory. Throws `code`, or the system's error as it is.
+ * no signal reaches, one without an end would take all memory. Throws `code`, also where there is no such file, or the
+ * system's error as it is.
  */
 export function readPlainFile(path: string, { doing, code, maxBytes }: PlainFileOptions): Buffer {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const fd = openNamed(path, doing, code);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw new LarderError(code, `${doing}: ${path}: not a regular file`);
@@ -29,5 +30,18 @@ export function readPlainFile(path: string, { doing, code, maxBytes }: PlainFile
     }
   } finally {
     closeSync(fd);
+  }
+}
+
+/** What is wrong with a name, and not with this machine. */
+const NO_SUCH_FILE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'ENXIO']);
+
+function openNamed(path: string, doing: string, code: ErrorCode): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const errno = path.includes('\0') ? 'ENOENT' : (errnoOf(error) ?? '');
+    if (!NO_SUCH_FILE.has(errno)) throw error;
+    throw new LarderError(code, `${doing}: ${path}: there is no such file`, { cause: error, details: { errno } });
   }
 }

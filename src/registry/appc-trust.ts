@@ -122,7 +122,11 @@ function covers(prefix: string, name: string): boolean {
 function readKeys(path: string, doing: string): Buffer {
   let bytes: Buffer;
   try {
-    bytes = readPlainFile(path, { doing, code: 'LARDER_CONFIG_INVALID', maxBytes: MAX_KEY_FILE_BYTES });
+    bytes = readPlainFile(path, {
+      doing: `${doing}: read the keys`,
+      code: 'LARDER_CONFIG_INVALID',
+      maxBytes: MAX_KEY_FILE_BYTES,
+    });
   } catch (error) {
     throw systemError(`${doing}: read the keys ${path}`, error);
   }

@@ -1,7 +1,7 @@
 import { type ErrorCode, type ErrorOptions, LarderError } from '../errors.js';
 import type { BlobOutcome } from './blob.js';
 import { type SentRequest, withoutSecrets } from './redact.js';
-import { withoutQuery } from './transport.js';
+import { MAX_HEADER_BYTES, withoutQuery } from './transport.js';
 
 /** How long somebody is put up with. */
 export interface Patience {
@@ -189,6 +189,9 @@ function connectionError(doing: string, outcome: Failure, tries: number): Larder
       `nothing listens on ${host}: connection refused`,
       'is the registry running, and the port right?',
     );
+  }
+  if (errno === 'HPE_HEADER_OVERFLOW') {
+    return fail('LARDER_REGISTRY_UNAVAILABLE', `${host} answers with a head of more than ${MAX_HEADER_BYTES} bytes`);
   }
   if (isTlsError(errno)) {
     const hint = 'trust its certificate authority with registry_ca_files, or name the host in insecure_registries';

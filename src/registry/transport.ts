@@ -24,6 +24,8 @@ export interface HttpRequest extends Omit<BlobGrant, 'afterMs'> {
 const OUTCOME_HEADERS = ['www-authenticate', 'location', 'retry-after', 'date'] as const;
 /** Error bodies are a few hundred bytes of JSON; nobody reads more. */
 const MAX_ERROR_BODY = 4096;
+/** Of an answer's head, whatever Node was started with. */
+export const MAX_HEADER_BYTES = 16 * 1024;
 
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
@@ -186,6 +188,7 @@ function sendOnce(request: HttpRequest, { http, https }: Agents): Promise<HttpAn
     const options = {
       method: request.method ?? 'GET',
       headers: { ...request.headers, 'accept-encoding': 'identity' },
+      maxHeaderSize: MAX_HEADER_BYTES,
       ...(request.signal === undefined ? {} : { signal: request.signal }),
     };
     refuseLiteral(url, request);

@@ -46,7 +46,7 @@ export class EntryFields {
     entry.path = this.#pathOf(header, offset, format);
     entry.type = type;
     entry.link = type === ENTRY.symlink || type === ENTRY.hardlink ? this.#linkOf(header, offset) : EMPTY;
-    entry.mode = this.#number(header, offset + FIELD.mode, 8, 'mode') & 0o7777;
+    entry.mode = this.#modeOf(header, offset);
     entry.uid = this.#id(extensions.uid, header, offset + FIELD.uid, 'uid');
     entry.gid = this.#id(extensions.gid, header, offset + FIELD.gid, 'gid');
     entry.size = 0;
@@ -63,6 +63,13 @@ export class EntryFields {
   /** Nothing is known of the next entry yet. */
   clear(): void {
     this.entry.path = EMPTY;
+  }
+
+  /** Of a number that was not read whole the low bits are not known either. */
+  #modeOf(header: Uint8Array, offset: number): number {
+    const mode = this.#number(header, offset + FIELD.mode, 8, 'mode');
+    if (!Number.isSafeInteger(mode)) throw this.#refuse('its mode is out of range');
+    return mode & 0o7777;
   }
 
   #pathOf(header: Uint8Array, offset: number, format: HeaderFormat): Uint8Array {

@@ -5,6 +5,8 @@
  * are as they stand in the archive (after pax and GNU extensions), the layer index decides what they mean.
  */
 
+import { LarderError } from '../errors.js';
+
 export const ENTRY = {
   file: 1,
   directory: 2,
@@ -65,6 +67,9 @@ export interface TarSink {
 /** What one layer may cost at most; beyond it the layer is refused with LARDER_LAYER_LIMIT. */
 export interface LayerLimits {
   readonly maxTarBytes: number;
+  /** Bytes of the tar for each byte of the compressed layer, once the tar has more than `ratioFreeBytes`. */
+  readonly maxRatio: number;
+  readonly ratioFreeBytes: number;
   readonly maxEntries: number;
   /** Bytes of a whole path. */
   readonly maxPathBytes: number;
@@ -74,10 +79,31 @@ export interface LayerLimits {
   readonly maxExtensionBytes: number;
 }
 
+/** However well it was compressed: what every disk that holds images has room for. */
+const RATIO_FREE_BYTES = 2 ** 30;
+
 export const DEFAULT_LAYER_LIMITS: LayerLimits = {
   maxTarBytes: 256 * 2 ** 30,
+  // DEFLATE reaches 1,032 at most: no gzip is refused, and of the others nothing but files full of one byte.
+  maxRatio: 1100,
+  ratioFreeBytes: RATIO_FREE_BYTES,
   maxEntries: 2_000_000,
   maxPathBytes: 4096,
   maxDepth: 256,
   maxExtensionBytes: 1 << 20,
 };
+
+/** Throws LARDER_LAYER_LIMIT where `compressed` bytes have become `tarBytes`, and that is too many. */
+export function refuseBomb(
+  doing: string,
+  compressed: number,
+  tarBytes: number,
+  { maxRatio, ratioFreeBytes = RATIO_FREE_BYTES }: { readonly maxRatio: number; readonly ratioFreeBytes?: number },
+): void {
+  if (tarBytes <= ratioFreeBytes || tarBytes <= compressed * maxRatio) return;
+  throw new LarderError(
+    'LARDER_LAYER_LIMIT',
+    `${doing}: ${compressed} compressed bytes make ${tarBytes} bytes and more, the limit is ${maxRatio} times as many`,
+    { hint: 'it is made to fill disks; raise max_layer_ratio if it is to be trusted' },
+  );
+}

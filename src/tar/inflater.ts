@@ -38,13 +38,13 @@ export function damagedStream(layer: string, compression: string, what: string, 
 /** Error 16 of zstd_errors.h: a frame that wants a larger window than it gets. */
 const WINDOW_TOO_LARGE = 16;
 
-/** `code` is of zstd_errors.h. */
+/** `code` is of zstd_errors.h. RFC 8878 lets a decoder choose; 128 MiB is what zstd itself takes without being asked. */
 export function zstdFailure(layer: string, code: number, what: string): LarderError {
   if (code !== WINDOW_TOO_LARGE) return damagedStream(layer, 'zstd', what);
-  const most = 2 ** (WINDOW_LOG_MAX - 20);
   return new LarderError(
     'LARDER_LAYER_LIMIT',
-    `inflating layer: ${layer}: its zstd stream wants a larger window than the limit of ${most} MiB`,
+    `inflating layer: ${layer}: its zstd frames need more memory than the limit of ${2 ** (WINDOW_LOG_MAX - 20)} MiB`,
+    { hint: 'push the image again, compressed without --ultra --long' },
   );
 }
 

@@ -13,8 +13,10 @@
  * - Global headers must be well formed and are otherwise ignored, as in every engine that reads layers through Go.
  * - Only files have content. A size on a link, directory or device is ignored as Go does; after a hardlink whose size
  *   is not zero, a block that is no header is the content that POSIX.1-2001 allows there, and is skipped.
- * - `0`, NUL and `7` are files; NUL with a name that ends in a slash is a directory. Volume labels (`V`) say nothing
- *   and are skipped. `S` is a sparse file under GNU's magic only. Every other typeflag is LARDER_ENTRY_UNSUPPORTED.
+ * - `0`, NUL and `7` are files; NUL with a name that ends in a slash is a directory. Any other file with such a name is
+ *   refused, and such a directory with content: to GNU tar both are directories, and to Go the first is a file and
+ *   what follows the second is no content. Volume labels (`V`) say nothing and are skipped. `S` is a sparse file under
+ *   GNU's magic only. Every other typeflag is LARDER_ENTRY_UNSUPPORTED.
  * - The archive ends at its last byte or at two zero blocks; one zero block must be the last. What follows is ignored.
  *
  * Refusals: LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT, LARDER_ENTRY_UNSUPPORTED, with `entry` and `offset` (of the
@@ -268,15 +270,20 @@ export class TarReader {
     this.#fields.begin(ENTRY.file, header, offset);
     const size = this.#contentSize(header, offset);
     const start = this.#headerAt + BLOCK;
-    if (extensions.sparse) this.#startPaxSparse(start, size);
-    else if (type === TYPE.oldFile && endsInSlash(entry.path)) {
-      entry.type = ENTRY.directory;
-      this.#emit();
-      this.#skip(alignUp(size, BLOCK));
-    } else {
+    if (endsInSlash(entry.path)) this.#startOldDirectory(type, size);
+    else if (extensions.sparse) this.#startPaxSparse(start, size);
+    else {
       entry.size = size;
       this.#startContent(start, size);
     }
+  }
+
+  #startOldDirectory(type: number, size: number): void {
+    const { entry, extensions } = this.#fields;
+    if (type !== TYPE.oldFile || extensions.sparse) throw this.#refuse('it is a file, but its name ends in a slash');
+    if (size > 0) throw this.#refuse('its name ends in a slash, but it has content');
+    entry.type = ENTRY.directory;
+    this.#emit();
   }
 
   /** Links, directories, devices and fifos. */
@@ -312,6 +319,7 @@ export class TarReader {
       throw this.#refuse('its typeflag S is supported in GNU archives only', 'LARDER_ENTRY_UNSUPPORTED');
     }
     if (extensions.sparse) throw this.#refuse('its sparse map is given twice');
+    if (endsInSlash(entry.path)) throw this.#refuse('it is a file, but its name ends in a slash');
     entry.size = numeric(header, offset + FIELD.gnuRealSize, 12);
     if (!(entry.size >= 0)) throw this.#refuse('its size is not a number');
     entry.stored = this.#contentSize(header, offset);
@@ -356,7 +364,7 @@ export class TarReader {
     this.#state = STATE.header;
     this.#entries += 1;
     if (this.#entries > this.#limits.maxEntries) {
-      throw this.#refuse(`there are more than ${this.#limits.maxEntries} entries`, 'LARDER_LAYER_LIMIT');
+      throw this.#beyond('max_layer_entries', `there are more than ${this.#limits.maxEntries} entries`);
     }
     this.#sink.entry(this.#fields.entry);
     this.#fields.extensions.reset();
@@ -430,7 +438,12 @@ export class TarReader {
   }
 
   #tooLarge(): LarderError {
-    return this.#refuse(`it has more than ${this.#limits.maxTarBytes} bytes`, 'LARDER_LAYER_LIMIT');
+    return this.#beyond('max_layer_bytes', `it has more than ${this.#limits.maxTarBytes} bytes`);
+  }
+
+  #beyond(setting: string, what: string): LarderError {
+    const { code, message, details } = this.#error(what, 'LARDER_LAYER_LIMIT');
+    return new LarderError(code, message, { details, hint: `raise ${setting} if the image is to be trusted` });
   }
 
   #error(what: string, code: Parameters<Refuse>[1] & string): LarderError {

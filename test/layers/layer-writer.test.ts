@@ -207,6 +207,14 @@ describe('the layer pipeline', () => {
     await refuses(lab.write(lab.job(BLOB, GZIP, outDir, { limits }), server), 'LARDER_LAYER_LIMIT', 'dropped');
   });
 
+  it('refuses a layer that grows too much, and takes one that grows less', async () => {
+    const bomb = gzipSync(tar([file('zeros', Buffer.alloc(3 << 20))]));
+    const ratio = (maxRatio: number) => ({ limits: { ...DEFAULT_LAYER_LIMITS, maxRatio, ratioFreeBytes: 1 << 20 } });
+    server.add(digestOf(bomb), bomb);
+    await refuses(lab.write(lab.job(bomb, GZIP, outDir, ratio(500)), server), 'LARDER_LAYER_LIMIT', 'dropped');
+    await lab.write(lab.job(bomb, GZIP, outDir, ratio(1100)), server);
+  });
+
   it('gives the registry’s own error when it has no such blob, and keeps nothing', async () => {
     await refuses(lab.write(lab.job(BLOB, GZIP, outDir), server), 'LARDER_REGISTRY_UNAVAILABLE', 'dropped');
   });

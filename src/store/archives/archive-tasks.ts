@@ -4,6 +4,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from '
 import { setImmediate as breathe } from 'node:timers/promises';
 import { isLarderError, LarderError, systemError, throwIfAborted } from '../../errors.js';
 import { openInflater, SNIFF_BYTES, sniffCompression } from '../../tar/compression.js';
+import { refuseBomb } from '../../tar/entry.js';
 import type { TaskContext } from '../../workers/protocol.js';
 import type { ArchiveFile } from './archive-files.js';
 
@@ -12,6 +13,7 @@ export interface InflateArchiveJob {
   readonly path: string;
   readonly outPath: string;
   readonly maxBytes: number;
+  readonly maxRatio: number;
 }
 
 /** The task `hashArchived`: one layer in an archive that nothing describes. */
@@ -29,25 +31,35 @@ export interface HashArchivedResult {
 
 const PIECE_BYTES = 1 << 20;
 
-/** Rejects with LARDER_ARCHIVE_INVALID, LARDER_MEDIA_TYPE_UNSUPPORTED, LARDER_NO_SPACE, LARDER_ABORTED. */
+/** Rejects with LARDER_ARCHIVE_INVALID, LARDER_LAYER_LIMIT, LARDER_MEDIA_TYPE_UNSUPPORTED, LARDER_NO_SPACE, LARDER_ABORTED. */
 export async function inflateArchiveTask(data: unknown, { signal }: TaskContext): Promise<void> {
-  const { path, outPath, maxBytes } = data as InflateArchiveJob;
+  const { path, outPath, maxBytes, maxRatio } = data as InflateArchiveJob;
   const doing = `read archive ${path}`;
   const out = openSync(
     outPath,
     constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
     0o600,
   );
+  let read = 0;
   let written = 0;
   const write = (bytes: Uint8Array): void => {
     if (written + bytes.length > maxBytes) {
       throw new LarderError('LARDER_ARCHIVE_INVALID', `${doing}: uncompressed it has more than ${maxBytes} bytes`);
     }
+    refuseBomb(doing, read, written + bytes.length, { maxRatio });
     for (let done = 0; done < bytes.length; ) done += writeSync(out, bytes, done, bytes.length - done, written + done);
     written += bytes.length;
   };
   try {
-    await inflate({ path, offset: 0, size: Number.MAX_SAFE_INTEGER }, doing, signal, () => {}, write);
+    await inflate(
+      { path, offset: 0, size: Number.MAX_SAFE_INTEGER },
+      doing,
+      signal,
+      (raw) => {
+        read += raw.length;
+      },
+      write,
+    );
   } finally {
     closeSync(out);
   }

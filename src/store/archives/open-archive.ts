@@ -22,6 +22,8 @@ export interface OpenArchiveParts {
   readonly stage: () => Promise<Stage>;
   /** Of an archive that is compressed as a whole, uncompressed. */
   readonly maxBytes: number;
+  /** As a layer's. */
+  readonly maxRatio: number;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function openArchive(
   const stage = await parts.stage();
   try {
     const outPath = join(stage.path, 'archive.tar');
-    const job: InflateArchiveJob = { path, outPath, maxBytes: parts.maxBytes };
+    const job: InflateArchiveJob = { path, outPath, maxBytes: parts.maxBytes, maxRatio: parts.maxRatio };
     await parts.pool.run('inflateArchive', job, signal === undefined ? {} : { signal });
     const inflated = await withRegularFile(outPath, doing, (handle, { size }) =>
       TarMembers.read(handle, { name, path: outPath, size }, signal),
