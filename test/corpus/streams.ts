@@ -101,7 +101,7 @@ export const streamCases: readonly LayerCase[] = [
   {
     id: 'T78',
     what: 'a name of 5,000 bytes',
-    layers: ({ at }) => one(file(at(`${'n'.repeat(200)}/`.repeat(25)))),
+    layers: ({ at }) => one(file(at(`${`${'n'.repeat(200)}/`.repeat(25)}n`))),
     refused: LIMIT,
   },
   {
