@@ -26,7 +26,8 @@ const APPC_FETCH = 'test/registry/appc-fetch.test.ts';
 const REFUSED = 'test/store/appc-refused.test.ts';
 const APPC_PULL = 'test/store/appc-pull.test.ts';
 const UPKEEP = 'test/store/appc-upkeep.test.ts';
-const HOSTILE = 'test/store/hostile-archives.test.ts';
+/** The cases that hostile-archives.test.ts and the corpus run. */
+const HOSTILE = 'test/corpus/docker-archives.ts';
 const ARCHIVE = 'test/store/docker-archive.test.ts';
 const PRIVATE = 'test/store/private-images.test.ts';
 const POLICY = 'test/store/gc-policy.test.ts';
@@ -82,11 +83,10 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
       'test/check.test.ts',
       'finds a flipped bit of a layer only when it reads every byte',
     ),
-    'a forced pull cannot repair': tests(
-      'test/repair.test.ts',
-      'flipped bits whole, and touches nothing else',
-      'asks for the recorded digest only: a tag that has moved stays what it is here',
-    ),
+    'a forced pull cannot repair': [
+      ...tests('test/healing/healing.test.ts', '200 flipped bits are found and made whole by a pull or repair'),
+      ...tests('test/repair.test.ts', 'asks for the recorded digest only: a tag that has moved stays what it is here'),
+    ],
     'nothing checks a store': tests('test/check.test.ts', 'finds nothing in a store that is whole', 'finds …'),
   },
   4: {
