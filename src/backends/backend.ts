@@ -14,7 +14,7 @@ export interface ProvisionOptions extends OperationOptions {
   readonly noexec?: boolean;
   /**
    * What the container writes need not survive a power cut: fsync inside does nothing, and destroy does not write back
-   * the whole file system below, as unmounting an overlay does otherwise; a copy is not synced. Default false.
+   * the whole file system below, as unmounting an overlay does otherwise. Default false; only for overlay mounts.
    */
   readonly volatile?: boolean;
 }

@@ -40,10 +40,8 @@ export class CopyBackend implements Backend {
     const { access, run } = this.#options;
     const files: LayerFiles[] = [];
     for (const layer of layers) files.push(await access.layerFiles(layer, options));
-    // Nothing looks at these files again: what a power cut left unwritten would be taken for the image's.
-    const durable = options.volatile !== true;
-    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything(), durable };
-    const { warnings } = await writeWhole(backendDir, durable, () => {
+    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything() };
+    const { warnings } = await writeWhole(backendDir, () => {
       makeRootfs(rootfs, backendDir, this.#step);
       this.#step('write files');
       return run('materialise', data, options);

@@ -16,7 +16,6 @@ import { lstatSync, mkdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync 
 import { basename, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from '../errors.js';
 import { mayMount } from '../linux/capabilities.js';
-import { fsyncDirectory } from '../linux/durable.js';
 import { mountsUnder } from '../linux/mountinfo.js';
 import { removeSmallTree } from '../linux/remove-tree.js';
 import { canonicalPath, unmountTreeAside } from '../linux/unmount-tree.js';
@@ -72,13 +71,12 @@ export function makeRootfs(rootfs: string, backendDir: string, step: Step): void
  * Until `write` has ended the root filesystem is half of one, whoever looks at it later. That it is whole is `durable` as
  * its files are.
  */
-export async function writeWhole<T>(backendDir: string, durable: boolean, write: () => Promise<T>): Promise<T> {
+export async function writeWhole<T>(backendDir: string, write: () => Promise<T>): Promise<T> {
   const half = halfOf(backendDir);
   try {
     symlinkSync('half', half);
     const result = await write();
     unlinkSync(half);
-    if (durable) await fsyncDirectory(backendDir);
     return result;
   } catch (error) {
     throw systemError(`provision: write the files beside ${half}`, error);

@@ -25,8 +25,6 @@ export interface MaterialiseData {
   /** Exists, is empty, and only we can enter it. */
   readonly directory: string;
   readonly privileged: boolean;
-  /** A power cut does not undo what was written. */
-  readonly durable: boolean;
 }
 
 export interface BuildChainsData {
@@ -81,11 +79,9 @@ export const workerTasks: Readonly<
 export const runHere: RunTask = (name, data, control = {}) => backendTasks[name](data, control);
 
 async function materialiseTask(data: MaterialiseData, control: TaskControl): Promise<Materialised> {
-  const { layers, directory, privileged, durable } = data;
+  const { layers, directory, privileged } = data;
   const tree = mergeLayers(layers.map(readIndex));
-  const made = await withLayerData(layers, (opened) => writeInto(directory, tree, opened, { privileged }, control));
-  if (durable) syncAround(directory);
-  return made;
+  return await withLayerData(layers, (opened) => writeInto(directory, tree, opened, { privileged }, control));
 }
 
 async function buildChainsTask(data: BuildChainsData, control: TaskControl): Promise<readonly Materialised[]> {

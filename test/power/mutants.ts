@@ -121,11 +121,6 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'a copied root filesystem is not synced',
-    fileSystem: 'ext4',
-    changes: [['backends/copy', 'options.volatile !== true', 'false']],
-  },
-  {
     name: 'the directory of a destroyed container is not synced',
     fileSystem: 'btrfs',
     changes: [['provisioner/root-filesystems', 'await fsyncDirectory(layout.containers);', '']],
