@@ -4,7 +4,7 @@
  *
  *     node --expose-gc dist/bench/tree.js [entries...]
  */
-import { DEFAULT_LAYER_LIMITS, ENTRY, type TarEntry } from '../src/tar/entry.js';
+import { DEFAULT_LAYER_LIMITS, ENTRY, makeEntry } from '../src/tar/entry.js';
 import { IndexBuilder } from '../src/tree/index-builder.js';
 import { decodeLayerIndex, encodeLayerIndex } from '../src/tree/layer-index.js';
 import { mergeLayers } from '../src/tree/merge.js';
@@ -12,24 +12,7 @@ import type { LayerIndex } from '../src/tree/types.js';
 
 const ROUNDS = 5;
 const encoder = new TextEncoder();
-const scratch: TarEntry = {
-  type: ENTRY.file,
-  path: new Uint8Array(0),
-  link: new Uint8Array(0),
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtime: 1_700_000_000,
-  mtimeNs: 0,
-  size: 0,
-  offset: 0,
-  stored: 0,
-  zeroPadded: true,
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: [],
-  sparse: undefined,
-};
+const scratch = makeEntry({ mode: 0o644, mtime: 1_700_000_000 });
 
 type Path = readonly [type: 1 | 2, path: string];
 

@@ -2,7 +2,7 @@
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeErofs } from '../erofs/write-erofs.js';
-import { DEFAULT_LAYER_LIMITS, ENTRY, type TarEntry } from '../tar/entry.js';
+import { DEFAULT_LAYER_LIMITS, ENTRY, makeEntry } from '../tar/entry.js';
 import { IndexBuilder } from '../tree/index-builder.js';
 import { mergeLayers } from '../tree/merge.js';
 
@@ -19,12 +19,12 @@ const BLOCK = 512;
  */
 export function writeProbeImage(directory: string, files: readonly ProbeFile[]): void {
   const builder = new IndexBuilder(DEFAULT_LAYER_LIMITS);
-  builder.entry({ ...ENTRY_OF_ROOT, type: ENTRY.directory, path: Buffer.from('dir'), mode: 0o755 });
+  builder.entry(makeEntry({ type: ENTRY.directory, path: Buffer.from('dir'), mode: 0o755 }));
   const pieces: Uint8Array[] = [Buffer.alloc(BLOCK)];
   let offset = BLOCK;
   for (const { name, content } of files) {
     const { length } = content;
-    builder.entry({ ...ENTRY_OF_ROOT, path: Buffer.from(name), size: length, stored: length, offset });
+    builder.entry(makeEntry({ path: Buffer.from(name), mode: 0o644, size: length, stored: length, offset }));
     const padding = (BLOCK - (length % BLOCK)) % BLOCK;
     pieces.push(content, Buffer.alloc(padding));
     offset += length + padding;
@@ -38,22 +38,3 @@ export function writeProbeImage(directory: string, files: readonly ProbeFile[]):
     closeSync(image);
   }
 }
-
-const ENTRY_OF_ROOT: TarEntry = {
-  type: ENTRY.file,
-  path: Buffer.alloc(0),
-  link: Buffer.alloc(0),
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtime: 0,
-  mtimeNs: 0,
-  size: 0,
-  offset: 0,
-  stored: 0,
-  zeroPadded: true,
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: [],
-  sparse: undefined,
-};

@@ -1,7 +1,7 @@
 /** Fills the one reused {@link TarEntry} from a header and what extensions said before it. */
 import { u8 } from '../bytes.js';
 import { ByteString } from './byte-string.js';
-import { ENTRY, type EntryType, type TarEntry } from './entry.js';
+import { ENTRY, type EntryType, makeEntry } from './entry.js';
 import { FIELD, formatOf, type HeaderFormat, NAME_BYTES, numeric, prefixBytes, type Refuse } from './header.js';
 import { Extensions } from './pax.js';
 import { clampTime } from './pax-values.js';
@@ -13,24 +13,7 @@ const MAX_DEVICE_NUMBER = 2 ** 32 - 1;
 
 export class EntryFields {
   readonly extensions = new Extensions();
-  readonly entry: TarEntry = {
-    type: ENTRY.file,
-    path: EMPTY,
-    link: EMPTY,
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    mtime: 0,
-    mtimeNs: 0,
-    size: 0,
-    offset: 0,
-    stored: 0,
-    zeroPadded: true,
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: [],
-    sparse: undefined,
-  };
+  readonly entry = makeEntry();
   readonly #path = new ByteString();
   readonly #link = new ByteString();
   readonly #refuse: Refuse;

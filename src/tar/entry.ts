@@ -59,6 +59,31 @@ export interface TarEntry {
   sparse: readonly SparseRun[] | undefined;
 }
 
+/** An empty file without a name, all else 0; with `fields` in their places. */
+export function makeEntry(fields: Partial<TarEntry> = {}): TarEntry {
+  return {
+    type: ENTRY.file,
+    path: NOTHING,
+    link: NOTHING,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    mtime: 0,
+    mtimeNs: 0,
+    size: 0,
+    offset: 0,
+    stored: 0,
+    zeroPadded: true,
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: [],
+    sparse: undefined,
+    ...fields,
+  };
+}
+
+const NOTHING = new Uint8Array(0);
+
 export interface TarSink {
   /** Called once for each entry in archive order, after its data went past. */
   entry(entry: TarEntry): void;

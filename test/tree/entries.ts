@@ -5,6 +5,7 @@ import {
   ENTRY,
   type EntryType,
   type LayerLimits,
+  makeEntry,
   type TarEntry,
   type Xattr,
 } from '../../src/tar/entry.js';
@@ -20,25 +21,13 @@ export function bytes(text: string): Uint8Array {
 }
 
 export function tarEntry(line: Line): TarEntry {
-  return {
-    type: ENTRY.file,
+  return makeEntry({
     mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtime: 0,
-    mtimeNs: 0,
-    size: 0,
-    offset: 0,
     stored: line.size ?? 0,
-    zeroPadded: true,
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: [],
-    sparse: undefined,
     ...line,
     path: bytes(line.path),
     link: bytes(line.link ?? ''),
-  };
+  });
 }
 
 const of =
