@@ -45,8 +45,7 @@ export class Semaphore {
   }
 
   #wait(signal: AbortSignal | undefined): Promise<void> {
-    // One signal ends the waiting of many: no leak that Node should warn of.
-    if (signal !== undefined) setMaxListeners(0, signal);
+    expectManyListeners(signal);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#waiting.delete(waiter);
@@ -240,7 +239,7 @@ export async function allOrNone<T>(
   const stop = new AbortController();
   const signal = AbortSignal.any([shared.signal, stop.signal]);
   // Each piece of work may listen several times, and there may be hundreds.
-  setMaxListeners(0, signal);
+  expectManyListeners(signal);
   const outcomes = await Promise.allSettled(
     items.map(async (item) => {
       try {
@@ -254,4 +253,9 @@ export async function allOrNone<T>(
   const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
   if (failures.length === 0) return;
   throw failures.find((failure) => !isLarderError(failure, 'LARDER_ABORTED')) ?? failures[0];
+}
+
+/** One signal ends much at once: that is no leak of listeners, and Node shall not warn of one. */
+export function expectManyListeners(signal: AbortSignal | undefined): void {
+  if (signal !== undefined) setMaxListeners(0, signal);
 }

@@ -12,6 +12,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { expectManyListeners } from '../concurrency.js';
 import { isLarderError, LarderError, systemError, throwIfAborted } from '../errors.js';
 import type { OperationOptions } from '../events.js';
 import { type AppcRequest, formatAppcRequest } from '../spec/appc-name.js';
@@ -26,7 +27,6 @@ import type { FindProxy } from './hosts/proxy.js';
 import { type Network, PROCESS_NETWORK } from './network.js';
 import { DEFAULT_TIMEOUTS, type RegistryTimeouts } from './registry-client.js';
 import type { HostSettings } from './registry-host.js';
-import { expectManyListeners } from './transport.js';
 
 export interface AciFetcherOptions {
   /**

@@ -1,11 +1,11 @@
-import { settleOrAbort } from '../concurrency.js';
+import { expectManyListeners, settleOrAbort } from '../concurrency.js';
 import { LarderError } from '../errors.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
 import { RangesAhead, type RangesAheadOptions, rangeOf } from './ranges-ahead.js';
 import { leaveGarbage } from './socket-garbage.js';
-import { expectManyListeners, failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
+import { failureOutcome, type HttpAnswer, sendRequest } from './transport.js';
 
 export type { Pace } from './ranges-ahead.js';
 
@@ -51,6 +51,7 @@ export async function* fetchBlob(
         position += bytes.length;
         ahead.reached(position, performance.now() - askedMs, part === undefined ? bytes.length : 0);
         yield bytes;
+        leaveGarbage(bytes.length);
         askedMs = performance.now();
       }
     }
@@ -106,7 +107,6 @@ async function* fetchUntil(
         if (position === start) onAnswer?.();
         position += wanted.byteLength;
         yield wanted;
-        leaveGarbage(wanted.byteLength);
         if (position === ahead.start && position < blob.size) return;
       }
       const isRest = answer.status === 200 || end === blob.size;

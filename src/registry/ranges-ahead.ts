@@ -6,12 +6,12 @@
  * A part is a hope. Whatever goes wrong with one is not looked into here: the part is given up, the first connection
  * asks for what is missing of it, and meets, tells and retries what is wrong, with its own patience.
  */
-import { settleOrAbort } from '../concurrency.js';
+import { expectManyListeners, settleOrAbort } from '../concurrency.js';
 import type { Digest } from '../spec/digest.js';
 import type { AskGrant, BlobGrant, BlobOutcome, BlobRange } from './blob.js';
 import { pause, refuseEncoding } from './get-whole.js';
 import { RangePace } from './range-pace.js';
-import { expectManyListeners, type HttpAnswer, sendRequest } from './transport.js';
+import { type HttpAnswer, sendRequest } from './transport.js';
 
 /** Whatever a grant allows. */
 export const MAX_CONNECTIONS = 8;

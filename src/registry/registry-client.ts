@@ -7,7 +7,7 @@
  * the bytes received, and what the registry says about it is a hint. No credential and no token reaches a host that
  * it was not meant for. Called by the pullers, on the main thread.
  */
-import { SingleFlight } from '../concurrency.js';
+import { expectManyListeners, SingleFlight } from '../concurrency.js';
 import { LarderError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { type Descriptor, verifyBytes, verifyDigest } from '../spec/descriptor.js';
@@ -30,7 +30,6 @@ import { type Network, PROCESS_NETWORK } from './network.js';
 import { tellRateLimit } from './rate-limit.js';
 import { openHost, type RegistryHost } from './registry-host.js';
 import type { RegistryTarget } from './request-plan.js';
-import { expectManyListeners } from './transport.js';
 
 export interface RegistryTimeouts {
   /** Until a connection stands, TLS included. */

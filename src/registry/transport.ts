@@ -3,7 +3,6 @@
  * custom headers across redirects, and takes a cut body for a whole one. Runs in any thread; each has its own
  * connections. Nothing here retries or follows; {@link RequestPlan} decides what is next.
  */
-import { setMaxListeners } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { abortedError, isLarderError, throwIfAborted } from '../errors.js';
@@ -165,11 +164,6 @@ export function failureOutcome(url: string, error: unknown, received: number): B
   const errno = typeof code === 'string' ? { errno: code } : {};
   const message = code === 'ECONNRESET' ? 'the connection was cut' : first.message;
   return { kind: 'error', url, message, received, ...errno };
-}
-
-/** One signal cancels many requests at once: that is no leak of listeners, and Node shall not warn of one. */
-export function expectManyListeners(signal: AbortSignal | undefined): void {
-  if (signal !== undefined) setMaxListeners(0, signal);
 }
 
 /** For messages: queries hold signatures and tokens, user information holds passwords. */
