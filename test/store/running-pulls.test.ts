@@ -283,6 +283,9 @@ describe('what a pull has told', () => {
       { type: 'plan', layers: 7 },
       { type: 'snapshot', layers: [] },
       { type: 'snapshot', pull: {} },
+      { type: 'layer-start', layer: 'x', size: -1, resumedFrom: 0 },
+      { type: 'layer-progress', layer: 'x', received: 'much', written: 0 },
+      { type: 'plan', layers: [{ layer: 'x', size: 1.5, state: 'fetch' }] },
     ]
       .map((event) => `${JSON.stringify({ atMs: 1, event })}\n`)
       .join('');

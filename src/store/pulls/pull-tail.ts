@@ -85,13 +85,22 @@ function parseLine(text: string): TimedEvent | undefined {
   const { atMs, event } = line;
   if (typeof atMs !== 'number' || typeof event !== 'object' || event === null || !('type' in event)) return undefined;
   const { type, layers, pull } = event as { type: unknown; layers?: unknown; pull?: unknown };
+  if (!hasSizes(event)) return undefined;
   if ((type === 'plan' || type === 'snapshot') && !isListOfObjects(layers)) return undefined;
   if (type === 'snapshot' && !isListOfObjects([pull])) return undefined;
   return { atMs, event: event as LarderEvent };
 }
 
 function isListOfObjects(value: unknown): boolean {
-  return Array.isArray(value) && value.every((each) => typeof each === 'object' && each !== null);
+  return Array.isArray(value) && value.every((each) => typeof each === 'object' && each !== null && hasSizes(each));
+}
+
+const SIZES = ['size', 'resumedFrom', 'received', 'written'];
+
+/** What is said of bytes are counts of them: bars are drawn of these. */
+function hasSizes(value: object): boolean {
+  const counts = Object.entries(value).filter(([name]) => SIZES.includes(name));
+  return counts.every(([, count]) => Number.isSafeInteger(count) && count >= 0);
 }
 
 async function openThere(path: string): Promise<FileHandle | undefined> {
