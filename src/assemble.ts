@@ -255,7 +255,7 @@ export class Assembly {
     return this.#docker.get();
   }
 
-  /** A client of registries for who serves others: it logs in as `image` says, and shares neither connections nor tokens. */
+  /** A client of registries for who serves others: it logs in as `image` says, and shares no tokens. */
   async registryClient(
     image: Pick<DockerImage, 'config' | 'defaultLogin'>,
     onEvent: OnEvent,

@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import { errnoOf, isLarderError, throwIfAborted } from '../errors.js';
 import { dropCached } from '../linux/drop-cached.js';
 import { openErofs } from '../linux/erofs-mount.js';
+import { makeDirectories } from '../linux/make-directories.js';
 import { attach } from '../linux/mount.js';
 import { mountOverlay } from '../linux/overlay-mount.js';
 import { removeTree } from '../linux/remove-tree.js';
@@ -63,7 +64,7 @@ export async function* examineErofs(
   { signal, step }: ExamineOptions = {},
 ): AsyncGenerator<Diagnosis, void, undefined> {
   requireMounting('erofs');
-  const made = mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const made = makeDirectories(scratch);
   const directory = mkdtempSync(join(scratch, 'doctor-'));
   try {
     const files = Array.from({ length: FILES }, (_, i) => ({ name: `file${i}`, content: randomBytes(FILE_BYTES + i) }));
@@ -81,7 +82,7 @@ export async function* examineErofs(
   } finally {
     unmountTree(join(directory, 'mount'));
     removeTree(directory);
-    if (made !== undefined) rmdirSync(scratch);
+    if (made) rmdirSync(scratch);
   }
 }
 

@@ -67,10 +67,7 @@ export function makeRootfs(rootfs: string, backendDir: string, step: Step): void
   }
 }
 
-/**
- * Until `write` has ended the root filesystem is half of one, whoever looks at it later. That it is whole is `durable` as
- * its files are.
- */
+/** Until `write` has ended the root filesystem is half of one, whoever looks at it later. Not synced, as its files are not. */
 export async function writeWhole<T>(backendDir: string, write: () => Promise<T>): Promise<T> {
   const half = halfOf(backendDir);
   try {

@@ -52,3 +52,11 @@ export function platformOption(options: Readonly<Record<string, unknown>>): { re
   const platform = textOption(options, 'platform');
   return platform === undefined ? {} : { platform };
 }
+
+/** What runs until a signal waits for it. */
+export function fired(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,5 +1,5 @@
 import { fsyncSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { kernel } from './syscalls.js';
 
 const POSIX_FADV_DONTNEED = 4;
 
@@ -9,6 +9,5 @@ const POSIX_FADV_DONTNEED = 4;
  */
 export function dropCached(fd: number): void {
   fsyncSync(fd);
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-  koffi.load(null).func('int posix_fadvise(int, int64_t, int64_t, int)')(fd, 0, 0, POSIX_FADV_DONTNEED);
+  kernel().posixFadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }

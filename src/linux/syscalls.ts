@@ -50,6 +50,8 @@ interface Calls {
   ): number;
   syncfs(fd: number): number;
   unshare(flags: number): number;
+  /** Answers the error number itself. */
+  posixFadvise(fd: number, offset: number, length: number, advice: number): number;
   fchdir(fd: number): number;
   chroot(path: Pointer): number;
   llistxattr(path: Pointer, list: Pointer, size: number): number;
@@ -110,6 +112,7 @@ const PLAIN = {
   copyFileRange: ['copy_file_range', 'ipiplu', 'l'],
   syncfs: ['syncfs', 'i'],
   unshare: ['unshare', 'i'],
+  posixFadvise: ['posix_fadvise', 'illi'],
   fchdir: ['fchdir', 'i'],
   chroot: ['chroot', 'p'],
   llistxattr: ['llistxattr', 'ppl', 'l'],

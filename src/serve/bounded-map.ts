@@ -21,6 +21,15 @@ export class BoundedMap<K, V> {
     if (oldest !== undefined) this.#entries.delete(oldest);
   }
 
+  /** Does not count as asking for it. */
+  has(key: K): boolean {
+    return this.#entries.has(key);
+  }
+
+  keys(): Iterable<K> {
+    return this.#entries.keys();
+  }
+
   delete(key: K): void {
     this.#entries.delete(key);
   }

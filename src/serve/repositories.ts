@@ -54,7 +54,7 @@ export class Repositories {
   /** By digest, so they never change. */
   readonly #parsed = new BoundedMap<Digest, DocumentLinks>(MAX_PARSED);
   /** Documents that were fetched from the repository. */
-  readonly #learned = new BoundedMap<string, BoundedSet>(MAX_REPOSITORIES);
+  readonly #learned = new BoundedMap<string, BoundedMap<Digest, true>>(MAX_REPOSITORIES);
   /** Repository and digest -> size of the blob, as the registry says. */
   readonly #sizes = new BoundedMap<string, number>(MAX_PARSED);
   /** Repository and digest -> bytes of the blob that were fetched from there. */
@@ -68,8 +68,8 @@ export class Repositories {
 
   learnDocument(reference: Reference, digest: Digest): void {
     const repository = repositoryOf(reference);
-    const known = this.#learned.get(repository) ?? new BoundedSet(MAX_LEARNED);
-    known.add(digest);
+    const known = this.#learned.get(repository) ?? new BoundedMap(MAX_LEARNED);
+    known.set(digest, true);
     this.#learned.set(repository, known);
     if (reference.digest === undefined) this.#tags.set(formatReference(reference), digest);
   }
@@ -117,7 +117,7 @@ export class Repositories {
       if (named !== undefined) return { ...named, provenBytes: named.size };
     }
     const provenBytes = this.#fetched.get(`${repository} ${digest}`) ?? 0;
-    for (const document of this.#learned.get(repository)?.values() ?? []) {
+    for (const document of this.#learned.get(repository)?.keys() ?? []) {
       const links = await this.#linksOf(document);
       const named = links === undefined ? undefined : namedIn(links, digest);
       if (named !== undefined) return { ...named, provenBytes };
@@ -165,29 +165,5 @@ function linksOr(bytes: Uint8Array, otherwise: DocumentLinks): DocumentLinks {
   } catch (error) {
     if (isLarderError(error, 'LARDER_MEDIA_TYPE_UNSUPPORTED', 'LARDER_MANIFEST_INVALID')) return otherwise;
     throw error;
-  }
-}
-
-class BoundedSet {
-  readonly #values = new Set<Digest>();
-  readonly #max: number;
-
-  constructor(max: number) {
-    this.#max = max;
-  }
-
-  add(value: Digest): void {
-    this.#values.delete(value);
-    this.#values.add(value);
-    const [oldest] = this.#values;
-    if (this.#values.size > this.#max && oldest !== undefined) this.#values.delete(oldest);
-  }
-
-  has(value: Digest): boolean {
-    return this.#values.has(value);
-  }
-
-  values(): Iterable<Digest> {
-    return this.#values;
   }
 }

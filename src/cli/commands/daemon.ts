@@ -1,5 +1,5 @@
 import { LarderError } from '../../errors.js';
-import { type Command, textOption } from '../command.js';
+import { type Command, fired, textOption } from '../command.js';
 import { version } from '../version.js';
 
 const DEFAULT_GRACE_SECONDS = 3;
@@ -33,13 +33,6 @@ export const daemon: Command = async ({ flags, log, signal }, _args, options) =>
   }
   return {};
 };
-
-function fired(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-}
 
 /** `PORT`, or `HOST:PORT` with a host of the loopback: what is not secret is not for everybody either. */
 function metricsOption(text: string | undefined): { host: string; port: number } | undefined {

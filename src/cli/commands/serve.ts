@@ -1,5 +1,5 @@
 import { LarderError } from '../../errors.js';
-import { type Command, listOption, textOption } from '../command.js';
+import { type Command, fired, listOption, textOption } from '../command.js';
 
 const DEFAULT_LISTEN = '127.0.0.1:5050';
 /** What is being served may take so long when it is told to end. */
@@ -36,13 +36,6 @@ export const serve: Command = async ({ flags, log, signal, onEvent }, _args, opt
   }
   return {};
 };
-
-function fired(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-}
 
 /** `HOST:PORT` with an address of the loopback, unless it was said that others may reach it. */
 function listenOption(text: string, exposed: boolean): { host: string; port: number } {

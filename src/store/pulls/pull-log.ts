@@ -5,6 +5,7 @@
  * never synced: after a power cut there is no pull.
  */
 import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { systemError } from '../../errors.js';
 import { EventQueue } from '../../event-stream.js';
 import type { LarderEvent, OnEvent, PullFacts } from '../../events.js';
@@ -114,6 +115,6 @@ export class PullLog {
 }
 
 async function openIn(path: string): Promise<FileHandle> {
-  await mkdir(path.slice(0, path.lastIndexOf('/')), { recursive: true, mode: 0o700 });
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   return open(path, 'wx', 0o600);
 }

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SharedWork } from '../../concurrency.js';
 import { abortedError, isAbort, LarderError, serializeError } from '../../errors.js';
@@ -136,7 +136,7 @@ async function* eventsIn(
   tail: PullTail,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<LarderEvent, void, undefined> {
-  const handle = handleOf(path.slice(path.lastIndexOf('/') + 1));
+  const handle = handleOf(basename(path));
   for (;;) {
     // Asked first: what it told before it died is read all the same.
     const alive = isHandleAlive(layout, handle);
