@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, lstatSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { getXattr } from '../../src/linux/xattr.js';
 import { char, dir, fifo, file, hardlink, sparse, symlink, tar } from '../../src/testing/tar-builder.js';
 import { makeBackend, makeStore, needsRoot, type StoreFixture } from './store-fixture.js';
@@ -22,6 +22,15 @@ const IMAGE = [
 
 describe('copies made by an ordinary user', { skip: needsRoot === false ? false : 'needs root to become one' }, () => {
   let store: StoreFixture;
+
+  // What is loaded at its first use is loaded here: the checkout may be closed to them.
+  before(async () => {
+    const warm = makeStore();
+    const rootfs = join(warm.directory, 'rootfs');
+    await makeBackend('copy', warm.layers.layout, warm.layers).provision([], rootfs, warm.directory);
+    getXattr(rootfs, 'user.none');
+    warm.dispose();
+  });
 
   beforeEach(() => {
     store = makeStore();

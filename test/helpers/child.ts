@@ -1,6 +1,7 @@
 /** Programs in processes of their own, with all that they said. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openToOthers } from './open-checkout.js';
 
 export interface Ended {
   /** The exit status, or the signal. */
@@ -24,7 +25,7 @@ export interface ChildOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' |
 const LIMIT_MS = 120_000;
 
 export function startNode(script: string, args: readonly string[], options: ChildOptions = {}): Child {
-  return start(process.execPath, [script, ...args], options);
+  return start(process.execPath, [options.uid === undefined ? script : openToOthers(script), ...args], options);
 }
 
 export function start(program: string, args: readonly string[], { input, ...options }: ChildOptions = {}): Child {
