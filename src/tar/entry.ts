@@ -85,7 +85,10 @@ export function makeEntry(fields: Partial<TarEntry> = {}): TarEntry {
 const NOTHING = new Uint8Array(0);
 
 export interface TarSink {
-  /** Called once for each entry in archive order, after its data went past. */
+  /**
+   * Called once for each entry in archive order, after its data went past. Of LARDER_LAYER_INVALID, LARDER_LAYER_LIMIT
+   * and LARDER_ENTRY_UNSUPPORTED it says what is wrong with the entry only: the reader adds which it is, and where.
+   */
   entry(entry: TarEntry): void;
 }
 

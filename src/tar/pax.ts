@@ -228,7 +228,8 @@ function readMap(data: Uint8Array, from: number, to: number, refuse: Refuse): nu
 }
 
 function putXattr(xattrs: Map<string, Xattr>, name: Uint8Array, value: Uint8Array, refuse: Refuse): void {
-  if (name.length === 0 || name.includes(0)) throw refuse(`an extended attribute is named ${displayName(name)}`);
+  if (name.length === 0) throw refuse('an extended attribute has no name');
+  if (name.includes(0)) throw refuse(`the name of an extended attribute has a NUL inside: ${displayName(name)}`);
   const key = text(name, 0, name.length);
   xattrs.delete(key);
   xattrs.set(key, { name, value });

@@ -23,7 +23,7 @@
  * header, in bytes of the tar) in the details. After a refusal, or a throw of the sink, the reader is of no more use.
  */
 import { alignUp, displayName, u8 } from '../bytes.js';
-import { LarderError } from '../errors.js';
+import { isLarderError, LarderError } from '../errors.js';
 import { ENTRY, type EntryType, type LayerLimits, type TarSink } from './entry.js';
 import { EntryFields, endsInSlash } from './entry-fields.js';
 import { BLOCK, byteSum, checksumMatches, FIELD, formatOf, numeric, type Refuse } from './header.js';
@@ -366,7 +366,13 @@ export class TarReader {
     if (this.#entries > this.#limits.maxEntries) {
       throw this.#beyond('max_layer_entries', `there are more than ${this.#limits.maxEntries} entries`);
     }
-    this.#sink.entry(this.#fields.entry);
+    try {
+      this.#sink.entry(this.#fields.entry);
+    } catch (error) {
+      throw isLarderError(error, 'LARDER_LAYER_INVALID', 'LARDER_LAYER_LIMIT', 'LARDER_ENTRY_UNSUPPORTED')
+        ? this.#error(error.message, error.code)
+        : error;
+    }
     this.#fields.extensions.reset();
   }
 

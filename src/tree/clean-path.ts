@@ -33,7 +33,7 @@ export class PathPool {
 
   /** Appends the cleaned form of `raw`. Rejects with LARDER_LAYER_INVALID or LARDER_LAYER_LIMIT; nothing is appended then. */
   appendPath(raw: Uint8Array, what: string): void {
-    this.#reserve(raw.length, raw);
+    this.#reserve(raw.length);
     const { bytes, length: base } = this;
     let out = base;
     let depth = 0;
@@ -47,16 +47,15 @@ export class PathPool {
       const start = out === base ? base : out + 1;
       let end = start;
       for (; i < raw.length && u8(raw, i) !== SLASH; i++) {
-        if (u8(raw, i) === 0) throw invalid(raw, `${what} contains a NUL byte`);
+        if (u8(raw, i) === 0) throw invalid(`${what} contains a NUL byte`);
         bytes[end++] = u8(raw, i);
       }
       const size = end - start;
       if (u8(bytes, start) === DOT) {
         if (size === 1) continue;
-        if (size === 2 && u8(bytes, start + 1) === DOT) throw invalid(raw, `${what} has a ".." component`);
+        if (size === 2 && u8(bytes, start + 1) === DOT) throw invalid(`${what} has a ".." component`);
       }
-      if (size > MAX_NAME_BYTES)
-        throw invalid(raw, `${what} has a component of ${size} bytes, at most 255 are possible`);
+      if (size > MAX_NAME_BYTES) throw invalid(`${what} has a component of ${size} bytes, at most 255 are possible`);
       if (start !== base) {
         bytes[start - 1] = SLASH;
         if (hasAufsPrefix(bytes, this.lastComponent, start - 1)) this.insideAufs = true;
@@ -66,24 +65,24 @@ export class PathPool {
       out = end;
     }
     if (out === base) this.lastComponent = base;
-    if (depth > this.#limits.maxDepth) throw limit(raw, `${what} has ${depth} components`, this.#limits.maxDepth);
+    if (depth > this.#limits.maxDepth) throw limit(`${what} has ${depth} components`, this.#limits.maxDepth);
     if (out - base > this.#limits.maxPathBytes) {
-      throw limit(raw, `${what} has ${out - base} bytes`, this.#limits.maxPathBytes);
+      throw limit(`${what} has ${out - base} bytes`, this.#limits.maxPathBytes);
     }
     this.length = out;
   }
 
   /** Appends bytes as they are. */
   appendRaw(raw: Uint8Array): void {
-    this.#reserve(raw.length, raw);
+    this.#reserve(raw.length);
     this.bytes.set(raw, this.length);
     this.length += raw.length;
   }
 
-  #reserve(more: number, raw: Uint8Array): void {
+  #reserve(more: number): void {
     const needed = this.length + more + 1;
     if (needed <= this.bytes.length) return;
-    if (needed > MAX_POOL_BYTES) throw limit(raw, 'the paths of the layer are too long together', MAX_POOL_BYTES);
+    if (needed > MAX_POOL_BYTES) throw limit('the paths of the layer are too long together', MAX_POOL_BYTES);
     const grown = new Uint8Array(Math.min(MAX_POOL_BYTES, Math.max(needed, this.bytes.length * 2)));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
@@ -119,13 +118,11 @@ export function shownName(raw: Uint8Array): string {
   return JSON.stringify(raw.length > 200 ? `${text}…` : text);
 }
 
-export function invalid(raw: Uint8Array, problem: string): LarderError {
-  return new LarderError('LARDER_LAYER_INVALID', `indexing a layer: entry ${shownName(raw)}: ${problem}`);
+/** What is wrong with the entry that is being read, in words behind "it" or "its": the reader adds which it is, and where. */
+export function invalid(problem: string): LarderError {
+  return new LarderError('LARDER_LAYER_INVALID', problem);
 }
 
-export function limit(raw: Uint8Array, problem: string, most: number): LarderError {
-  return new LarderError(
-    'LARDER_LAYER_LIMIT',
-    `indexing a layer: entry ${shownName(raw)}: ${problem}, the limit is ${most}`,
-  );
+export function limit(problem: string, most: number): LarderError {
+  return new LarderError('LARDER_LAYER_LIMIT', `${problem}, the limit is ${most}`);
 }

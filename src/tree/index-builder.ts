@@ -10,9 +10,8 @@
  */
 
 import { alignUp, f64, u8, u16, u32 } from '../bytes.js';
-import { LarderError } from '../errors.js';
 import type { LayerLimits, SparseRun, TarEntry, TarSink } from '../tar/entry.js';
-import { hasAufsPrefix, hasWhiteoutPrefix, invalid, limit, PathPool } from './clean-path.js';
+import { hasAufsPrefix, hasWhiteoutPrefix, invalid, limit, PathPool, shownName } from './clean-path.js';
 import { GrowingF64, GrowingU32, growColumns, makeColumns, viewColumns } from './growing-columns.js';
 import { FLAG, type IndexTables, layerIndexOf } from './index-tables.js';
 import { chunkBitsOf, joinRuns } from './sparse-runs.js';
@@ -86,7 +85,7 @@ export class IndexBuilder implements TarSink {
 
   /** Takes one entry. Rejects with LARDER_LAYER_INVALID or LARDER_LAYER_LIMIT; the builder is of no use then. */
   entry(entry: TarEntry): void {
-    if (entry.path.length === 0) throw invalid(entry.path, 'its name is empty');
+    if (entry.path.length === 0) throw invalid('its name is empty');
     const pool = this.#pool;
     const start = pool.length;
     pool.appendPath(entry.path, 'its name');
@@ -95,7 +94,7 @@ export class IndexBuilder implements TarSink {
       return;
     }
     if (hasWhiteoutPrefix(pool.bytes, pool.lastComponent, pool.length)) {
-      this.#whiteout(entry, start);
+      this.#whiteout(start);
       return;
     }
     if (entry.type === KIND.character && entry.devMajor === 0 && entry.devMinor === 0) {
@@ -103,9 +102,9 @@ export class IndexBuilder implements TarSink {
       return;
     }
     if (pool.length === start && entry.type !== KIND.directory) {
-      throw invalid(entry.path, 'the root of an image must be a directory');
+      throw invalid('the root of an image must be a directory');
     }
-    const i = this.#add(entry.type, start, pool.length - start, entry.path);
+    const i = this.#add(entry.type, start, pool.length - start);
     if (entry.type === KIND.hardlink) this.#hardlink(entry, i);
     else this.#attributes(entry, i);
     if (entry.type === KIND.symlink) this.#symlink(entry, i);
@@ -132,9 +131,9 @@ export class IndexBuilder implements TarSink {
     return { index: layerIndexOf(tables), tables, extra: this.#extra, ignored: { ...this.#ignored } };
   }
 
-  #add(kind: number, pathStart: number, pathLength: number, raw: Uint8Array): number {
+  #add(kind: number, pathStart: number, pathLength: number): number {
     const i = this.#count;
-    if (i >= this.#limits.maxEntries) throw limit(raw, 'too many entries', this.#limits.maxEntries);
+    if (i >= this.#limits.maxEntries) throw limit('too many entries', this.#limits.maxEntries);
     if (i === this.#columns.kind.length) this.#columns = growColumns(this.#columns, i * 2);
     this.#columns.kind[i] = kind;
     this.#columns.pathStart[i] = pathStart;
@@ -148,7 +147,7 @@ export class IndexBuilder implements TarSink {
     this.#pool.length = start;
   }
 
-  #whiteout(entry: TarEntry, start: number): void {
+  #whiteout(start: number): void {
     const { bytes, lastComponent, length } = this.#pool;
     if (hasAufsPrefix(bytes, lastComponent, length)) {
       if (!isOpaqueMark(bytes, lastComponent, length)) {
@@ -156,23 +155,23 @@ export class IndexBuilder implements TarSink {
         return;
       }
       this.#pool.length = Math.max(start, lastComponent - 1);
-      this.#add(KIND.opaque, start, this.#pool.length - start, entry.path);
+      this.#add(KIND.opaque, start, this.#pool.length - start);
       return;
     }
     const size = length - lastComponent - 4;
     const dots =
       u8(bytes, lastComponent + 4) === 0x2e && (size === 1 || (size === 2 && u8(bytes, length - 1) === 0x2e));
-    if (size === 0 || dots) throw invalid(entry.path, 'a whiteout must name an entry of its directory');
+    if (size === 0 || dots) throw invalid('a whiteout must name an entry of its directory');
     bytes.copyWithin(lastComponent, lastComponent + 4, length);
     this.#pool.length = length - 4;
-    this.#add(KIND.whiteout, start, this.#pool.length - start, entry.path);
+    this.#add(KIND.whiteout, start, this.#pool.length - start);
   }
 
   #attributes(entry: TarEntry, i: number): void {
-    const { path, uid, gid, mtime, mtimeNs } = entry;
-    if (!isId(uid) || !isId(gid)) throw invalid(path, `its owner ${uid}:${gid} is outside 0 to 4294967294`);
-    if (Number.isNaN(mtime)) throw invalid(path, 'its time is not a number');
-    if (!(mtimeNs >= 0 && mtimeNs < 1e9)) throw invalid(path, `its time has ${mtimeNs} nanoseconds`);
+    const { uid, gid, mtime, mtimeNs } = entry;
+    if (!isId(uid) || !isId(gid)) throw invalid(`its owner ${uid}:${gid} is outside 0 to 4294967294`);
+    if (Number.isNaN(mtime)) throw invalid('its time is not a number');
+    if (!(mtimeNs >= 0 && mtimeNs < 1e9)) throw invalid(`its time has ${mtimeNs} nanoseconds`);
     const columns = this.#columns;
     columns.mode[i] = entry.mode & 0o7777;
     columns.uid[i] = uid;
@@ -183,19 +182,18 @@ export class IndexBuilder implements TarSink {
   }
 
   #xattrs(entry: TarEntry, i: number): void {
-    const { kept, dropped } = keepXattrs(entry.xattrs, entry.path);
+    const { kept, dropped } = keepXattrs(entry.xattrs);
     this.#ignored.xattrs += dropped;
     if (kept.length === 0) return;
-    this.#xattrSets.add(i, kept, entry.path);
+    this.#xattrSets.add(i, kept);
     this.#setFlag(i, FLAG.xattrs);
   }
 
-  #symlink(entry: TarEntry, i: number): void {
-    const { link, path } = entry;
-    if (link.length === 0) throw invalid(path, 'a symlink without a target');
+  #symlink({ link }: TarEntry, i: number): void {
+    if (link.length === 0) throw invalid('a symlink without a target');
     if (link.length > MAX_SYMLINK_BYTES)
-      throw invalid(path, `a symlink target of ${link.length} bytes, at most 4095 are possible`);
-    if (link.includes(0)) throw invalid(path, 'a symlink target with a NUL byte');
+      throw invalid(`a symlink target of ${link.length} bytes, at most 4095 are possible`);
+    if (link.includes(0)) throw invalid('a symlink target with a NUL byte');
     const start = this.#pool.length;
     this.#pool.appendRaw(link);
     this.#columns.linkStart[i] = start;
@@ -203,13 +201,13 @@ export class IndexBuilder implements TarSink {
   }
 
   #hardlink(entry: TarEntry, i: number): void {
-    if (entry.link.length === 0) throw invalid(entry.path, 'a hardlink without a target');
+    if (entry.link.length === 0) throw invalid('a hardlink without a target');
     const pool = this.#pool;
     const start = pool.length;
     pool.appendPath(entry.link, 'its link target');
     const pathStart = u32(this.#columns.pathStart, i);
     if (pool.bytes.subarray(start, pool.length).every((byte, k) => byte === u8(pool.bytes, pathStart + k))) {
-      if (pool.length - start === start - pathStart) throw invalid(entry.path, 'a hardlink to itself');
+      if (pool.length - start === start - pathStart) throw invalid('a hardlink to itself');
     }
     this.#columns.linkStart[i] = start;
     this.#columns.linkLength[i] = pool.length - start;
@@ -218,16 +216,16 @@ export class IndexBuilder implements TarSink {
   #device(entry: TarEntry, i: number): void {
     const { devMajor, devMinor } = entry;
     if (!isIndexUpTo(devMajor, MAX_DEVICE_MAJOR) || !isIndexUpTo(devMinor, MAX_DEVICE_MINOR)) {
-      throw invalid(entry.path, `device ${devMajor}:${devMinor} is outside 4095:1048575`);
+      throw invalid(`device ${devMajor}:${devMinor} is outside 4095:1048575`);
     }
     this.#columns.size[i] = devMajor;
     this.#columns.offset[i] = devMinor;
   }
 
   #file(entry: TarEntry, i: number): void {
-    const { size, offset, stored, path } = entry;
+    const { size, offset, stored } = entry;
     if (![size, offset, stored].every((n) => isIndexUpTo(n, Number.MAX_SAFE_INTEGER))) {
-      throw invalid(path, `impossible size ${size}, offset ${offset} or ${stored} stored bytes`);
+      throw invalid(`impossible size ${size}, offset ${offset} or ${stored} stored bytes`);
     }
     if (size === 0) return;
     this.#columns.size[i] = size;
@@ -235,18 +233,17 @@ export class IndexBuilder implements TarSink {
     if (stored > 0) this.#lastFile = { entry: i, offset, stored };
     const sound = entry.zeroPadded && offset % BLOCK === 0;
     if (entry.sparse !== undefined) this.#sparse(entry, entry.sparse, sound, i);
-    else if (stored !== size) throw invalid(path, `${stored} bytes stored for a file of ${size}`);
-    else if (!sound) this.#toExtra(i, offset, [{ offset: 0, length: size }], path);
+    else if (stored !== size) throw invalid(`${stored} bytes stored for a file of ${size}`);
+    else if (!sound) this.#toExtra(i, offset, [{ offset: 0, length: size }]);
   }
 
   #sparse(entry: TarEntry, given: readonly SparseRun[], sound: boolean, i: number): void {
-    const { size, path } = entry;
     this.#runsSeen += given.length;
-    if (this.#runsSeen > MAX_SPARSE_RUNS) throw limit(path, 'too many sparse runs in one layer', MAX_SPARSE_RUNS);
+    if (this.#runsSeen > MAX_SPARSE_RUNS) throw limit('too many sparse runs in one layer', MAX_SPARSE_RUNS);
     checkRuns(given, entry);
     const runs = joinRuns(given);
-    if (!sound || chunkBitsOf(size, runs) === undefined) {
-      this.#toExtra(i, entry.offset, runs, path);
+    if (!sound || chunkBitsOf(entry.size, runs) === undefined) {
+      this.#toExtra(i, entry.offset, runs);
       return;
     }
     this.#setFlag(i, FLAG.sparse);
@@ -258,13 +255,13 @@ export class IndexBuilder implements TarSink {
     }
   }
 
-  #toExtra(i: number, tarOffset: number, runs: readonly SparseRun[], path: Uint8Array): void {
+  #toExtra(i: number, tarOffset: number, runs: readonly SparseRun[]): void {
     const size = f64(this.#columns.size, i);
     this.#setFlag(i, FLAG.extra);
     this.#columns.offset[i] = this.#extraSize;
     this.#extra.push({ entry: i, size, tarOffset, runs });
     this.#extraSize += alignUp(size, BLOCK);
-    if (this.#extraSize > MAX_EXTRA_BYTES) throw limit(path, 'too many bytes outside the tar', MAX_EXTRA_BYTES);
+    if (this.#extraSize > MAX_EXTRA_BYTES) throw limit('too many bytes outside the tar', MAX_EXTRA_BYTES);
   }
 
   /** An archive may end in the middle of its last block; the kernel reads whole blocks. */
@@ -273,15 +270,18 @@ export class IndexBuilder implements TarSink {
     if (last === undefined) return;
     const { entry: i, offset, stored } = last;
     const { pathStart, pathLength, size, flags } = this.#columns;
-    const path = this.#pool.bytes.slice(u32(pathStart, i), u32(pathStart, i) + u16(pathLength, i));
-    if (offset + stored > tarSize) throw invalid(path, `its ${stored} bytes go beyond the archive's end`);
+    const refused = (problem: string) => {
+      const path = this.#pool.bytes.subarray(u32(pathStart, i), u32(pathStart, i) + u16(pathLength, i));
+      return invalid(`reading layer: entry ${shownName(path)}: ${problem}`);
+    };
+    if (offset + stored > tarSize) throw refused(`its ${stored} bytes go beyond the archive's end`);
     if (alignUp(offset + stored, BLOCK) <= tarSize || (u8(flags, i) & FLAG.extra) !== 0) return;
     if ((u8(flags, i) & FLAG.sparse) === 0) {
-      this.#toExtra(i, offset, [{ offset: 0, length: f64(size, i) }], path);
+      this.#toExtra(i, offset, [{ offset: 0, length: f64(size, i) }]);
       return;
     }
     // Only GNU sparse archives cut short come here; their runs would have to leave the table again.
-    throw new LarderError('LARDER_LAYER_INVALID', 'indexing a layer: the archive ends inside a sparse file');
+    throw refused('the archive ends inside it');
   }
 
   #setFlag(i: number, flag: number): void {
@@ -306,15 +306,15 @@ function clampTime(seconds: number): number {
   return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.floor(seconds) + 0));
 }
 
-function checkRuns(runs: readonly SparseRun[], { size, stored, path }: TarEntry): void {
+function checkRuns(runs: readonly SparseRun[], { size, stored }: TarEntry): void {
   let end = 0;
   let sum = 0;
   for (const { offset, length } of runs) {
     if (!isIndexUpTo(offset, size) || !isIndexUpTo(length, size - offset) || offset < end) {
-      throw invalid(path, `sparse run of ${length} bytes at ${offset} is outside the file or out of order`);
+      throw invalid(`sparse run of ${length} bytes at ${offset} is outside the file or out of order`);
     }
     end = offset + length;
     sum += length;
   }
-  if (sum !== stored) throw invalid(path, `its sparse runs have ${sum} bytes, but ${stored} are stored`);
+  if (sum !== stored) throw invalid(`its sparse runs have ${sum} bytes, but ${stored} are stored`);
 }

@@ -26,8 +26,8 @@ export interface KeptXattrs {
   readonly dropped: number;
 }
 
-/** Rejects with LARDER_LAYER_INVALID. `path` is for the message. */
-export function keepXattrs(xattrs: readonly Xattr[], path: Uint8Array): KeptXattrs {
+/** Rejects with LARDER_LAYER_INVALID. */
+export function keepXattrs(xattrs: readonly Xattr[]): KeptXattrs {
   const byName = new Map<string, Xattr>();
   let dropped = 0;
   for (const xattr of xattrs) {
@@ -37,17 +37,17 @@ export function keepXattrs(xattrs: readonly Xattr[], path: Uint8Array): KeptXatt
       dropped++;
       continue;
     }
-    checkXattr(name, xattr, path);
+    checkXattr(name, xattr);
     byName.set(name, xattr);
   }
   const names = [...byName.keys()].sort();
   const listBytes = names.reduce((sum, name) => sum + name.length + 1, 0);
   if (listBytes > MAX_XATTR_LIST_BYTES) {
-    throw invalid(path, `the names of its xattrs have ${listBytes} bytes together, at most 65536 are possible`);
+    throw invalid(`the names of its xattrs have ${listBytes} bytes together, at most 65536 are possible`);
   }
   const kept = names.flatMap((name) => byName.get(name) ?? []);
   const total = kept.reduce((sum, { name, value }) => sum + name.length + value.length + 8, 0);
-  if (total > MAX_XATTR_TOTAL_BYTES) throw invalid(path, `its xattrs have about ${total} bytes together, too many`);
+  if (total > MAX_XATTR_TOTAL_BYTES) throw invalid(`its xattrs have about ${total} bytes together, too many`);
   return { kept, dropped };
 }
 
@@ -56,13 +56,13 @@ function isKeptName(name: string): boolean {
   return ACL_NAMES.includes(name) || PREFIXES.some((prefix) => name.startsWith(prefix));
 }
 
-function checkXattr(name: string, { value }: Xattr, path: Uint8Array): void {
+function checkXattr(name: string, { value }: Xattr): void {
   const shown = JSON.stringify(displayName(Buffer.from(name, 'latin1')).slice(0, 100));
-  if (name.length > MAX_XATTR_NAME_BYTES) throw invalid(path, `xattr ${shown}: name of ${name.length} bytes`);
-  if (PREFIXES.includes(name)) throw invalid(path, `xattr ${shown}: nothing after the prefix`);
-  if (name.includes('\0')) throw invalid(path, `xattr ${shown}: NUL in the name`);
-  if (value.length > MAX_XATTR_VALUE_BYTES) throw invalid(path, `xattr ${shown}: value of ${value.length} bytes`);
-  if (ACL_NAMES.includes(name) && !isPosixAcl(value)) throw invalid(path, `xattr ${shown}: not a valid POSIX ACL`);
+  if (name.length > MAX_XATTR_NAME_BYTES) throw invalid(`xattr ${shown}: name of ${name.length} bytes`);
+  if (PREFIXES.includes(name)) throw invalid(`xattr ${shown}: nothing after the prefix`);
+  if (name.includes('\0')) throw invalid(`xattr ${shown}: NUL in the name`);
+  if (value.length > MAX_XATTR_VALUE_BYTES) throw invalid(`xattr ${shown}: value of ${value.length} bytes`);
+  if (ACL_NAMES.includes(name) && !isPosixAcl(value)) throw invalid(`xattr ${shown}: not a valid POSIX ACL`);
 }
 
 const ACL_VERSION = 2;

@@ -16,13 +16,13 @@ export class XattrSets {
   readonly #sets = new GrowingU32();
 
   /** Gives entry `i`, higher than all before it, a set. Rejects with LARDER_LAYER_LIMIT. */
-  add(i: number, xattrs: readonly Xattr[], path: Uint8Array): void {
+  add(i: number, xattrs: readonly Xattr[]): void {
     const bytes = encodeXattrSet(xattrs);
     const key = keyOf(bytes);
     let set = this.#numbers.get(key);
     if (set === undefined) {
       if (this.#bytes.length + bytes.length > MAX_XATTR_BYTES) {
-        throw limit(path, 'too many bytes of xattrs in one layer', MAX_XATTR_BYTES);
+        throw limit('too many bytes of xattrs in one layer', MAX_XATTR_BYTES);
       }
       set = this.#start.length;
       this.#numbers.set(key, set);

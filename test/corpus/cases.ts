@@ -5,6 +5,7 @@ import { fileCases } from './files.js';
 import { inodeCases } from './inodes.js';
 import { nameCases } from './names.js';
 import { type ReaderCase, readerCases } from './reader-cases.js';
+import { peersOf } from './reader-peers.js';
 import { streamCases } from './streams.js';
 
 export interface AllCases {
@@ -13,14 +14,6 @@ export interface AllCases {
   readonly files: readonly FileCase[];
   readonly references: readonly ReferenceCase[];
 }
-
-/** What version 0.4 makes of cases that are about the tar itself. */
-const UMOCI: Readonly<Record<string, string>> = {
-  T88: 'knows no such files',
-  T89: 'takes the file for a plain one',
-  T102: 'refuses the header',
-  T112: 'knows no such files',
-};
 
 export const allCases: AllCases = {
   // Cases of readers with limits of their own are for the reader alone.
@@ -44,6 +37,6 @@ function fromReader([title, expected, archive]: ReaderCase): LayerCase {
     layers: () => [archive],
     ...(expected === 'ok' || id === 'T79' ? { noAci: true as const } : {}),
     ...(expected === 'ok' ? {} : { refused: expected }),
-    ...(expected === 'ok' && UMOCI[id] !== undefined ? { umoci: UMOCI[id] } : {}),
+    ...peersOf(title),
   };
 }

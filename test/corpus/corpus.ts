@@ -2,22 +2,21 @@
  * ▸ Runs the corpus: every case into one store in one process, and what becomes of it: the code that refuses it, or its
  * tree through every backend. After each case the canary is looked at, and nothing of the case may be left.
  */
-import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { isLarderError } from '../../src/errors.js';
 import { type Larder, openLarder } from '../../src/larder.js';
-import { diffListings, diffTrees, listTree, type TreeLine } from '../../src/testing/tree-digest.js';
+import { diffTrees } from '../../src/testing/tree-digest.js';
 import { findingsOf } from '../helpers/docker-store.js';
 import { Canary } from './canary.js';
 import type { CaseBase, LayerCase } from './case.js';
 import { allCases } from './cases.js';
+import { unexplained } from './explained.js';
 import { wrongFacts } from './facts.js';
+import { comparePeer, openPeers, type Peer, type PeerName } from './peers.js';
 import { type Puller, Sources } from './pullers.js';
 import { MAX_LAYER_BYTES, MAX_LAYER_ENTRIES } from './streams.js';
-
-const execute = promisify(execFile);
 
 const OTHERS = ['erofs', 'overlay', 'bind'] as const;
 
@@ -26,8 +25,6 @@ export interface CorpusOptions {
   readonly directory: string;
   /** Every case by every puller and every backend, the large ones too; else each by one, and by `copy` and one more. */
   readonly full: boolean;
-  /** Whether umoci is here to compare with. */
-  readonly umoci: boolean;
   readonly only?: RegExp;
   onOutcome?(outcome: Outcome): void;
 }
@@ -38,6 +35,8 @@ export interface Outcome {
   readonly puller: string;
   /** `ok`, or the code. */
   readonly got: string;
+  /** Of what was refused. */
+  readonly message: string;
   /** What is not as it should be. */
   readonly problems: readonly string[];
   readonly ms: number;
@@ -45,8 +44,8 @@ export interface Outcome {
 
 export interface Report {
   readonly outcomes: readonly Outcome[];
-  /** Trees that were compared with umoci's. */
-  readonly compared: number;
+  /** For each peer that is installed, the cases that were compared with it. */
+  readonly compared: Readonly<Partial<Record<PeerName, number>>>;
   readonly maxRssMiB: number;
   /** Of the store and of the canary, when all is over. */
   readonly problems: readonly string[];
@@ -57,7 +56,7 @@ export async function runCorpus(options: CorpusOptions): Promise<Report> {
   mkdirSync(place);
   // Syncing is no part of this, and takes as long as the disk is busy.
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=700', 'tmpfs', place]);
-  const canary = new Canary(place, ['store', 'sources', 'umoci']);
+  const canary = new Canary(place, ['store', 'sources', 'umoci', 'containerd']);
   await using sources = await Sources.open(join(place, 'sources'), canary.victim);
   const flags = {
     root: join(place, 'store'),
@@ -67,26 +66,47 @@ export async function runCorpus(options: CorpusOptions): Promise<Report> {
   };
   await using larder = await openLarder(flags);
   await using fromDirectory = await openLarder({ ...flags, docker_registry: sources.archives });
-  return await new Run(options, canary, sources, (puller) => (puller === 'directory' ? fromDirectory : larder)).run();
+  const peers = await openPeers(place);
+  try {
+    const larderFor = (puller: string) => (puller === 'directory' ? fromDirectory : larder);
+    return await new Run(options, canary, sources, larderFor, peers).run();
+  } finally {
+    for (const peer of peers) await peer[Symbol.asyncDispose]();
+  }
 }
 
-/** Directories that no entry lists have the time 0 here, elsewhere that of the unpacking. */
-const IMPLIED = /: mtime: \d+ and 0$/;
+/** In the short form, of how many cases containerd is shown one: each takes it a tenth of a second. */
+const CONTAINERD_TURNS = 10;
+
+/** What is done with what was pulled, and with what was refused. */
+interface Further {
+  look?(reference: string): Promise<string[]>;
+  refused?(): Promise<string[]>;
+}
 
 class Run {
   readonly #options: CorpusOptions;
   readonly #canary: Canary;
   readonly #sources: Sources;
   readonly #larderFor: (puller: string) => Larder;
+  readonly #peers: readonly Peer[];
   readonly #outcomes: Outcome[] = [];
-  #compared = 0;
+  readonly #compared: Partial<Record<PeerName, number>> = {};
   #turn = 0;
 
-  constructor(options: CorpusOptions, canary: Canary, sources: Sources, larderFor: (puller: string) => Larder) {
+  constructor(
+    options: CorpusOptions,
+    canary: Canary,
+    sources: Sources,
+    larderFor: (puller: string) => Larder,
+    peers: readonly Peer[],
+  ) {
     this.#options = options;
     this.#canary = canary;
     this.#sources = sources;
     this.#larderFor = larderFor;
+    this.#peers = peers;
+    for (const { name } of peers) this.#compared[name] = 0;
   }
 
   async run(): Promise<Report> {
@@ -94,7 +114,8 @@ class Run {
     for (const one of allCases.layers) {
       for (const [i, puller] of this.#chosen(one, sources.pullersOf(one)).entries()) {
         const publish = () => sources.layers(one, puller);
-        await this.#case(one, puller, publish, (reference) => this.#look(one, reference, puller, i === 0));
+        const look = (reference: string) => this.#look(one, reference, puller, i === 0);
+        await this.#case(one, puller, publish, i === 0 ? { look, refused: () => this.#lookAtPeers(one) } : { look });
       }
     }
     for (const one of allCases.documents) {
@@ -126,23 +147,21 @@ class Run {
     return one.long === true ? [] : pullers.slice(this.#turn++ % pullers.length).slice(0, 1);
   }
 
-  async #case(
-    one: CaseBase,
-    puller: string,
-    publish: () => string,
-    look: (reference: string) => Promise<string[]> = async () => [],
-  ): Promise<void> {
+  async #case(one: CaseBase, puller: string, publish: () => string, further: Further = {}): Promise<void> {
     const problems: string[] = [];
     const reference = publish();
     const before = performance.now();
     const got = await this.#pull(reference, puller);
     const expected = one.by?.[puller] ?? one.refused ?? 'ok';
     if (got.code !== expected) problems.push(`is ${got.code} instead of ${expected}: ${got.message}`);
-    if (got.code === 'ok') problems.push(...(await look(reference)));
+    if (got.code !== 'ok') problems.push(...unexplained(got.code, got.message));
+    const look = got.code === 'ok' ? further.look : further.refused;
+    problems.push(...((await look?.(reference)) ?? []));
     await this.#larderFor(puller).prune();
     problems.push(...this.#left(puller), ...this.#canary.changes());
     const { id, what } = one;
-    const outcome = { id, what, puller, got: got.code, problems, ms: Math.round(performance.now() - before) };
+    const { code, message } = got;
+    const outcome = { id, what, puller, got: code, message, problems, ms: Math.round(performance.now() - before) };
     this.#outcomes.push(outcome);
     this.#options.onOutcome?.(outcome);
   }
@@ -157,10 +176,10 @@ class Run {
     }
   }
 
-  /** A legal image through backends, and through umoci; what comes the second time is like the first by what it copies to. */
+  /** A legal image through backends, and through peers; what comes the second time is like the first by what it copies to. */
   async #look(one: LayerCase, reference: string, puller: Puller, first: boolean): Promise<string[]> {
     const larder = this.#larderFor(puller);
-    const peers = first ? this.#unpackWithUmoci(one) : undefined;
+    const compare = first ? this.#startPeers(one) : undefined;
     const problems: string[] = [];
     const roots: string[] = [];
     const others = first ? this.#others() : [];
@@ -174,7 +193,7 @@ class Run {
     for (const [i, root] of rest.entries()) {
       problems.push(...diffTrees(copy, root).map((line) => `copy and ${others[i]}: ${line}`));
     }
-    if (peers !== undefined) problems.push(...this.#compareWithUmoci(one, copy, await peers));
+    if (compare !== undefined) problems.push(...(await compare(copy)));
     for (const backend of backends) await larder.destroy(`case-${backend}`);
     return problems;
   }
@@ -183,26 +202,25 @@ class Run {
     return this.#options.full ? OTHERS : OTHERS.slice(this.#turn % OTHERS.length).slice(0, 1);
   }
 
-  /** Its tree, or why there is none. */
-  #unpackWithUmoci(one: LayerCase): Promise<readonly TreeLine[] | string> | undefined {
-    const { umoci, full } = this.#options;
-    if (!umoci || (one.umoci !== undefined && !full)) return undefined;
-    this.#compared++;
-    const bundle = join(this.#canary.directory, 'umoci', `case${this.#compared}`);
-    const image = this.#sources.layout(one);
-    return execute('umoci', ['raw', 'unpack', '--image', image, bundle], { timeout: 60_000 })
-      .then(() => listTree(bundle))
-      .catch((error: { stderr?: string }) => String(error.stderr ?? error).trim())
-      .finally(() => rmSync(bundle, { recursive: true, force: true }));
+  /** What of a refused image the peers make: in the long form, since it is neither promised nor asked for. */
+  async #lookAtPeers(one: LayerCase): Promise<string[]> {
+    return this.#options.full ? await this.#startPeers(one)(undefined) : [];
   }
 
-  #compareWithUmoci(one: LayerCase, root: string, theirs: readonly TreeLine[] | string): string[] {
-    const differences =
-      typeof theirs === 'string'
-        ? [theirs]
-        : diffListings(theirs, listTree(root)).filter((line) => !IMPLIED.test(line));
-    if (one.umoci === undefined) return differences.map((line) => `umoci and larder: ${line}`);
-    return differences.length > 0 ? [] : [`umoci makes the same, though it is said that it ${one.umoci}`];
+  /** They work while larder does. Answers what is not as the case says of them, given larder's tree. */
+  #startPeers(one: LayerCase): (ours: string | undefined) => Promise<string[]> {
+    const peers = this.#peers.filter(({ name }) => this.#comes(one, name));
+    const trees = peers.map((peer) => peer.unpack(one, this.#sources));
+    for (const { name } of peers) this.#compared[name] = (this.#compared[name] ?? 0) + 1;
+    return async (ours) => {
+      const made = await Promise.all(trees);
+      return peers.flatMap(({ name }, i) => comparePeer(name, one, ours, made[i] ?? ''));
+    };
+  }
+
+  #comes(one: LayerCase, peer: PeerName): boolean {
+    if (this.#options.full) return true;
+    return one[peer] === undefined && (peer !== 'containerd' || this.#turn % CONTAINERD_TURNS === 0);
   }
 
   #left(puller: string): string[] {

@@ -1,23 +1,23 @@
 /**
- * The long form: `node dist/test/corpus/main.js [--short] [--only PATTERN]`, as root. Every case by every puller,
- * compared with umoci where it is installed. Ends with 1 when a case is not as its table says.
+ * The long form: `node dist/test/corpus/main.js [--short] [--only PATTERN] [--messages]`, as root. Every case by every puller,
+ * compared with umoci and containerd where they are installed. Ends with 1 when a case is not as its table says.
  */
 import { parseArgs } from 'node:util';
-import { needs } from '../e2e/tools.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
 import { runCorpus } from './corpus.js';
 
-const { values } = parseArgs({ options: { short: { type: 'boolean' }, only: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { short: { type: 'boolean' }, only: { type: 'string' }, messages: { type: 'boolean' } },
+});
 const directory = makeDirectory();
 try {
-  const umoci = needs('umoci') === false;
   const started = performance.now();
   const { outcomes, compared, maxRssMiB, problems } = await runCorpus({
     directory,
     full: values.short !== true,
-    umoci,
     ...(values.only === undefined ? {} : { only: new RegExp(values.only) }),
-    onOutcome: ({ id, what, puller, problems: wrong }) => {
+    onOutcome: ({ id, what, puller, message, problems: wrong }) => {
+      if (values.messages && message !== '') console.log(`${id} ${what} (${puller}) is refused: ${message}`);
       for (const line of wrong) console.log(`${id} ${what} (${puller}): ${line}`);
     },
   });
@@ -27,7 +27,11 @@ try {
   const cases = new Set(outcomes.map(({ id, what }) => `${id} ${what}`)).size;
   const refused = outcomes.filter(({ got }) => got !== 'ok').length;
   console.log(`${cases} cases, ${outcomes.length} pulls (${refused} refused), ${bad} not as they should be`);
-  console.log(`${umoci ? compared : 'no'} trees compared with umoci's (it is ${umoci ? '' : 'not '}installed)`);
+  for (const peer of ['umoci', 'containerd'] as const) {
+    console.log(
+      `${compared[peer] ?? 'no'} cases compared with ${peer}${peer in compared ? '' : ': it is not installed'}`,
+    );
+  }
   console.log(
     `${((performance.now() - started) / 1000).toFixed(1)} s, at most ${maxRssMiB} MiB; slowest: ${slowest.id} ${slowest.what}: ${slowest.ms} ms`,
   );

@@ -82,10 +82,18 @@ export class Sources implements AsyncDisposable {
     return one.transport === 'oci' ? this.#oci(members) : this.#archive(one.transport, members);
   }
 
-  /** For umoci. */
+  /** For umoci: `LAYOUT:case`. */
   layout(one: LayerCase): string {
-    const image = imageOf(one, one.layers(this.scene('oci')), false);
-    return `${this.#oci(ociArchive({ case: image })).slice('oci:'.length)}:case`;
+    return `${this.#oci(this.#layoutOf(one)).slice('oci:'.length)}:case`;
+  }
+
+  /** For containerd: an archive of the same, whose image is called `case`. */
+  archive(one: LayerCase): string {
+    return this.#archive('oci-archive', this.#layoutOf(one)).slice('oci-archive:'.length);
+  }
+
+  #layoutOf(one: LayerCase): readonly Uint8Array[] {
+    return ociArchive({ case: imageOf(one, one.layers(this.scene('oci')), false) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

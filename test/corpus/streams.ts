@@ -4,6 +4,7 @@ import { zstdFrame } from '../../src/testing/image-builder.js';
 import { dir, file, hardlink, opaque, tar } from '../../src/testing/tar-builder.js';
 import type { Blob, LayerCase } from './case.js';
 
+const NO_LIMIT = 'has no limit';
 const INVALID = 'LARDER_LAYER_INVALID';
 const LIMIT = 'LARDER_LAYER_LIMIT';
 const one = (...parts: readonly Buffer[]): readonly Buffer[] => [tar(parts)];
@@ -29,6 +30,8 @@ export const streamCases: readonly LayerCase[] = [
     layers: () => one(file('bomb', Buffer.alloc(BOMB))),
     refused: LIMIT,
     noAci: true,
+    umoci: NO_LIMIT,
+    containerd: NO_LIMIT,
   },
   {
     id: 'T69',
@@ -37,6 +40,7 @@ export const streamCases: readonly LayerCase[] = [
     blob: (bytes) => zstd(zstdFrame(bytes)),
     refused: LIMIT,
     noAci: true,
+    containerd: NO_LIMIT,
   },
   {
     id: 'T71',
@@ -60,6 +64,8 @@ export const streamCases: readonly LayerCase[] = [
     layers: () => one(...Array.from({ length: MAX_LAYER_ENTRIES + 1 }, (_, i) => file(`f${i}`))),
     refused: LIMIT,
     noAci: true,
+    umoci: NO_LIMIT,
+    containerd: NO_LIMIT,
   },
   {
     id: 'T74',
@@ -85,6 +91,7 @@ export const streamCases: readonly LayerCase[] = [
     what: 'a name of 2,000 directories',
     layers: ({ at }) => one(file(at(`${'d/'.repeat(2000)}f`))),
     refused: LIMIT,
+    umoci: NO_LIMIT,
   },
   {
     id: 'T77',

@@ -16,7 +16,7 @@ export interface Child {
   kill(signal?: NodeJS.Signals): void;
 }
 
-export interface ChildOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid'> {
+export interface ChildOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'timeout'> {
   /** What the program reads; nothing when it is left out. */
   readonly input?: string;
 }

@@ -75,7 +75,10 @@ export async function hashArchivedTask(data: unknown, { signal }: TaskContext): 
   const take = (bytes: Uint8Array): void => {
     tarBytes += bytes.length;
     if (tarBytes > maxBytes) {
-      throw new LarderError('LARDER_LAYER_LIMIT', `${doing}: a layer has more than ${maxBytes} bytes`);
+      throw new LarderError(
+        'LARDER_LAYER_LIMIT',
+        `${doing}: the layer at byte ${file.offset} has more than ${maxBytes} bytes`,
+      );
     }
     tar.update(bytes);
   };

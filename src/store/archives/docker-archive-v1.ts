@@ -68,7 +68,8 @@ interface ChainLink {
 async function savedTags(files: ArchiveFiles): Promise<SavedTag[]> {
   const doing = `read archive ${files.name}`;
   const file = await required(files, 'repositories', doing);
-  return parseRepositories(await readWhole(file, MAX_MANIFEST_BYTES, doing), doing);
+  const reading = `${doing}: repositories`;
+  return parseRepositories(await readWhole(file, MAX_MANIFEST_BYTES, reading), reading);
 }
 
 /** Tags of one id are names of one image. */
@@ -106,8 +107,9 @@ async function chainOf(files: ArchiveFiles, topId: string, doing: string): Promi
     const file = await required(files, `${id}/json`, doing);
     left -= file.size;
     if (left < 0) throw invalid(doing, `the documents of its layers have more than ${MAX_CHAIN_BYTES} bytes`);
-    const bytes = await readWhole(file, MAX_V1_BYTES, doing);
-    const layer: V1Layer = parseV1Layer(bytes, `${doing}: layer ${id}`, 'LARDER_ARCHIVE_INVALID');
+    const reading = `${doing}: layer ${id}`;
+    const bytes = await readWhole(file, MAX_V1_BYTES, reading);
+    const layer: V1Layer = parseV1Layer(bytes, reading, 'LARDER_ARCHIVE_INVALID');
     chain.unshift({ id, layer, bytes });
     id = layer.parent;
   }

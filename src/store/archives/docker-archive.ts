@@ -60,7 +60,8 @@ interface Candidate {
 async function savedImages(files: ArchiveFiles): Promise<SavedImage[] | undefined> {
   const doing = `read archive ${files.name}`;
   const file = await files.find('manifest.json');
-  if (file !== undefined) return parseSavedImages(await readWhole(file, MAX_MANIFEST_BYTES, doing), doing);
+  const reading = `${doing}: manifest.json`;
+  if (file !== undefined) return parseSavedImages(await readWhole(file, MAX_MANIFEST_BYTES, reading), reading);
   if ((await files.find('repositories')) !== undefined) return undefined;
   const isLayout = (await files.find('index.json')) !== undefined;
   throw invalid(doing, 'it is not what `docker save` writes: there is neither a manifest.json nor a repositories', {
@@ -111,14 +112,15 @@ async function forPlatform(
 
 async function configOf(files: ArchiveFiles, image: SavedImage, doing: string): Promise<Candidate> {
   const file = await required(files, image.config, doing);
-  const bytes = await readWhole(file, MAX_CONFIG_BYTES, doing);
+  const reading = `${doing}: ${image.config}`;
+  const bytes = await readWhole(file, MAX_CONFIG_BYTES, reading);
   const named = digestInName(image.config);
   if (named !== undefined && named !== digestOf(bytes)) {
-    throw new LarderError('LARDER_DIGEST_MISMATCH', `${doing}: ${image.config}: its bytes hash to ${digestOf(bytes)}`, {
+    throw new LarderError('LARDER_DIGEST_MISMATCH', `${reading}: its bytes hash to ${digestOf(bytes)}`, {
       details: { expected: named, actual: digestOf(bytes) },
     });
   }
-  return { image, bytes, config: parseImageConfig(bytes, doing) };
+  return { image, bytes, config: parseImageConfig(bytes, reading) };
 }
 
 async function layersOf(

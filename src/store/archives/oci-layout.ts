@@ -32,8 +32,9 @@ export async function listLayout(files: ArchiveFiles): Promise<LayoutEntry[]> {
       await hintFor(files),
     );
   }
-  checkLayoutVersion(await readWhole(version, MAX_MANIFEST_BYTES, doing), doing);
-  return parseLayoutIndex(await readWhole(index, MAX_MANIFEST_BYTES, doing), doing);
+  const [ofVersion, ofIndex] = [`${doing}: oci-layout`, `${doing}: index.json`];
+  checkLayoutVersion(await readWhole(version, MAX_MANIFEST_BYTES, ofVersion), ofVersion);
+  return parseLayoutIndex(await readWhole(index, MAX_MANIFEST_BYTES, ofIndex), ofIndex);
 }
 
 /** Rejects as {@link listLayout}, and with LARDER_IMAGE_NOT_FOUND, LARDER_REFERENCE_INVALID, LARDER_BLOB_NOT_FOUND, …. */

@@ -40,7 +40,7 @@ export async function resolveManifest(
   }
   const { documents, manifest } = found;
   const bytes = await source.fetchConfig(manifest.config);
-  const image = parseImageConfig(bytes, doing);
+  const image = parseImageConfig(bytes, `${doing}: config ${manifest.config.digest}`);
   checkDiffIds(manifest, image, doing);
   return {
     digest: top.digest,
