@@ -1,5 +1,6 @@
 /** ▸ All cases, by what they are made of. */
 import type { DocumentCase, FileCase, LayerCase, ReferenceCase } from './case.js';
+import { combinations } from './combinations.js';
 import { documentCases, referenceCases } from './documents.js';
 import { fileCases } from './files.js';
 import { inodeCases } from './inodes.js';
@@ -17,7 +18,13 @@ export interface AllCases {
 
 export const allCases: AllCases = {
   // Cases of readers with limits of their own are for the reader alone.
-  layers: [...nameCases, ...inodeCases, ...streamCases, ...readerCases.filter(isForStores).map(fromReader)],
+  layers: [
+    ...nameCases,
+    ...inodeCases,
+    ...combinations,
+    ...streamCases,
+    ...readerCases.filter(isForStores).map(fromReader),
+  ],
   documents: documentCases,
   files: fileCases,
   references: referenceCases,

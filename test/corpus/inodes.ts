@@ -44,7 +44,7 @@ export const inodeCases: readonly LayerCase[] = [
       one(
         symlink(at('etc/passwd'), `${victim}/secret`),
         fifo(at('etc/group')),
-        symlink(at('etc/shadow'), '/etc/shadow'),
+        symlink(at('etc/shadow'), `${victim}/readonly`),
       ),
     tree: { 'etc/passwd': 'link VICTIM/secret', 'etc/group': 'fifo' },
   },

@@ -1,6 +1,7 @@
 /**
- * Writes every case of names as files, in a canary tree: `node naive-child.js CANARY BACKEND…`. Answers JSON, a line
- * for each. Only these cases: their names lead nowhere but to the victim, also where nothing holds them back.
+ * Writes every case that has names, links or attributes of its own as files, in a canary tree: `node naive-child.js CANARY
+ * BACKEND…`. Answers JSON, a line for each. None of their names leads anywhere but to the victim, also where nothing
+ * holds them back.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +12,10 @@ import { WorkerPool } from '../../src/workers/pool.js';
 import { KINDS, type Kind, makeBackend } from '../backends/store-fixture.js';
 import { Canary } from './canary.js';
 import type { LayerCase } from './case.js';
+import { combinations } from './combinations.js';
+import { inodeCases } from './inodes.js';
 import { nameCases } from './names.js';
+import { streamCases } from './streams.js';
 
 export interface NaiveOutcome {
   readonly id: string;
@@ -28,8 +32,12 @@ const pool = new WorkerPool({ entry: new URL('../backends/worker-entry.js', impo
 const run: RunTask = (name, data, control = {}) => pool.run(name, data, control);
 const layers = new StoredLayers(join(place, 'store'));
 
+/** Of the others only those about names: the rest are sizes, and bytes around a tar. */
+const longNames = streamCases.filter(({ id }) => ['T76', 'T77', 'T78', 'T90'].includes(id));
+const cases = [...nameCases, ...inodeCases, ...combinations, ...longNames];
+
 let number = 0;
-for (const one of nameCases) {
+for (const one of cases) {
   for (const backend of KINDS.filter((kind) => backends.includes(kind))) {
     const outcome = await write(one, backend);
     const line: NaiveOutcome = { id: one.id, what: one.what, backend, outcome, changes: canary.changes() };
