@@ -136,6 +136,7 @@ export const streamCases: readonly LayerCase[] = [
     refused: 'LARDER_LAYER_CORRUPT',
     by: { 'docker-archive': 'LARDER_ARCHIVE_INVALID', directory: 'LARDER_ARCHIVE_INVALID' },
     noAci: true,
+    containerd: 'takes it',
   },
   {
     id: 'T93',
