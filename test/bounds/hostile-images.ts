@@ -13,29 +13,35 @@ export interface HostileImage {
 const GIB = 2 ** 30;
 const NAME = 'hostile';
 
-export const HOSTILE_IMAGES: Readonly<Record<string, HostileImage>> = {
+/** Large by their bytes, or deep. */
+export const BOMBS: Readonly<Record<string, HostileImage>> = {
   'a gzip of 10 GiB of zeros': layers('LARDER_DIGEST_MISMATCH', (part) => [zeroBomb('gzip', 10 * GIB * part, 'one')]),
   'a gzip of 10 GiB in files': layers('LARDER_DIGEST_MISMATCH', (part) => [zeroBomb('gzip', 10 * GIB * part, 'many')]),
   'a zstd of 10 GiB of zeros': layers('LARDER_LAYER_LIMIT', () => [zeroBomb('zstd', 10 * GIB, 'one')]),
-  'a million empty files': layers('ok', (part) => [trueLayer(files(1e6 * part))]),
-  'two million empty files': layers('ok', (part) => [trueLayer(files(2e6 * part))]),
-  'more entries than are allowed': layers('LARDER_LAYER_LIMIT', () => [trueLayer(files(2e6 + 1), 'gzip')]),
-  'names of 4,000 bytes': layers('ok', (part) => [
-    trueLayer(tar(times(50_000 * part, (i) => file(longName(i)))), 'gzip'),
-  ]),
-  'links of 4,000 bytes': layers('ok', (part) => [
-    trueLayer(tar(times(50_000 * part, (i) => symlink(`l${i}`, longName(i)))), 'gzip'),
-  ]),
+  'a zstd of 10 GiB in files': layers('LARDER_LAYER_LIMIT', () => [zeroBomb('zstd', 10 * GIB, 'many')]),
+  'a hundred thousand files': layers('ok', (part) => [trueLayer(files(1e5 * part))]),
   'extension headers of nearly 1 MiB': layers('ok', (part) => [
     trueLayer(tar(times(1000 * part, (i) => [paxHeader({ comment: 'x'.repeat(1e6) }), file(`f${i}`)]).flat()), 'gzip'),
-  ]),
-  'attributes of 256 KiB for each file': layers('ok', (part) => [
-    trueLayer(tar(times(1000 * part, (i) => file(`f${i}`, '', { xattrs: attributes(i) }))), 'gzip'),
   ]),
   'a manifest of 4 MiB that is nested a million deep': {
     outcome: 'LARDER_MANIFEST_INVALID',
     publish: (registry) => registry.addManifest(NAME, Buffer.from('[{"a":'.repeat(699_050))),
   },
+};
+
+/** As many and as long as the limits allow by default: their lists are in memory while they are merged. */
+export const AT_THE_LIMITS: Readonly<Record<string, HostileImage>> = {
+  'two million files': layers('ok', (part) => [trueLayer(files(2e6 * part - 1))]),
+  'one file more than is allowed': layers('LARDER_LAYER_LIMIT', () => [trueLayer(files(2e6))]),
+  'half a GiB of names': layers('ok', (part) => [
+    trueLayer(tar(times(130_000 * part, (i) => file(longName(i)))), 'gzip'),
+  ]),
+  'half a GiB of links': layers('ok', (part) => [
+    trueLayer(tar(times(130_000 * part, (i) => symlink(`l${i}`, longName(i)))), 'gzip'),
+  ]),
+  '120 MiB of attributes': layers('ok', (part) => [
+    trueLayer(tar(times(480 * part, (i) => file(`f${i}`, '', { xattrs: attributes(i) }))), 'gzip'),
+  ]),
   'a config of nearly 4 MiB of labels': {
     outcome: 'ok',
     publish: (registry) =>
