@@ -1,5 +1,5 @@
 /**
- * `node dist/test/bounds/disk.js`: what bombs leave on the disk. A layer may have 64 MiB here; each bomb must be refused,
+ * `node dist/test/bounds/disk.js [CASE…]`: what bombs leave on the disk. A layer may have 64 MiB here; each bomb must be refused,
  * having written no more than that and 1 MiB, in less than five seconds of the processor, and leave nothing of the layer
  * (manifest and config go with the next prune). Ends with 1 when one does not.
  */
@@ -28,11 +28,14 @@ const BOMBS: Readonly<Record<string, () => ServedLayer>> = {
 let mostBytes = 0;
 let slowestMs = 0;
 let wrong = 0;
-for (const [name, make] of Object.entries(BOMBS)) await measure(name, make());
+const words = process.argv.slice(2);
+for (const [name, make] of Object.entries(BOMBS)) {
+  if (words.length === 0 || words.some((word) => name.includes(word))) await measure(name, make());
+}
 console.log(
   `at most ${(mostBytes / MIB).toFixed(2)} MiB written of ${LIMIT_BYTES / MIB}, refused after ${(slowestMs / 1000).toFixed(1)} s, ${wrong} not refused or not cleaned up`,
 );
-process.exitCode = mostBytes <= LIMIT_BYTES && slowestMs < LIMIT_MS && wrong === 0 ? 0 : 1;
+process.exitCode = mostBytes > 0 && mostBytes <= LIMIT_BYTES && slowestMs < LIMIT_MS && wrong === 0 ? 0 : 1;
 
 async function measure(name: string, bomb: ServedLayer): Promise<void> {
   const root = makeDirectory();
