@@ -27,7 +27,7 @@ export interface Taken {
   readonly wroteBytes: number;
 }
 
-const HANGS_AFTER_MS = 600_000;
+const HANGS_AFTER_MS = 3_600_000;
 const PULLER = fileURLToPath(new URL('./puller.js', import.meta.url));
 
 /** With `group`, in that control group. @throws Error when the process does not end as it should: killed, or crashed */
