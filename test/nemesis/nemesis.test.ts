@@ -8,9 +8,15 @@ const notRoot = process.getuid?.() === 0 ? false : 'mounting needs root';
 
 test('processes that share a store and are killed at random harm nobody', { skip: notRoot }, async () => {
   const missing = new Set(['pull', 'hold', 'provision', 'destroy', 'recover', 'prune', 'gc']);
-  // On a busy machine few operations end between two kills.
+  // Few end between two kills, and chance may leave one out.
   for (let seed = 1; seed === 1 || (missing.size > 0 && seed < 6); seed++) {
-    const { violations, done, kills } = await runNemesis({ processes: 6, seconds: 12, seed, killEveryMs: 700 * seed });
+    const { violations, done, kills } = await runNemesis({
+      processes: 6,
+      operations: 150,
+      maxSeconds: 120,
+      seed,
+      killEvery: 20 * seed,
+    });
     assert.deepEqual(violations, []);
     assert.ok(kills > 0, 'nobody was killed');
     for (const op of missing) if ((done[`${op} ok`] ?? 0) > 0) missing.delete(op);
@@ -19,7 +25,7 @@ test('processes that share a store and are killed at random harm nobody', { skip
 });
 
 const LINE: Line = { worker: 'w', life: 0, what: 'begin', op: 'look', atMs: 0 };
-const EXPECTED = { published: new Set(['right', 'other']), maxOperationMs: 1000, endMs: 10 };
+const EXPECTED = { published: new Set(['right', 'other']), maxOperationMs: 1000 };
 
 for (const [what, lines] of [
   ['bytes that no image has', [{ ...LINE, what: 'bytes', sha256: 'wrong' }]],
