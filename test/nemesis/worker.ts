@@ -42,23 +42,23 @@ async function doSomething(store: Larder): Promise<void> {
   const dice = random(200);
   const reference = anyReference();
   if (dice < 26) await pull(store, reference, 0);
-  else if (dice < 38) await pull(store, reference, random(300));
-  else if (dice < 78) await provision(store, reference);
-  else if (dice < 124) await look(store);
-  else if (dice < 150) await destroyOne(store);
-  else if (dice < 157) await cutOff(store, reference);
-  else if (dice < 164)
+  else if (dice < 36) await pull(store, reference, random(300));
+  else if (dice < 64) await provision(store, reference);
+  else if (dice < 140) await look(store);
+  else if (dice < 160) await destroyOne(store);
+  else if (dice < 165) await cutOff(store, reference);
+  else if (dice < 170)
     await did('prune', {}, () => store.prune({ exclude: someReferences(), all: random(4) === 0, signal }));
-  else if (dice < 168) await did('remove', {}, () => store.remove(reference));
-  else if (dice < 172) await collectGarbage(store);
-  else if (dice < 180) await did('pin', {}, () => store.pin(reference));
-  else if (dice < 190) await did('unpin', {}, () => store.unpin(reference));
-  else if (dice < 194)
+  else if (dice < 173) await did('remove', {}, () => store.remove(reference));
+  else if (dice < 176) await collectGarbage(store);
+  else if (dice < 183) await did('pin', {}, () => store.pin(reference));
+  else if (dice < 191) await did('unpin', {}, () => store.unpin(reference));
+  else if (dice < 195)
     await recover(
       store,
       [...containers].filter(() => random(3) > 0),
     );
-  else if (dice < 195) await repair(store);
+  else if (dice < 196) await repair(store);
   else await check(store);
 }
 
