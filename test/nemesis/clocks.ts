@@ -2,10 +2,11 @@
  * Clocks of the wall that jump by up to ten years while a process runs, one for each, through libfaketime. What only
  * goes forward is left alone, as a real clock's being set leaves it alone.
  */
-import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const LIBRARIES = '/usr/lib';
+const SHARED_MEMORY = '/dev/shm';
 const YEAR_S = 365 * 86_400;
 
 /** Undefined where it is not installed. */
@@ -26,6 +27,14 @@ export class Clocks {
 
   get canJump(): boolean {
     return this.#library !== undefined;
+  }
+
+  /** The library leaves a piece of shared memory and a semaphore behind for each process that was killed. */
+  tidy(): void {
+    for (const name of existsSync(SHARED_MEMORY) ? readdirSync(SHARED_MEMORY) : []) {
+      const [, pid] = /^(?:sem\.)?faketime_(?:shm|sem)_(\d+)$/.exec(name) ?? [];
+      if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(SHARED_MEMORY, name), { force: true });
+    }
   }
 
   /** For the process that shall live by this clock. */

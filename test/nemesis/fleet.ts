@@ -24,6 +24,7 @@ export interface FleetOptions {
   readonly killEvery: number;
   readonly maxOperationMs: number;
   readonly onProgress?: (operations: number) => void;
+  readonly signal?: AbortSignal;
   readonly root: string;
   /** For histories, clocks and what stops them. */
   readonly directory: string;
@@ -46,6 +47,7 @@ interface Running {
   /** Of its history when it was started: what is behind was written by this life. */
   readonly bornAt: number;
   toldToEndMs?: number;
+  killed?: true;
 }
 
 interface Followed {
@@ -81,12 +83,17 @@ export class Fleet {
   }
 
   async run(): Promise<FleetResult> {
-    const { processes, operations, maxSeconds, killEvery, onProgress } = this.#options;
+    const { processes, operations, maxSeconds, killEvery, onProgress, signal } = this.#options;
     const untilMs = monotonicMs() + maxSeconds * 1000;
     for (let i = 0; i < processes; i++) this.#start(i);
     let next = this.#soon(killEvery);
     let nextJump = this.#soon(killEvery / JUMPS_PER_DEATH);
-    while (this.#operations < operations && monotonicMs() < untilMs && this.#violations.length === 0) {
+    const isDone = (): boolean =>
+      this.#operations >= operations ||
+      monotonicMs() > untilMs ||
+      this.#violations.length > 0 ||
+      signal?.aborted === true;
+    while (!isDone()) {
       await sleep(LOOK_EVERY_MS);
       this.#count();
       onProgress?.(this.#operations);
@@ -132,9 +139,10 @@ export class Fleet {
       this.#running.delete(i);
       if (running.toldToEndMs !== undefined)
         this.#slowestEndingMs = Math.max(this.#slowestEndingMs, monotonicMs() - running.toldToEndMs);
-      if ((signal === 'SIGKILL' || code === TERMINATED) && !existsSync(this.#stop)) this.#start(i);
-      else if (code !== 0 && code !== TERMINATED && signal !== 'SIGKILL')
-        this.#violations.push(`worker ${i} ended with ${code ?? signal}: ${stderr}`);
+      // unshare(1) does not always end as the program did that it waits for.
+      const asMeant = signal === 'SIGKILL' || code === TERMINATED || running.killed === true;
+      if (asMeant && !existsSync(this.#stop)) this.#start(i);
+      else if (code !== 0 && !asMeant) this.#violations.push(`worker ${i} ended with ${code ?? signal}: ${stderr}`);
     });
   }
 
@@ -167,8 +175,10 @@ export class Fleet {
     if (signal !== 'SIGKILL') victim.toldToEndMs = monotonicMs();
     try {
       process.kill(pid, signal);
-      if (signal === 'SIGKILL') this.#kills++;
-      else this.#terminated++;
+      if (signal === 'SIGKILL') {
+        victim.killed = true;
+        this.#kills++;
+      } else this.#terminated++;
     } catch {
       // It has just ended.
     }

@@ -1,6 +1,7 @@
 /**
  * `main [--processes N] [--operations N] [--minutes N] [--seed N] [--kill-every N]`: the long form; prints what was done,
- * and ends with 1 when anything was wrong or fewer operations came to an end than were asked for.
+ * and ends with 1 when anything was wrong or fewer operations came to an end than were asked for. Told to end, it checks
+ * what was done by then.
  */
 import { parseArgs } from 'node:util';
 import { libfaketime } from './clocks.js';
@@ -26,6 +27,8 @@ const [processes, operations, minutes, seed, killEvery] = [
 if (libfaketime() === undefined) throw new Error('nemesis: libfaketime is not installed: clocks would not jump');
 console.log(`nemesis: ${processes} processes, ${operations} operations, seed ${seed}`);
 
+const ending = new AbortController();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => ending.abort());
 const startMs = monotonicMs();
 let toldMs = startMs;
 function onProgress(done: number): void {
@@ -43,6 +46,7 @@ const { violations, ...rest } = await runNemesis({
   killEvery,
   inMemory: true,
   onProgress,
+  signal: ending.signal,
 });
 console.log(JSON.stringify(rest, undefined, 2));
 for (const violation of violations.slice(0, 50)) console.log(`VIOLATION ${violation}`);

@@ -17,7 +17,7 @@ export class MemoryDisk {
 
   /** Takes the memory that is written to. */
   static mount(path: string): MemoryDisk {
-    const directory = mkdtempSync(join(MEMORY, 'larder-test-'));
+    const directory = mkdtempSync(join(MEMORY, 'larder-nemesis-'));
     const disk = new MemoryDisk(path, directory);
     const file = join(directory, 'disk');
     closeSync(openSync(file, 'w'));

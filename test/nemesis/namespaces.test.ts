@@ -1,77 +1,19 @@
 /** One store in two mount namespaces and two process id namespaces at a time: nothing that one sees is all there is. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { mountsUnder } from '../../src/linux/mountinfo.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { ImageSource } from '../../src/testing/image-source.js';
 import { dir, file, tar } from '../../src/testing/tar-builder.js';
 import { makeDirectory, needsRoot, removeDirectory } from '../helpers/temporary.js';
-import type { Answer, Request } from './resident.js';
+import { Resident } from './resident-client.js';
 
-const RESIDENT = fileURLToPath(new URL('./resident.js', import.meta.url));
 const BACKENDS = ['erofs', 'overlay', 'copy', 'bind'] as const;
 const MARKER = Buffer.from('what every container shows\n');
 const SHA256 = createHash('sha256').update(MARKER).digest('hex');
-
-class Resident implements AsyncDisposable {
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #lines: AsyncIterator<string>;
-  readonly #ended: Promise<unknown>;
-
-  constructor(child: ChildProcessByStdio<Writable, Readable, null>) {
-    this.#child = child;
-    this.#lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-    this.#ended = once(child, 'close');
-    // It may have been killed.
-    child.stdin.on('error', () => {});
-  }
-
-  /** Of the same owner as all others; in its own namespace it is process 1, as each of them is in its own. */
-  static async start(root: string): Promise<Resident> {
-    const own = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private'];
-    const flags = JSON.stringify({ root, owner: 'suite' });
-    const args = [...own, process.execPath, RESIDENT, flags];
-    const resident = new Resident(spawn('unshare', args, { stdio: ['pipe', 'pipe', 'inherit'] }));
-    assert.equal(await resident.#line(), 'ready');
-    return resident;
-  }
-
-  async ask(request: Request): Promise<Answer> {
-    this.#child.stdin.write(`${JSON.stringify(request)}\n`);
-    return JSON.parse(await this.#line()) as Answer;
-  }
-
-  async result(request: Request): Promise<unknown> {
-    const { result, code } = await this.ask(request);
-    assert.equal(code, undefined);
-    return result;
-  }
-
-  /** With its namespaces and all that is mounted in them. */
-  async kill(): Promise<void> {
-    this.#child.kill('SIGKILL');
-    await this.#ended;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.stdin.end();
-    await this.#ended;
-  }
-
-  async #line(): Promise<string> {
-    const { value, done } = await this.#lines.next();
-    if (done === true) assert.fail('it ended');
-    return value;
-  }
-}
 
 describe('processes of different mount and process id namespaces that share a store', { skip: needsRoot }, () => {
   let source: ImageSource;
@@ -137,7 +79,8 @@ describe('processes of different mount and process id namespaces that share a st
       assert.deepEqual(await each.result({ what: 'check' }), []);
       assert.equal(await each.result({ what: 'mounts' }), 0);
     }
-    for (const part of ['containers', 'mounts', 'layers/sha256', 'gc', 'staging']) assert.deepEqual(namesIn(part), [], part);
+    for (const part of ['containers', 'mounts', 'layers/sha256', 'gc', 'staging'])
+      assert.deepEqual(namesIn(part), [], part);
   });
 
   test('go on with the containers of one that was killed with its namespaces, and with what was written in them', async () => {

@@ -30,6 +30,8 @@ export interface NemesisOptions {
   /** The store lies on a disk in memory: what is synced is not waited for. */
   readonly inMemory?: boolean;
   readonly onProgress?: (operations: number) => void;
+  /** Ends it early: what was done by then is checked. */
+  readonly signal?: AbortSignal;
 }
 
 export interface NemesisResult extends Summary, Omit<FleetResult, 'violations'> {
@@ -44,6 +46,7 @@ export async function runNemesis(options: NemesisOptions): Promise<NemesisResult
   const directory = makeDirectory();
   const source = await ImageSource.start();
   const disk = options.inMemory === true ? MemoryDisk.mount(join(directory, 'disk')) : undefined;
+  const clocks = new Clocks(directory);
   const startMs = monotonicMs();
   try {
     const root = join(disk?.path ?? directory, 'store');
@@ -52,7 +55,7 @@ export async function runNemesis(options: NemesisOptions): Promise<NemesisResult
       root,
       directory,
       world: new World(source, join(directory, 'sources'), options.seed),
-      clocks: new Clocks(directory),
+      clocks,
       maxOperationMs: MAX_OPERATION_MS,
     });
     const { violations: deaths, ...rest } = await fleet.run();
@@ -67,6 +70,7 @@ export async function runNemesis(options: NemesisOptions): Promise<NemesisResult
   } finally {
     await source[Symbol.asyncDispose]();
     disk?.remove();
+    clocks.tidy();
     removeDirectory(directory);
   }
 }
