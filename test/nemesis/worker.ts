@@ -143,7 +143,12 @@ async function look(store: Larder): Promise<void> {
 function show(store: Larder, op: Op, container: string): void {
   const claim = store.containers().find((one) => one.container === container);
   if (claim === undefined) throw new Error('its claim is gone');
-  for (const { name, rootfs } of claim.images) {
+  for (const { name, rootfs, layers } of claim.images) {
+    // What is open stays readable without its name: the mount alone would not show it.
+    for (const { diffId } of layers) {
+      const path = join(options.root, 'layers', diffId.replace(':', '/'), 'layer.tar');
+      if (!existsSync(path)) throw new Error(`${path} is gone, and ${container} claims it`);
+    }
     const hash = createHash('sha256');
     for (const path of [MARKER, NOISE]) hash.update(readFileSync(join(rootfs, path)));
     write('bytes', op, { container: name === '' ? container : `${container}#${name}`, sha256: hash.digest('hex') });
