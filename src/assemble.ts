@@ -385,6 +385,7 @@ export class Assembly {
   async close(): Promise<void> {
     await this.#pool.close();
     const working = await this.#deleted();
+    await working?.leases.end();
     working?.handle.close();
     this.#database.close();
   }

@@ -30,15 +30,16 @@ export class Grants {
     return provenMs !== undefined && provenMs <= nowMs && nowMs - provenMs < this.#lifetimeMs;
   }
 
-  /** Durable when it resolves; proves an older one again. */
+  /** Durable when it resolves; proves an older one again. Those from the future, which count for nothing, go first. */
   async put(uid: number, repository: string, nowMs: number = Date.now()): Promise<void> {
     await this.#database.transaction((writer) => {
       writer.run('INSERT OR REPLACE INTO grants (uid, repository, proven) VALUES (?, ?, ?)', uid, repository, nowMs);
       writer.run(
         `DELETE FROM grants WHERE uid = ? AND repository NOT IN
-           (SELECT repository FROM grants WHERE uid = ? ORDER BY proven DESC, repository LIMIT ${MAX_PER_USER})`,
+           (SELECT repository FROM grants WHERE uid = ? ORDER BY proven > ?, proven DESC, repository LIMIT ${MAX_PER_USER})`,
         uid,
         uid,
+        nowMs,
       );
     });
   }

@@ -57,6 +57,8 @@ export interface GcRows {
   readonly heldElsewhere: ReadonlySet<string>;
 }
 
+/** Times of use are kept to the minute. */
+const CLOCKS_DIFFER_MS = 60_000;
 const FACTS = 'i.id, i.type, i.reference, i.platform, i.pinned, i.created, i.last_used';
 const BYTES = '(y.tar_size + y.index_size + y.extra_size)';
 
@@ -79,6 +81,15 @@ export class Usage {
     });
     const [totals] = column(this.#database, read, sql);
     return totals ?? { layers: 0, layerBytes: 0, derivedBytes: 0 };
+  }
+
+  /** Images that were used later than now were used now: the clock was set back since. How many; not synced. */
+  async endFuture(nowMs: number): Promise<number> {
+    const later = 'last_used > ?';
+    const soonMs = nowMs + CLOCKS_DIFFER_MS;
+    if (this.#database.get(`SELECT 1 FROM images WHERE ${later} LIMIT 1`, soonMs) === undefined) return 0;
+    const sql = `UPDATE images SET last_used = ? WHERE ${later}`;
+    return this.#database.transaction((writer) => writer.run(sql, nowMs, soonMs), { durable: false });
   }
 
   /** Docker images first, by reference, then platform. Their layers are counted where they lie: reading ten thousand takes longer than all the rest. */

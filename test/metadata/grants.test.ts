@@ -59,6 +59,14 @@ describe('grants', () => {
     assert.ok(new Grants(database, 60_000).has(7, APP));
   });
 
+  test('from before the clock was set back make room for those of today', async () => {
+    await database.transaction((writer) => {
+      for (let i = 0; i < 10_000; i++) writer.run('INSERT INTO grants VALUES (7, ?, ?)', `r/${i}`, 9_000_000 + i);
+    });
+    await grants.put(7, APP, 5000);
+    assert.ok(grants.has(7, APP, 5000));
+  });
+
   test('of one user are bounded: the oldest go', async () => {
     await database.transaction((writer) => {
       for (let i = 0; i < 10_000; i++) writer.run('INSERT INTO grants VALUES (7, ?, ?)', `r/${i}`, 1000 + i);

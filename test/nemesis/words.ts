@@ -18,6 +18,8 @@ export interface Line {
   readonly sha256?: string;
   readonly code?: string;
   readonly message?: string;
+  /** Of `failed`: the worker had been told to end. */
+  readonly ending?: true;
 }
 
 export type Op =
@@ -49,9 +51,12 @@ export interface WorkerOptions {
   /** Of a directory with Appc images. */
   readonly acis: string;
   readonly history: string;
-  /** Of the monotonic clock. */
-  readonly untilMs: number;
+  /** A file; when it is there, the worker clears up and ends. */
+  readonly stop: string;
 }
+
+/** What a worker ends with that was told to end by a signal: its containers stay, for its next life. */
+export const TERMINATED = 143;
 
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1000n) / 1000;

@@ -100,6 +100,22 @@ test('where there is room nothing is done, and without settings it is refused', 
     await assert.rejects(store.larder.collectGarbage(), { code: 'LARDER_FLAGS_INVALID' });
   }));
 
+test('an image that was used before the clock was set back by ten years grows old from now on', () =>
+  withStore(async (store) => {
+    const { larder, assembly } = store;
+    await pullInOrder(store, ['a']);
+    const [record = assert.fail()] = assembly.metadata.find(`${store.source.reference('a')}:latest`);
+    await assembly.metadata.put({ ...record, lastUsedAtMs: Date.now() + 10 * 365 * 86_400_000 });
+    const gc = config({ store_max_bytes: 1, minimum_age: '1hrs' });
+    assert.equal((await larder.collectGarbage({ config: gc, dryRun: true })).short, true);
+    const [planned = assert.fail()] = assembly.metadata.find(record.reference);
+    assert.ok(planned.lastUsedAtMs > Date.now());
+    assert.equal((await larder.collectGarbage({ config: gc })).short, true);
+    const [settled = assert.fail()] = assembly.metadata.find(record.reference);
+    assert.ok(settled.lastUsedAtMs <= Date.now());
+    assert.equal(left(larder), 'a');
+  }));
+
 test('what cannot be enough is told', () =>
   withStore(async (store) => {
     await pullInOrder(store, ['a', 'b']);

@@ -125,3 +125,8 @@ test('once begun it goes on to the low mark, and then ends', () => {
   assert.equal(names(state({ used: 850 }), MARKS, due), 'a');
   assert.equal(planGc(state({ used: 750 }), MARKS, due).due, undefined);
 });
+
+test('an image that was used before the clock was set back is the last to go, and goes', () => {
+  const images = [image('a', { lastUsedAtMs: NOW + 87_600 * HOUR }), image('b', { lastUsedAtMs: NOW - HOUR })];
+  assert.equal(names(state({ images }), limits({ high_watermark: 0.9, low_watermark: 0 })), 'ba');
+});

@@ -91,6 +91,21 @@ describe('a pull that is under way', () => {
     assert.deepEqual(await two.pulls(), []);
   });
 
+  test('is as fast as it was when the clock of the wall is set back by ten years', async (t) => {
+    await using one = await open();
+    await using two = await open();
+    stop();
+    const pulling = one.pull(reference);
+    await until(async () => ((await two.pulls())[0]?.received ?? 0) >= HALF, 'half of it is fetched');
+    const [before] = await two.pulls();
+    const now = Date.now.bind(Date);
+    t.mock.method(Date, 'now', () => now() - 10 * 365 * 86_400_000);
+    const [after] = await two.pulls();
+    assert.ok(after !== undefined && before !== undefined && after.bytesPerSecond <= before.bytesPerSecond);
+    source.setFault();
+    await (await pulling)[Symbol.asyncDispose]();
+  });
+
   test('tells who is attached that it was cancelled', async () => {
     await using one = await open();
     await using two = await open();

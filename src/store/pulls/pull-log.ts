@@ -11,7 +11,7 @@ import { EventQueue } from '../../event-stream.js';
 import type { LarderEvent, OnEvent, PullFacts } from '../../events.js';
 import { NO_PROGRESS, nextProgress, type PullProgress, snapshotOf } from '../../progress.js';
 
-/** `atMs`: since the epoch. */
+/** `atMs`: by {@link bootMs}. */
 export interface TimedEvent {
   readonly atMs: number;
   readonly event: LarderEvent;
@@ -46,7 +46,7 @@ export class PullLog {
 
   note(event: LarderEvent): void {
     if (this.#failed || event.type === 'debug') return;
-    this.#progress = nextProgress(this.#progress, event, Date.now());
+    this.#progress = nextProgress(this.#progress, event, bootMs());
     this.#queue.push(event);
     this.#begun ||= SLOW.includes(event.type);
     // The first line at once: whoever looks for the pull now shall find it.
@@ -92,7 +92,7 @@ export class PullLog {
   }
 
   async #append(file: FileHandle, events: readonly LarderEvent[]): Promise<void> {
-    const atMs = Date.now();
+    const atMs = bootMs();
     const text = events.map((event) => `${JSON.stringify({ atMs, event } satisfies TimedEvent)}\n`).join('');
     this.#bytes += Buffer.byteLength(text);
     await file.appendFile(text);
@@ -112,6 +112,11 @@ export class PullLog {
       this.#onTrouble({ type: 'warning', message: `${message}; it goes on, and nobody can attach to it` });
     }
   }
+}
+
+/** The clock that all processes of this boot have in common and that nobody sets: a pull does not outlive a boot. */
+export function bootMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 async function openIn(path: string): Promise<FileHandle> {

@@ -24,7 +24,7 @@ import {
   summaryOf,
 } from '../../progress.js';
 import { Elsewhere } from './elsewhere.js';
-import { PullLog } from './pull-log.js';
+import { bootMs, PullLog } from './pull-log.js';
 import { PullTail } from './pull-tail.js';
 
 /** A pull and how far it is. */
@@ -85,7 +85,7 @@ export async function listPulls(layout: Layout): Promise<RunningPull[]> {
   for (const path of await livePaths(layout)) {
     const { facts, progress, tail } = (await look(path)) ?? {};
     await tail?.close();
-    if (facts !== undefined && progress !== undefined) found.push({ ...facts, ...summaryOf(progress, Date.now()) });
+    if (facts !== undefined && progress !== undefined) found.push({ ...facts, ...summaryOf(progress, bootMs()) });
   }
   return found.sort((a, b) => a.startedAtMs - b.startedAtMs);
 }

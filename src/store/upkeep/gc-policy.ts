@@ -120,15 +120,18 @@ function neededOf({ disk, storeBytes }: GcState, limits: GcLimits, due: GcDue): 
 }
 
 function leastRecentlyUsed({ images, nowMs }: GcState, { minimumAgeMs }: GcLimits): GcImage[] {
-  return images
-    .filter(({ pinned, excluded, inUse, leased }) => !pinned && !excluded && !inUse && !leased)
-    .filter(({ lastUsedAtMs }) => nowMs - lastUsedAtMs >= minimumAgeMs)
-    .sort(
-      (a, b) =>
-        a.lastUsedAtMs - b.lastUsedAtMs ||
-        a.createdAtMs - b.createdAtMs ||
-        (a.name < b.name ? -1 : Number(a.name > b.name)),
-    );
+  return (
+    images
+      .filter(({ pinned, excluded, inUse, leased }) => !pinned && !excluded && !inUse && !leased)
+      // The clock was set back after its use: that is no reason to keep it until then.
+      .filter(({ lastUsedAtMs }) => Math.max(0, nowMs - lastUsedAtMs) >= minimumAgeMs)
+      .sort(
+        (a, b) =>
+          a.lastUsedAtMs - b.lastUsedAtMs ||
+          a.createdAtMs - b.createdAtMs ||
+          (a.name < b.name ? -1 : Number(a.name > b.name)),
+      )
+  );
 }
 
 function usersOf({ images }: GcState): Map<string, number> {
