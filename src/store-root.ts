@@ -4,11 +4,12 @@
  */
 import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { errnoOf, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
 import { ensureDirectory, unlinkIfThere, writeFileDurable } from './linux/durable.js';
 import { makeDirectories } from './linux/make-directories.js';
+import { weakPlaceAbove } from './linux/weak-place.js';
 
 /** Longer is no version number. */
 const MAX_FORMAT_BYTES = 64;
@@ -27,7 +28,9 @@ export async function prepareRoot(path: string): Promise<string> {
 
 async function prepare(path: string): Promise<string> {
   await refusePlanted(path);
+  refuseWeakPlace(resolve(path));
   const root = await makeRoot(path);
+  refuseWeakPlace(root);
   await refuseForeign(root);
   const version = await readFormat(join(root, 'format'));
   if (version === undefined) await initialise(root);
@@ -86,6 +89,7 @@ async function readFormat(path: string): Promise<string | undefined> {
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
+      if (!(await file.stat()).isFile()) throw noFile(path);
       const { bytesRead, buffer } = await file.read(Buffer.alloc(MAX_FORMAT_BYTES), 0, MAX_FORMAT_BYTES, 0);
       return buffer.toString('latin1', 0, bytesRead).trim();
     } finally {
@@ -93,14 +97,32 @@ async function readFormat(path: string): Promise<string | undefined> {
     }
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
-    throw systemError(`open ${path}`, error);
+    // A link, a socket.
+    throw ['ELOOP', 'ENXIO'].includes(errnoOf(error) ?? '') ? noFile(path) : systemError(`open ${path}`, error);
   }
+}
+
+function noFile(path: string): LarderError {
+  return new LarderError('LARDER_STORE_UNSAFE', `open ${path}: not a regular file`, {
+    hint: 'name an empty directory with --root, or one that does not exist yet',
+  });
 }
 
 /** Where others may make names, as in /tmp, a link of theirs would lead us to a directory of their choice. */
 async function refusePlanted(path: string): Promise<void> {
   const found = await lstatIfThere(path.replace(/\/+$/, '') || '/');
   if (found?.isSymbolicLink() === true) refuseOwner(path, found.uid, 'it is a symbolic link of');
+}
+
+/** Nothing is written where others could let it lead elsewhere tomorrow. */
+function refuseWeakPlace(path: string): void {
+  const weak = weakPlaceAbove(path);
+  if (weak === undefined) return;
+  throw new LarderError(
+    'LARDER_STORE_UNSAFE',
+    `open ${path}: something else could be put in its place at ${weak.path}: ${weak.why}`,
+    { hint: 'name a store with --root to which only directories of your own, and of root, lead' },
+  );
 }
 
 async function lstatIfThere(path: string): Promise<Stats | undefined> {

@@ -105,6 +105,13 @@ const CASES: Readonly<Record<string, () => unknown>> = {
     writeErofs(mergeLayers([indexed([file('a')])]), { uuid: Buffer.alloc(16, 1), maxBytes: 512 }),
   'bytes of a manifest or image index': () => parseManifest(Buffer.alloc(MAX_MANIFEST_BYTES + 1, ' ')),
   'bytes of a config': () => parseImageConfig(Buffer.alloc(MAX_CONFIG_BYTES + 1, ' ')),
+  'entries of a config’s history': () =>
+    parseImageConfig(
+      json({
+        rootfs: { type: 'layers', diff_ids: [digestOf(LAYER)] },
+        history: Array.from({ length: 10_001 }, () => ({})),
+      }),
+    ),
   'depth of JSON': () => parseManifest(Buffer.from('['.repeat(65))),
   'entries of an image index': () => {
     const { manifests, ...index } = JSON.parse(Buffer.from(buildIndex([IMAGE]).manifest).toString()) as {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -61,10 +62,21 @@ describe("a store's root", () => {
     });
   }
 
-  test('whose format is no file is refused', async () => {
-    mkdirSync(join(root, 'format'), { recursive: true });
-    await assert.rejects(prepareRoot(root));
-  });
+  const others: Record<string, (path: string) => unknown> = {
+    'a directory': (path) => mkdirSync(path),
+    'a pipe that nobody writes to': (path) => execFileSync('mkfifo', [path]),
+    'a link to such a file': (path) => {
+      writeFileSync(join(directory, 'one'), '1\n');
+      symlinkSync(join(directory, 'one'), path);
+    },
+  };
+  for (const [what, make] of Object.entries(others)) {
+    test(`whose format is ${what} is refused`, async () => {
+      mkdirSync(root, { recursive: true });
+      make(join(root, 'format'));
+      await assert.rejects(prepareRoot(root), { code: 'LARDER_STORE_UNSAFE', message: /not a regular file/ });
+    });
+  }
 
   test('where a file is, is refused', async () => {
     writeFileSync(join(directory, 'file'), '');

@@ -37,6 +37,15 @@ const IMPLIED_DIRECTORY: Attributes = {
   xattrs: [],
 };
 
+export interface AttributeOptions {
+  /** Keep every owner, device node and xattr, or fail. */
+  readonly privileged: boolean;
+  /** Leave device nodes out. */
+  readonly nodev?: boolean;
+  /** Give no program another user or capabilities. */
+  readonly nosuid?: boolean;
+}
+
 /** Without setuid, setgid and sticky, which writing or chown(2) may clear again. */
 const PERMISSIONS = 0o777;
 
@@ -47,12 +56,16 @@ interface FreshFile {
   readonly mode: number;
 }
 
+const SET_ID = 0o6000;
+const CAPABILITY = Buffer.from('security.capability');
 const OPAQUE = 'trusted.overlay.opaque';
 const YES = Buffer.from('y');
 
 export class AttributeWriter {
   readonly #tree: MergedTree;
   readonly #privileged: boolean;
+  readonly #nodev: boolean;
+  readonly #nosuid: boolean;
   readonly #where: () => string;
   readonly #uid = process.geteuid?.() ?? 0;
   readonly #gid = process.getegid?.() ?? 0;
@@ -64,9 +77,11 @@ export class AttributeWriter {
   #fresh: FreshFile = { uid: -1, gid: -1, mode: 0 };
 
   /** `where` names what is being written, for messages. */
-  constructor(tree: MergedTree, privileged: boolean, where: () => string) {
+  constructor(tree: MergedTree, options: AttributeOptions, where: () => string) {
     this.#tree = tree;
-    this.#privileged = privileged;
+    this.#privileged = options.privileged;
+    this.#nodev = options.nodev === true;
+    this.#nosuid = options.nosuid === true;
     this.#where = where;
   }
 
@@ -75,16 +90,20 @@ export class AttributeWriter {
     const index = layer === IMPLIED ? undefined : this.#tree.layers[layer];
     if (index === undefined) return IMPLIED_DIRECTORY;
     const entry = at(this.#tree.entry, inode);
+    const kind = at(index.kind, entry);
+    const mode = at(index.mode, entry);
+    const xattrs = index.hasXattrs(entry) ? index.xattrs(entry) : [];
+    const plain = this.#nosuid && kind === KIND.file;
     return {
       index,
       entry,
-      kind: at(index.kind, entry),
-      mode: at(index.mode, entry),
+      kind,
+      mode: plain ? mode & ~SET_ID : mode,
       uid: at(index.uid, entry),
       gid: at(index.gid, entry),
       mtime: at(index.mtime, entry),
       mtimeNs: at(index.mtimeNs, entry),
-      xattrs: index.hasXattrs(entry) ? index.xattrs(entry) : [],
+      xattrs: plain ? xattrs.filter(({ name }) => !CAPABILITY.equals(name)) : xattrs,
     };
   }
 
@@ -143,8 +162,12 @@ export class AttributeWriter {
     kernel.setTimeAt(directory, name, mtime, mtimeNs);
   }
 
-  /** Makes a device node; false when it is left out because an ordinary user may not make it. */
+  /** Makes a device node; false when it is left out: none is wanted, or an ordinary user may not make it. */
   unlessForbidden(inode: number, make: () => void): boolean {
+    if (this.#nodev) {
+      this.#leftOut.add(inode);
+      return false;
+    }
     try {
       make();
       return true;
@@ -167,9 +190,8 @@ export class AttributeWriter {
       );
     }
     if (this.#leftOut.size > 0) {
-      sentences.push(
-        `${count(this.#leftOut.size, 'device node was', 'device nodes were')} left out: making one needs root.`,
-      );
+      const why = this.#nodev ? 'a copy has them with --dev only' : 'making one needs root';
+      sentences.push(`${count(this.#leftOut.size, 'device node was', 'device nodes were')} left out: ${why}.`);
     }
     for (const [name, times] of this.#lostXattrs) {
       sentences.push(`The extended attribute ${name} could not be kept on ${count(times, 'file', 'files')}.`);

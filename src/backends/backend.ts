@@ -8,7 +8,10 @@ export const BACKEND_NAMES = ['erofs', 'overlay', 'copy', 'bind'] as const;
 export type BackendName = (typeof BACKEND_NAMES)[number];
 
 export interface ProvisionOptions extends OperationOptions {
-  /** Flags of the container's own mount; ignored by `copy`. */
+  /**
+   * Flags of the container's own mount. `copy`, which has none, leaves out what the first two forbid, and says that it
+   * cannot do the third.
+   */
   readonly nodev?: boolean;
   readonly nosuid?: boolean;
   readonly noexec?: boolean;
@@ -22,7 +25,7 @@ export interface ProvisionOptions extends OperationOptions {
 export interface ProvisionedRootfs {
   /** Directories that take what the container writes, for quota (Mesos: ephemeral volumes). */
   readonly ephemeral: readonly string[];
-  /** What could not be kept (unprivileged `copy`): one sentence each. */
+  /** What was not kept (`copy`): one sentence each. */
   readonly warnings: readonly string[];
 }
 

@@ -1,6 +1,7 @@
 /**
  * ▸ A root filesystem of its own: every file of the merged tree is written once. Needs no mount and no root; an
- * ordinary user gets files of their own, and is told what could not be kept.
+ * ordinary user gets files of their own, and is told what could not be kept. No mount of its own says `nodev` or
+ * `nosuid`: what these forbid is not made.
  */
 import { mayOwnAnything } from '../linux/capabilities.js';
 import type { Backend, ProvisionedRootfs, ProvisionOptions } from './backend.js';
@@ -16,6 +17,8 @@ export interface CopyBackendOptions {
   readonly scratch: string;
   readonly step?: Step;
 }
+
+const NO_NOEXEC = 'noexec is not in force: a copy has no mount of its own.';
 
 export class CopyBackend implements Backend {
   readonly name = 'copy';
@@ -40,14 +43,15 @@ export class CopyBackend implements Backend {
     const { access, run } = this.#options;
     const files: LayerFiles[] = [];
     for (const layer of layers) files.push(await access.layerFiles(layer, options));
-    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything() };
+    const { nodev = false, nosuid = false } = options;
+    const data = { layers: files, directory: rootfs, privileged: mayOwnAnything(), nodev, nosuid };
     const { warnings } = await writeWhole(backendDir, () => {
       makeRootfs(rootfs, backendDir, this.#step);
       this.#step('write files');
       return run('materialise', data, options);
     });
     this.#step('written');
-    return { ephemeral: [rootfs], warnings };
+    return { ephemeral: [rootfs], warnings: options.noexec === true ? [...warnings, NO_NOEXEC] : warnings };
   }
 
   requireWhole(rootfs: string, backendDir: string): void {

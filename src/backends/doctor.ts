@@ -18,7 +18,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf, isLarderError, throwIfAborted } from '../errors.js';
+import { errnoOf, isLarderError, LarderError, throwIfAborted } from '../errors.js';
+import { mayMount } from '../linux/capabilities.js';
 import { dropCached } from '../linux/drop-cached.js';
 import { openErofs } from '../linux/erofs-mount.js';
 import { makeDirectories } from '../linux/make-directories.js';
@@ -29,7 +30,6 @@ import { findProgram, runProgram } from '../linux/run-program.js';
 import { unmountTree } from '../linux/unmount-tree.js';
 import { OVERLAY_OPTIONS } from './container-overlay.js';
 import { type ProbeFile, writeProbeImage } from './probe-image.js';
-import { requireMounting } from './rootfs-files.js';
 
 export interface Diagnosis {
   readonly name: 'mount' | 'reads' | 'killed-readers' | 'short-file' | 'overlay' | 'direct-reads';
@@ -63,7 +63,7 @@ export async function* examineErofs(
   scratch: string,
   { signal, step }: ExamineOptions = {},
 ): AsyncGenerator<Diagnosis, void, undefined> {
-  requireMounting('erofs');
+  requireMounting();
   const made = makeDirectories(scratch);
   const directory = mkdtempSync(join(scratch, 'doctor-'));
   try {
@@ -84,6 +84,13 @@ export async function* examineErofs(
     removeTree(directory);
     if (made) rmdirSync(scratch);
   }
+}
+
+function requireMounting(): void {
+  if (mayMount()) return;
+  throw new LarderError('LARDER_PERMISSION', 'doctor: look at what the kernel makes of EROFS: mounting needs root', {
+    hint: 'run as root of the host (CAP_SYS_ADMIN, in no user namespace); without it images are copied: --backend copy',
+  });
 }
 
 /** The last one leaves the image spoiled. */

@@ -17,7 +17,7 @@ import { copyData, copyRange } from '../linux/copy-range.js';
 import type { SparseRun } from '../tar/entry.js';
 import type { OverlayDiff } from '../tree/layer-diff.js';
 import { KIND, type LayerIndex, type MergedTree } from '../tree/types.js';
-import { type Attributes, AttributeWriter } from './attributes.js';
+import { type AttributeOptions, type Attributes, AttributeWriter } from './attributes.js';
 import { corrupt } from './checked-file.js';
 import { SourceWindow } from './source-window.js';
 
@@ -27,11 +27,10 @@ export interface LayerData {
   readonly extra: number | undefined;
 }
 
-export interface MaterialiseOptions {
+/** `privileged` false keeps what an ordinary user can and counts the rest. */
+export interface MaterialiseOptions extends AttributeOptions {
   /** Only this part of the tree, with its whiteouts and opaque marks. */
   readonly diff?: OverlayDiff;
-  /** Keep every owner, device node and xattr, or fail. False keeps what an ordinary user can and counts the rest. */
-  readonly privileged: boolean;
 }
 
 export interface Materialised {
@@ -76,7 +75,7 @@ class Materialiser {
     this.#tree = tree;
     this.#data = data;
     this.#diff = options.diff;
-    this.#attributes = new AttributeWriter(tree, options.privileged, () => this.#where());
+    this.#attributes = new AttributeWriter(tree, options, () => this.#where());
   }
 
   *run(directory: number): Generator<void, Materialised, void> {

@@ -25,6 +25,10 @@ export interface MaterialiseData {
   /** Exists, is empty, and only we can enter it. */
   readonly directory: string;
   readonly privileged: boolean;
+  /** Device nodes are left out, with a warning. */
+  readonly nodev?: boolean;
+  /** No program gets another user or capabilities. */
+  readonly nosuid?: boolean;
 }
 
 export interface BuildChainsData {
@@ -79,9 +83,11 @@ export const workerTasks: Readonly<
 export const runHere: RunTask = (name, data, control = {}) => backendTasks[name](data, control);
 
 async function materialiseTask(data: MaterialiseData, control: TaskControl): Promise<Materialised> {
-  const { layers, directory, privileged } = data;
+  const { layers, directory, privileged, nodev = false, nosuid = false } = data;
   const tree = mergeLayers(layers.map(readIndex));
-  return await withLayerData(layers, (opened) => writeInto(directory, tree, opened, { privileged }, control));
+  return await withLayerData(layers, (opened) =>
+    writeInto(directory, tree, opened, { privileged, nodev, nosuid }, control),
+  );
 }
 
 async function buildChainsTask(data: BuildChainsData, control: TaskControl): Promise<readonly Materialised[]> {

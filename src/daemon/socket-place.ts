@@ -9,6 +9,7 @@ import { errnoOf, LarderError, systemError } from '../errors.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
 import { groupNumber } from '../linux/group-number.js';
 import { makeDirectories } from '../linux/make-directories.js';
+import { weakPlaceAbove } from '../linux/weak-place.js';
 
 /** unix(7): `sun_path`, with its terminator. */
 const MAX_SOCKET_PATH = 107;
@@ -121,13 +122,19 @@ function listening(server: Server, start: () => void): Promise<void> {
 /** Who can make names in the directory could put a socket of his own there and answer for us. */
 function prepareDirectory(directory: string, path: string): void {
   try {
+    const weak = weakPlaceAbove(directory);
+    if (weak !== undefined) throw unsafe(path, `another one could be put in its place at ${weak.path}: ${weak.why}`);
     makeDirectories(directory);
     const { uid, mode } = lstatSync(directory);
     if ((uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0) return;
   } catch (error) {
     throw systemError(`listen at ${path}`, error);
   }
-  throw new LarderError('LARDER_STORE_UNSAFE', `listen at ${path}: other users can write to ${directory}`, {
+  throw unsafe(path, `other users can write to ${directory}`);
+}
+
+function unsafe(path: string, why: string): LarderError {
+  return new LarderError('LARDER_STORE_UNSAFE', `listen at ${path}: ${why}`, {
     hint: 'name a socket in a directory of your own with --socket',
   });
 }

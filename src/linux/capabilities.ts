@@ -26,7 +26,8 @@ export function mayOwnAnything(): boolean {
   );
 }
 
-function isInitialUserNamespace(): boolean {
+/** The one that the host booted with. */
+export function isInitialUserNamespace(): boolean {
   return /^\s*0\s+0\s+4294967295\s*$/.test(readProc('/proc/self/uid_map'));
 }
 

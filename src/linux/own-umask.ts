@@ -1,4 +1,4 @@
-import { readlinkSync } from 'node:fs';
+import { readlinkSync, stat } from 'node:fs';
 import { kernel } from './syscalls.js';
 
 /** linux/sched.h */
@@ -12,8 +12,14 @@ let isOwn: boolean | undefined;
  * umask is the application's, and where the kernel refuses.
  */
 export function takeOwnUmask(): boolean {
-  isOwn ??= !isMainThread() && kernel().unshare(CLONE_FS) === 0;
+  isOwn ??= !isMainThread() && leaveOthers();
   return isOwn;
+}
+
+function leaveOthers(): boolean {
+  // Threads that this one starts would share what it gets. Node's pool, which all threads use, starts with its first work.
+  stat('/', () => {});
+  return kernel().unshare(CLONE_FS) === 0;
 }
 
 function isMainThread(): boolean {

@@ -1,7 +1,8 @@
 /**
  * ▸ Removes a directory and all below it. Whatever a container wrote there cannot lead it elsewhere: one name at a time
  * below a descriptor, symbolic links are removed and never followed, a mount in the way ends it with EXDEV or EBUSY
- * instead of being emptied. Depth is not limited: only one directory is open at a time.
+ * instead of being emptied. Depth is not limited: only one directory is open at a time. What a container's root made
+ * immutable (chattr(1)) is freed, and what somebody in it removes meanwhile is not missed.
  */
 import { chmodSync, closeSync, constants, type Dir, type Dirent, fstatSync, opendirSync, readdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -14,6 +15,7 @@ import {
   rmdirAt,
   unlinkAt,
 } from './at-calls.js';
+import { makeRemovable, makeRemovableAt } from './file-flags.js';
 import { MAX_SMALL_DIRECTORY, type PlaceStat, statPlace } from './mount-point.js';
 import { check, cString, kernel, kernelError, type PathLike } from './syscalls.js';
 
@@ -89,15 +91,44 @@ function statIfThere(path: PathLike): PlaceStat | 'missing' | undefined {
 
 function removeBelow(parent: number, name: Buffer): boolean {
   try {
-    unlinkAt(parent, name);
+    if (
+      !freed(
+        () => unlinkAt(parent, name),
+        () => makeRemovableAt(parent, name),
+      )
+    )
+      return false;
     return true;
   } catch (error) {
     const code = codeOf(error);
-    if (code === 'ENOENT') return false;
     if (code !== 'EISDIR' && code !== 'EPERM') throw error;
   }
   emptyDirectory(parent, name);
-  rmdirAt(parent, name);
+  freed(
+    () => rmdirAt(parent, name),
+    () => makeRemovableAt(parent, name),
+  );
+  return true;
+}
+
+/** Removes one name of a directory that is being removed. */
+function removeFrom(dir: number, name: Buffer, remove: (dir: number, name: Buffer) => void): void {
+  // Not `||`: both may be in the way.
+  freed(
+    () => remove(dir, name),
+    () => [makeRemovable(dir), makeRemovableAt(dir, name)].includes(true),
+  );
+}
+
+/** False when there was nothing to remove. Once more after `free`, where that changed something. */
+function freed(remove: () => void, free: () => boolean): boolean {
+  try {
+    remove();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    if (codeOf(error) !== 'EPERM' || !free()) throw error;
+    remove();
+  }
   return true;
 }
 
@@ -109,7 +140,12 @@ function emptyDirectory(parent: number, name: Buffer): void {
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const next = level.directories.at(-1);
       if (next !== undefined) {
-        const child = enter(current, next);
+        const child = enterIfThere(current, next);
+        if (child === undefined) {
+          level.directories.pop();
+          removeFrom(current, next, unlinkAt);
+          continue;
+        }
         closeSync(current);
         current = child;
         levels.push(readLevel(current, next));
@@ -126,7 +162,7 @@ function emptyDirectory(parent: number, name: Buffer): void {
       closeSync(current);
       current = up;
       expectSame(current, above);
-      rmdirAt(current, level.name);
+      removeFrom(current, level.name, rmdirAt);
       above.directories.pop();
     }
   } finally {
@@ -145,7 +181,7 @@ function takeFiles(fd: number): Pick<Level, 'directories' | 'more'> {
   const listing = opendirSync(`/proc/self/fd/${fd}`, LISTING);
   try {
     for (let entry = nextOf(listing); entry !== null; entry = nextOf(listing)) {
-      if (!entry.isDirectory()) unlinkAt(fd, entry.name);
+      if (!entry.isDirectory()) removeFrom(fd, entry.name, unlinkAt);
       else if (directories.length < MAX_REMEMBERED) directories.push(entry.name);
       else return { directories, more: true };
     }
@@ -160,6 +196,16 @@ const LISTING = { encoding: 'buffer' as BufferEncoding, bufferSize: 512 };
 
 function nextOf(listing: Dir): Dirent<Buffer> | null {
   return listing.readSync() as unknown as Dirent<Buffer> | null;
+}
+
+/** Undefined when it was removed meanwhile, or is no directory any more. */
+function enterIfThere(dir: number, name: Buffer): number | undefined {
+  try {
+    return enter(dir, name);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /** Without root, a directory of ours may forbid even us to look into it. */

@@ -5,7 +5,7 @@ import { parseJson } from './json.js';
 import { lookalikeKey } from './lookalike-keys.js';
 import type { ImageManifest } from './manifest.js';
 import { normalizePlatform, type Platform } from './platform.js';
-import { assertShape, listOf, mapOf, optionalText } from './shape.js';
+import { assertShape, listOf, mapOf, optionalText, shortListOf } from './shape.js';
 
 /** OCI image-spec `config.md` and Docker's image JSON, as far as larder hands it on. Data for the caller: nothing here is obeyed. */
 export interface ImageConfig {
@@ -130,6 +130,9 @@ const HISTORY = v.object({
   empty_layer: v.nullish(v.boolean(), false),
 });
 
+/** A config of 4 MiB could have a million, each an object of ours. */
+const MAX_HISTORY = 10_000;
+
 const IMAGE = v.object({
   architecture: optionalText,
   os: optionalText,
@@ -138,7 +141,7 @@ const IMAGE = v.object({
   author: optionalText,
   config: v.nullish(CONFIG, {}),
   rootfs: v.object({ type: v.literal('layers'), diff_ids: v.pipe(v.array(v.string()), v.minLength(1)) }),
-  history: listOf(HISTORY),
+  history: shortListOf(HISTORY, MAX_HISTORY, 'entries'),
 });
 
 function containerConfig(config: v.InferOutput<typeof CONFIG>): ContainerConfig {

@@ -23,6 +23,12 @@ export function listOf<const S extends v.GenericSchema>(item: S) {
   return v.nullish(v.array(item), []);
 }
 
+/** The same of at most `max` items, called `items`; a longer one is refused before its items are looked at. */
+export function shortListOf<const S extends v.GenericSchema>(item: S, max: number, items: string) {
+  const isShort = v.check((value) => !Array.isArray(value) || value.length <= max, `more than ${max} ${items}`);
+  return v.nullish(v.pipe(v.unknown(), isShort, v.array(item)), []);
+}
+
 /** An object used as a map, that may be missing or null. */
 export function mapOf<const S extends v.GenericSchema>(item: S) {
   const notAList = v.check((value: unknown) => !Array.isArray(value), 'a list instead of an object');

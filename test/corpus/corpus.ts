@@ -185,7 +185,7 @@ class Run {
     const others = first ? this.#others() : [];
     const backends = ['copy', ...others] as const;
     for (const backend of backends) {
-      const { rootfs } = await larder.provision(reference, { id: `case-${backend}`, backend });
+      const { rootfs } = await larder.provision(reference, { id: `case-${backend}`, backend, nodev: false });
       roots.push(rootfs);
       problems.push(...wrongFacts(rootfs, one.tree, this.#canary.victim).map((wrong) => `${backend}: ${wrong}`));
     }

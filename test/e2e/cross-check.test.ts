@@ -39,7 +39,8 @@ describe('all backends and umoci make the same tree', { skip: FIXTURES_NEED || n
       assert.ok(expected.length > 1000, 'umoci unpacked a whole system');
       for (const backend of BACKENDS) {
         const id = `${name}-${backend}`;
-        const rootfs = await store.ok('provision', fixtures.reference(name), '--id', id, '--backend', backend);
+        const flags = ['--id', id, '--backend', backend, '--dev'];
+        const rootfs = await store.ok('provision', fixtures.reference(name), ...flags);
         assert.deepEqual(differences(expected, listTree(rootfs)), [], `${backend} and umoci differ`);
         await store.ok('destroy', id);
       }

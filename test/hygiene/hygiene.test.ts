@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type BackendName, type Larder, openLarder } from '../../src/index.js';
+import { listXattrs } from '../../src/linux/xattr.js';
 import { prepareRoot } from '../../src/store-root.js';
 import { ImageSource } from '../../src/testing/image-source.js';
 import { char, dir, file, tar } from '../../src/testing/tar-builder.js';
@@ -18,10 +19,13 @@ const NOBODY = 65_534;
 const BACKENDS = ['erofs', 'overlay', 'copy', 'bind'] as const satisfies readonly BackendName[];
 const MOUNTED = BACKENDS.filter((name) => name !== 'copy');
 
+/** One that is permitted, CAP_CHOWN, and not effective. */
+const CAPABILITY = Buffer.from('0000000201000000000000000000000000000000', 'hex');
+
 const IMAGE = tar([
-  dir('open', { mode: 0o777 }),
+  dir('open', { mode: 0o2777 }),
   file('open/all', 'for all', { mode: 0o666 }),
-  file('suid', readFileSync('/usr/bin/id'), { mode: 0o4755 }),
+  file('suid', readFileSync('/usr/bin/id'), { mode: 0o4755, xattrs: { 'security.capability': CAPABILITY } }),
   char('null', 1, 3, { mode: 0o666 }),
 ]);
 
@@ -106,6 +110,26 @@ describe('a store with containers of every backend and a daemon', { skip: needsR
       assert.throws(() => openSync(rootfs(backend, 'null'), 'r'), { code: 'EACCES' }, backend);
     }
     closeSync(openSync(rootfs('devices', 'null'), 'r'));
+  });
+
+  test('leaves devices out of a copy where none is allowed, and says so', async () => {
+    assert.equal(lstatSync(rootfs('copy', 'null'), { throwIfNoEntry: false }), undefined);
+    const again = await provision('copied', 'copy');
+    assert.deepEqual(again.warnings, ['1 device node was left out: a copy has them with --dev only.']);
+    await provision('copied-devices', 'copy', { nodev: false });
+    closeSync(openSync(rootfs('copied-devices', 'null'), 'r'));
+    for (const id of ['copied', 'copied-devices']) await larder.destroy(id);
+  });
+
+  test('gives no program of a copy another user where that is forbidden, and says that it cannot forbid running', async () => {
+    const { warnings } = await provision('strict-copy', 'copy', { nodev: false, nosuid: true, noexec: true });
+    assert.deepEqual(
+      ['suid', 'open'].map((name) => lstatSync(rootfs('strict-copy', name)).mode & 0o7777),
+      [0o755, 0o2777],
+    );
+    assert.deepEqual(listXattrs(rootfs('strict-copy', 'suid')), []);
+    assert.deepEqual(warnings, ['noexec is not in force: a copy has no mount of its own.']);
+    await larder.destroy('strict-copy');
   });
 
   test('has nothing in it that others may write to, and no file of its own that they may read', () => {

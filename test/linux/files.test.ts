@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -40,7 +41,7 @@ import { mayMount } from '../../src/linux/capabilities.js';
 import { copyData, copyRange } from '../../src/linux/copy-range.js';
 import { bindMount, unmount } from '../../src/linux/mount.js';
 import { removeSmallTree, removeTree } from '../../src/linux/remove-tree.js';
-import { check, cString, kernel } from '../../src/linux/syscalls.js';
+import { check, cString, type Kernel, kernel } from '../../src/linux/syscalls.js';
 import { getXattr, listXattrs, pathBelow, setXattr } from '../../src/linux/xattr.js';
 
 const asRoot = mayMount() ? false : 'needs root';
@@ -259,6 +260,40 @@ describe('removing a tree', () => {
     assert.equal(removeSmallTree(at('tree'), 5), true);
   });
 
+  it('removes what was made immutable or append-only, directories too', {
+    skip: asRoot || (hasFileFlags() ? false : 'needs a file system with such flags'),
+  }, () => {
+    mkdirSync(at('tree', 'closed', 'inner'), { recursive: true });
+    writeFileSync(at('tree', 'closed', 'file'), '');
+    writeFileSync(at('tree', 'log'), '');
+    assert.ok(chattr('+i', at('tree', 'closed', 'file')) && chattr('+a', at('tree', 'log')));
+    assert.ok(chattr('+i', at('tree', 'closed', 'inner')) && chattr('+i', at('tree', 'closed')));
+    assert.ok(chattr('+i', at('tree')));
+    assert.equal(removeTree(at('tree')), true);
+    assert.ok(!existsSync(at('tree')));
+  });
+
+  it('does not miss what somebody in it removes meanwhile, and does not go where he puts a link', () => {
+    mkdirSync(at('outside'));
+    writeFileSync(at('outside', 'kept'), '');
+    for (const name of ['gone', 'swapped', 'left']) mkdirSync(at('tree', name), { recursive: true });
+    for (const name of ['a', 'b', 'c']) writeFileSync(at('tree', name), '');
+    const calls: { unlinkat: Kernel['unlinkat'] } = kernel();
+    const { unlinkat } = calls;
+    calls.unlinkat = (...values) => {
+      calls.unlinkat = unlinkat;
+      for (const name of ['a', 'b', 'c', 'gone', 'swapped']) rmSync(at('tree', name), { recursive: true, force: true });
+      symlinkSync(at('outside'), at('tree', 'swapped'));
+      return unlinkat(...values);
+    };
+    try {
+      assert.equal(removeTree(at('tree')), true);
+    } finally {
+      calls.unlinkat = unlinkat;
+    }
+    assert.ok(existsSync(at('outside', 'kept')));
+  });
+
   it('removes directories that forbid everything to their owner', () => {
     const pid = asRoot === false ? becomeNobody() : undefined;
     try {
@@ -272,6 +307,19 @@ describe('removing a tree', () => {
     }
   });
 });
+
+function chattr(change: string, path: string): boolean {
+  return spawnSync('chattr', [change, path]).status === 0;
+}
+
+function hasFileFlags(): boolean {
+  const tried = mkdtempSync(join(tmpdir(), 'larder-flags-'));
+  try {
+    return chattr('+a', tried) && chattr('-a', tried);
+  } finally {
+    rmSync(tried, { recursive: true });
+  }
+}
 
 /** Acts as an unprivileged user until the answer is called. */
 function becomeNobody(): () => void {

@@ -31,6 +31,37 @@ describe("a store's root in a directory that others may write to", { skip }, () 
     assert.equal(statSync(victim).mode & 0o777, 0o755);
   });
 
+  it("is refused below another user's directory, at any depth, who could swap it; nothing is made there", async () => {
+    mkdirSync(join(place, 'his', 'ours'), { recursive: true });
+    lchownSync(join(place, 'his'), OTHER, OTHER);
+    await assert.rejects(prepareRoot(join(place, 'his', 'ours', 'store')), {
+      code: 'LARDER_STORE_UNSAFE',
+      message: /something else could be put in its place at \S+\/his: it belongs to user 65534/,
+    });
+    assert.deepEqual(readdirSync(join(place, 'his', 'ours')), []);
+  });
+
+  it("is not made through another user's link above it, nor found through one of ours to his directory", async () => {
+    for (const name of ['victim', 'his']) mkdirSync(join(place, name));
+    symlinkSync(join(place, 'victim'), join(place, 'link'));
+    lchownSync(join(place, 'link'), OTHER, OTHER);
+    await assert.rejects(prepareRoot(join(place, 'link', 'store')), { message: /a symbolic link of user 65534/ });
+    assert.deepEqual(readdirSync(join(place, 'victim')), []);
+    mkdirSync(join(place, 'his', 'store'), { mode: 0o700 });
+    lchownSync(join(place, 'his'), OTHER, OTHER);
+    symlinkSync(join(place, 'his', 'store'), join(place, 'ours'));
+    await assert.rejects(prepareRoot(join(place, 'ours')), { code: 'LARDER_STORE_UNSAFE' });
+    assert.deepEqual(readdirSync(join(place, 'his', 'store')), []);
+  });
+
+  it('is refused where everybody may rename it, and taken where only its owner may', async () => {
+    chmodSync(place, 0o777);
+    await assert.rejects(prepareRoot(join(place, 'store')), { code: 'LARDER_STORE_UNSAFE', message: /not sticky/ });
+    assert.deepEqual(readdirSync(place), []);
+    chmodSync(place, 0o1777);
+    await prepareRoot(join(place, 'store'));
+  });
+
   it("is refused before anything is written into another user's directory", async () => {
     const root = join(place, 'store');
     mkdirSync(root, { mode: 0o700 });

@@ -44,11 +44,7 @@ export const run: Command = async (context, [reference = '', ...command], option
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
-  const {
-    rootfs,
-    backend: used,
-    volumes,
-  } = await store.provision(reference, {
+  const { rootfs, volumes } = await store.provision(reference, {
     id,
     volumes: wanted.map(({ image, readOnly }, i) => ({ name: `volume-${i}`, image, readOnly })),
     onEvent: context.onEvent,
@@ -58,7 +54,6 @@ export const run: Command = async (context, [reference = '', ...command], option
   });
   try {
     context.quiet();
-    if (used === 'copy') await forbidDevices(rootfs);
     return {
       exitCode: await runBundle(
         {
@@ -105,16 +100,6 @@ function volumesOf(options: Options): VolumeOption[] {
 /** Runtimes take no slash in a container's name. */
 function runtimeName(id: string): string {
   return id.replaceAll('/', '+');
-}
-
-/** Copied device nodes are real ones, and no mount of the container's own says nodev. Destroying unmounts this one. */
-async function forbidDevices(rootfs: string): Promise<void> {
-  const { bindMount } = await import('../../linux/mount.js');
-  try {
-    bindMount({ source: rootfs, target: rootfs, nodev: true });
-  } catch (error) {
-    throw systemError(`run: mount ${rootfs}`, error);
-  }
 }
 
 function pullRequest({ onEvent, signal }: CommandContext, options: Options): { cached: boolean; platform?: string } {
