@@ -8,9 +8,14 @@ const RANGES: Readonly<Record<AddressRange, readonly (readonly [string, number])
     ['::1', 128],
     ['::', 128],
   ],
+  // With the addresses at which clouds tell a machine who it is, wherever they lie: AWS, Alibaba, Oracle, Azure.
   'link-local': [
     ['169.254.0.0', 16],
     ['fe80::', 10],
+    ['fd00:ec2::254', 128],
+    ['100.100.100.200', 32],
+    ['192.0.0.192', 32],
+    ['168.63.129.16', 32],
   ],
   private: [
     ['10.0.0.0', 8],

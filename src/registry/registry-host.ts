@@ -97,7 +97,8 @@ export class RegistryHost {
     const behindProxy = this.settings.proxyFor?.(this.url) !== undefined;
     this.#ranges ??= behindProxy ? Promise.resolve(new Set(['public'] as const)) : rangesOf(this.url.hostname);
     const own = await this.#ranges;
-    if (own.has('loopback')) return ['link-local'];
+    // Who answers at other addresses, too, is somebody who only says that he is here.
+    if (own.has('loopback') && own.size === 1) return ['link-local'];
     if (own.has('private') || own.has('link-local'))
       return own.has('link-local') ? ['loopback'] : ['loopback', 'link-local'];
     return ['loopback', 'link-local', 'private'];
