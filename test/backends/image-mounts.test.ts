@@ -123,6 +123,13 @@ describe('the shared mounts of images', { skip: needsRoot }, () => {
     assert.doesNotMatch(findMount(rootfs)?.options ?? '', /nosuid|nodev|noexec/);
   });
 
+  it('read through the page cache, never around it', async () => {
+    await provision('one');
+    const { superOptions = '' } = findMount(store.layers.layout.mount(key)) ?? {};
+    assert.match(superOptions, /^ro\b/);
+    assert.doesNotMatch(superOptions, /direct/);
+  });
+
   const damage = (path: string, change: () => void): void => {
     chmodSync(path, 0o600);
     change();
