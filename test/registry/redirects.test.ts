@@ -170,6 +170,12 @@ describe('addresses', () => {
     'fe80::1': 'link-local',
     '[::ffff:a9fe:a9fe]': 'link-local',
     '[fd00:ec2::254]': 'link-local',
+    '[64:ff9b::a9fe:a9fe]': 'link-local',
+    '[64:ff9b::8.8.8.8]': undefined,
+    '[2002:7f00:1::]': 'link-local',
+    '[2002:808:808::]': undefined,
+    '[::10.0.0.1]': 'link-local',
+    '[fec0::1]': 'private',
     '100.100.100.200': 'link-local',
     '168.63.129.16': 'link-local',
     '10.1.2.3': 'private',
@@ -185,6 +191,7 @@ describe('addresses', () => {
   it('of this machine are known by name', () => {
     assert.ok(isLoopbackHost('localhost') && isLoopbackHost('127.9.9.9') && isLoopbackHost('[::1]'));
     assert.ok(!isLoopbackHost('localhost.evil.example') && !isLoopbackHost('10.0.0.1'));
+    assert.ok(!isLoopbackHost('[64:ff9b::127.0.0.1]') && !isLoopbackHost('[::127.0.0.1]'));
   });
 
   const all = ['loopback', 'link-local', 'private'];
