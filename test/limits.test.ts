@@ -55,6 +55,11 @@ after(async () => {
   for (const cleanup of cleanups) await cleanup();
 });
 
+const RUNS = [
+  70_000,
+  Array.from({ length: 60 }, (_, i) => ({ offset: i * 1024, data: Buffer.alloc(512, 1) })),
+] as const;
+
 const CASES: Readonly<Record<string, () => unknown>> = {
   'bytes of a layer, uncompressed': () => indexed([file('a', 'x'.repeat(2000))], { maxTarBytes: 1024 }),
   'what a compressed layer grows to, beyond 1 GiB': () => refuseBomb('read', 2 ** 20, 2 ** 31, DEFAULT_LAYER_LIMITS),
@@ -74,9 +79,12 @@ const CASES: Readonly<Record<string, () => unknown>> = {
         xattrs: Object.fromEntries([0, 0, 0, 1].map((more, n) => [`user.${n}`, Buffer.alloc(65_486 + more, n)])),
       }),
     ]),
-  'bytes of a sparse file’s map': () => {
-    const runs = Array.from({ length: 60 }, (_, i) => ({ offset: i * 1024, data: Buffer.alloc(512, 1) }));
-    return indexed([sparse('s', 70_000, runs, '0.1')], { maxExtensionBytes: 300 });
+  'bytes of a sparse file’s map in a header': () => indexed([sparse('s', ...RUNS, '0.1')], { maxExtensionBytes: 300 }),
+  'bytes of a sparse file’s map before its content': () =>
+    indexed([sparse('s', ...RUNS, '1.0')], { maxExtensionBytes: 300 }),
+  'bytes of the names of one file’s xattrs': () => {
+    const names = Array.from({ length: 256 }, (_, n) => `user.${String(n).padStart(250, 'n')}`).concat('user.more');
+    return indexed([file('a', '', { xattrs: Object.fromEntries(names.map((name) => [name, ''])) })]);
   },
   'depth of a merged tree, symlinks followed': () => {
     const step = `${'d/'.repeat(200)}d`;
@@ -149,7 +157,8 @@ const DEFAULTS: Readonly<Record<string, number | undefined>> = {
   'bytes of a layer, uncompressed': DEFAULT_LAYER_LIMITS.maxTarBytes,
   'entries of a layer': DEFAULT_LAYER_LIMITS.maxEntries,
   'bytes of a path in a layer': DEFAULT_LAYER_LIMITS.maxPathBytes,
-  'bytes of a sparse file’s map': DEFAULT_LAYER_LIMITS.maxExtensionBytes,
+  'bytes of a sparse file’s map in a header': DEFAULT_LAYER_LIMITS.maxExtensionBytes,
+  'bytes of a sparse file’s map before its content': DEFAULT_LAYER_LIMITS.maxExtensionBytes,
   'bytes of an EROFS metadata image': DEFAULT_MAX_BYTES,
   'time without a byte': configOf(parseFlags({ root: '/x' }, 'test')).stallTimeoutMs,
   // Their cases are the first beyond.
