@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { isLoopbackHost, rangeOf } from '../../src/registry/addresses.js';
 import { NO_CREDENTIALS } from '../../src/registry/credentials.js';
 import { PROCESS_NETWORK } from '../../src/registry/network.js';
-import { type HostSettings, RegistryHost } from '../../src/registry/registry-host.js';
+import { type HostSettings, RegistryHost, refusedTo } from '../../src/registry/registry-host.js';
 import { sendRequest } from '../../src/registry/transport.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, download, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from './fixtures.js';
@@ -210,6 +210,11 @@ describe('addresses', () => {
       assert.equal((await grant(`https://${registry}/v2/`)).refuseAddresses, undefined);
     });
   }
+
+  it('to which one may send us that says it is here and is elsewhere, too: to none', () => {
+    assert.deepEqual(refusedTo(new Set(['loopback', 'public'])), all);
+    assert.deepEqual(refusedTo(new Set(['private', 'public'])), ['loopback', 'link-local']);
+  });
 
   for (const host of ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]', '2130706433', '0x7f.1', '127.0.0.1.']) {
     it(`that are refused are not connected to, by number or by name (${host})`, async () => {
