@@ -51,7 +51,6 @@ describe('a secret', { skip: needs('openssl') }, () => {
     const home = new CommandHome();
     try {
       setMode('hold');
-      // Each layer is in the store after the first pull: a layer is fetched once.
       const [first = assert.fail(), ...others] = plants.all.filter(({ config }) => config === undefined);
       const args = [...settings(), '--json', '--debug', 'pull'];
       const child = home.start([...args, first.reference], { env: plants.env });

@@ -118,7 +118,8 @@ export class Plants implements AsyncDisposable {
     this.#use('proxy login', () => proxy.asked.length > 0);
 
     const signature = this.#new('signed URL');
-    await this.#add('signed URL', { signature });
+    const stored = await this.#add('signed URL', { signature });
+    this.#use('signed URL', () => stored.received.some((request) => request.startsWith('GET /stored?')));
 
     const [given, set] = [this.#new('Cookie header'), this.#new('Set-Cookie')];
     const three = await this.#add('Cookie header', {
