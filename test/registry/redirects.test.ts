@@ -55,7 +55,9 @@ describe('a redirect', () => {
     });
     for (const status of [301, 302, 303, 307, 308]) {
       const headers = { location: `${storage.url}${BLOB}` };
-      registry.setFault(({ url }) => (url === BLOB ? { kind: 'status', status, headers } : undefined));
+      registry.setFault(({ url, headers: { authorization } }) =>
+        url === BLOB && authorization !== undefined ? { kind: 'status', status, headers } : undefined,
+      );
       assert.deepEqual(await download(clientWith({ credentials }).client, referenceTo(registry)), LAYER);
     }
     assert.equal(storage.requests.length, 5);
