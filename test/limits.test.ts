@@ -1,12 +1,12 @@
 /** Every row of the table of limits in docs/security.md: what goes beyond ends with that error, and says so. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
-import { parseFlags } from '../src/config.js';
-import { writeErofs } from '../src/erofs/write-erofs.js';
+import { configOf, parseFlags } from '../src/config.js';
+import { DEFAULT_MAX_BYTES, writeErofs } from '../src/erofs/write-erofs.js';
 import { isLarderError, type LarderError } from '../src/errors.js';
-import { refuseTooMuch } from '../src/layers/merge-task.js';
+import { mergeTask } from '../src/layers/merge-task.js';
 import { fetchBlob } from '../src/registry/fetch-blob.js';
 import { RegistryClient } from '../src/registry/registry-client.js';
 import { MAX_APPC_MANIFEST_BYTES, parseAppcManifest } from '../src/spec/appc-manifest.js';
@@ -15,7 +15,7 @@ import { parseSavedImages } from '../src/spec/docker-archive.js';
 import { MAX_CONFIG_BYTES, parseImageConfig } from '../src/spec/image-config.js';
 import { MAX_MANIFEST_BYTES, parseManifest } from '../src/spec/manifest.js';
 import { parseReference } from '../src/spec/reference.js';
-import { requireFit } from '../src/store/docker/disk-need.js';
+import { diskSpace, requireFit } from '../src/store/docker/disk-need.js';
 import { openInflater } from '../src/tar/compression.js';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits, refuseBomb } from '../src/tar/entry.js';
 import { TarReader } from '../src/tar/reader.js';
@@ -30,6 +30,7 @@ import { CHECKOUT } from './checkout.js';
 interface Row {
   readonly limit: string;
   readonly by: string;
+  readonly standard: string;
   readonly code: string;
   readonly says: RegExp;
 }
@@ -38,9 +39,10 @@ interface Row {
 function documentedLimits(): Row[] {
   const page = readFileSync(join(CHECKOUT, 'docs', 'security.md'), 'utf8');
   const rows = page.matchAll(/^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| `(LARDER_[A-Z_]+)` \| `([^|`]+)` \|$/gm);
-  return [...rows].map(([, limit = '', by = '', , code = '', says = '']) => ({
+  return [...rows].map(([, limit = '', by = '', standard = '', code = '', says = '']) => ({
     limit,
     by,
+    standard,
     code,
     says: new RegExp(says.replace(/[.*+?()[\]]/g, '\\$&').replace(/\bN\b/g, '\\d+')),
   }));
@@ -52,6 +54,11 @@ const cleanups: (() => Promise<void>)[] = [];
 after(async () => {
   for (const cleanup of cleanups) await cleanup();
 });
+
+const RUNS = [
+  70_000,
+  Array.from({ length: 60 }, (_, i) => ({ offset: i * 1024, data: Buffer.alloc(512, 1) })),
+] as const;
 
 const CASES: Readonly<Record<string, () => unknown>> = {
   'bytes of a layer, uncompressed': () => indexed([file('a', 'x'.repeat(2000))], { maxTarBytes: 1024 }),
@@ -67,11 +74,17 @@ const CASES: Readonly<Record<string, () => unknown>> = {
   'bytes of an xattr’s value': () => indexed([file('a', '', { xattrs: { 'user.a': Buffer.alloc(65_536, 1) } })]),
   'xattrs of one file, all together': () =>
     indexed([
-      file('a', '', { xattrs: Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`user.${n}`, Buffer.alloc(60_000, n)])) }),
+      file('a', '', {
+        // With their names and what EROFS adds to each: a byte too many.
+        xattrs: Object.fromEntries([0, 0, 0, 1].map((more, n) => [`user.${n}`, Buffer.alloc(65_486 + more, n)])),
+      }),
     ]),
-  'bytes of a sparse file’s map': () => {
-    const runs = Array.from({ length: 60 }, (_, i) => ({ offset: i * 1024, data: Buffer.alloc(512, 1) }));
-    return indexed([sparse('s', 70_000, runs, '0.1')], { maxExtensionBytes: 300 });
+  'bytes of a sparse file’s map in a header': () => indexed([sparse('s', ...RUNS, '0.1')], { maxExtensionBytes: 300 }),
+  'bytes of a sparse file’s map before its content': () =>
+    indexed([sparse('s', ...RUNS, '1.0')], { maxExtensionBytes: 300 }),
+  'bytes of the names of one file’s xattrs': () => {
+    const names = Array.from({ length: 256 }, (_, n) => `user.${String(n).padStart(250, 'n')}`).concat('user.more');
+    return indexed([file('a', '', { xattrs: Object.fromEntries(names.map((name) => [name, ''])) })]);
   },
   'depth of a merged tree, symlinks followed': () => {
     const step = `${'d/'.repeat(200)}d`;
@@ -79,8 +92,8 @@ const CASES: Readonly<Record<string, () => unknown>> = {
     return mergeLayers([indexed([...links, file('l6/f')])]);
   },
   'links that lead to links in one path': () => {
-    const links = Array.from({ length: 42 }, (_, n) => symlink(`l${n}`, n === 0 ? 'd' : `l${n - 1}`));
-    return mergeLayers([indexed([dir('d'), ...links, file('l41/f')])]);
+    const links = Array.from({ length: 41 }, (_, n) => symlink(`l${n}`, n === 0 ? 'd' : `l${n - 1}`));
+    return mergeLayers([indexed([dir('d'), ...links, file('l40/f')])]);
   },
   'memory of a zstd decoder': async () => {
     // One raw block of a byte in a frame that asks for 2^31 bytes (RFC 8878, 3.1.1.1).
@@ -93,14 +106,20 @@ const CASES: Readonly<Record<string, () => unknown>> = {
     return parseManifest(json({ ...manifest, layers: Array.from({ length: 501 }, () => layers[0]) }));
   },
   'indexes of an image’s layers, all together': () =>
-    refuseTooMuch([
+    mergeTask(
       {
-        diffId: parseDiffId(digestOf(LAYER)),
-        rootfs: undefined,
-        index: { path: '/x', size: 2 ** 30 + 1, sha256: '' },
-        extra: undefined,
+        mergedKey: '',
+        layers: [
+          {
+            diffId: parseDiffId(digestOf(LAYER)),
+            rootfs: undefined,
+            index: { path: '/x', size: 2 ** 30 + 1, sha256: '' },
+            extra: undefined,
+          },
+        ],
       },
-    ]),
+      { signal: new AbortController().signal, send: () => {}, ask: assert.fail },
+    ),
   'bytes of an EROFS metadata image': () =>
     writeErofs(mergeLayers([indexed([file('a')])]), { uuid: Buffer.alloc(16, 1), maxBytes: 512 }),
   'bytes of a manifest or image index': () => parseManifest(Buffer.alloc(MAX_MANIFEST_BYTES + 1, ' ')),
@@ -134,13 +153,30 @@ const CASES: Readonly<Record<string, () => unknown>> = {
   'a pause that a registry asks for': () => asked({ kind: 'status', status: 429, headers: { 'retry-after': '61' } }),
   'bytes of a blob': () => asked({ kind: 'longer' }, true),
   'bytes of a file read whole through `image.fs`': async () => {
-    const index = indexed([file('a', 'x'.repeat(100))]);
+    const index = indexed([sparse('a', 2 ** 26 + 1, [{ offset: 0, data: Buffer.alloc(512, 1) }])]);
     const fs = new ImageFs(mergeLayers([index]), { openData: () => Promise.reject(new Error('read')) });
-    return fs.readFile('/a', { maxBytes: 99 });
+    return fs.readFile('/a');
   },
 };
 
-for (const { limit, code, says } of documentedLimits()) {
+/** Of those whose case has a limit of its own, or whose message does not say it. */
+const DEFAULTS: Readonly<Record<string, number | undefined>> = {
+  'bytes of a layer, uncompressed': DEFAULT_LAYER_LIMITS.maxTarBytes,
+  'entries of a layer': DEFAULT_LAYER_LIMITS.maxEntries,
+  'bytes of a path in a layer': DEFAULT_LAYER_LIMITS.maxPathBytes,
+  'bytes of a sparse file’s map in a header': DEFAULT_LAYER_LIMITS.maxExtensionBytes,
+  'bytes of a sparse file’s map before its content': DEFAULT_LAYER_LIMITS.maxExtensionBytes,
+  'bytes of an EROFS metadata image': DEFAULT_MAX_BYTES,
+  'time without a byte': configOf(parseFlags({ root: '/x' }, 'test')).stallTimeoutMs,
+  // Their cases are the first beyond.
+  'bytes of an xattr’s name': 255,
+  'bytes of an xattr’s value': 65_535,
+  'xattrs of one file, all together': 262_000,
+  'links that lead to links in one path': 40,
+  'a pause that a registry asks for': 60,
+};
+
+for (const { limit, code, says, standard } of documentedLimits()) {
   it(`${limit} end with ${code}`, async () => {
     const beyond = CASES[limit.replaceAll("'", '’')];
     assert.ok(beyond !== undefined, 'a row without a case');
@@ -148,8 +184,21 @@ for (const { limit, code, says } of documentedLimits()) {
     assert.ok(isLarderError(error), String(error));
     assert.equal(error.code, code, error.message);
     assert.match(error.message, says);
+    const wanted = numberOf(standard);
+    if (wanted === undefined) return;
+    const own = DEFAULTS[limit.replaceAll("'", '’')];
+    if (own !== undefined) assert.equal(own, wanted);
+    else assert.ok(numbersIn(error.message).includes(wanted), `${wanted}: ${error.message}`);
   });
 }
+
+it('of the free space a hundredth stays, at most 64 MiB, and beyond 1 GiB the ratio counts', async () => {
+  const { bsize, blocks } = statfsSync('/');
+  const { reservedBytes } = await diskSpace('/', undefined);
+  assert.equal(reservedBytes, Math.min(2 ** 26, Math.floor((bsize * blocks) / 100)));
+  refuseBomb('read', 1, 2 ** 30, DEFAULT_LAYER_LIMITS);
+  assert.throws(() => refuseBomb('read', 1, 2 ** 30 + 1, DEFAULT_LAYER_LIMITS));
+});
 
 it('every case has its row, and every setting of a row is one', () => {
   const rows = documentedLimits();
@@ -174,6 +223,18 @@ it('what a user may raise, the hint names', () => {
     );
   }
 });
+
+const UNITS: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, s: 1, min: 60_000 };
+
+/** `256 GiB`, `2,000,000`, `1100 times`; undefined where there is no single one. */
+function numberOf(text: string): number | undefined {
+  const [, digits, unit = ''] = /^([\d,]+)(?: (KiB|MiB|GiB|s|min|times))?$/.exec(text) ?? [];
+  return digits === undefined ? undefined : Number(digits.replaceAll(',', '')) * (UNITS[unit] ?? 1);
+}
+
+function numbersIn(message: string): number[] {
+  return [...message.matchAll(/(\d+)( MiB)?/g)].map(([, digits, unit]) => Number(digits) * (unit ? 2 ** 20 : 1));
+}
 
 async function failureOf(work: () => unknown): Promise<unknown> {
   try {

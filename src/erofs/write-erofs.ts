@@ -37,7 +37,7 @@ export interface ErofsImage {
 
 /** 2^32 blocks of 512 bytes, and 2^32 node ids of 32 bytes: the second is the lower one. */
 const FORMAT_MAX_BYTES = 2 ** 32 * 32;
-const DEFAULT_MAX_BYTES = 4 * 2 ** 30;
+export const DEFAULT_MAX_BYTES = 4 * 2 ** 30;
 
 /**
  * Lays out the whole image at once; encoding happens as pieces are asked for, and cannot fail.

@@ -1,16 +1,21 @@
 import { BlockList, isIP } from 'node:net';
 import type { AddressRange } from './blob.js';
 
-const RANGES: Readonly<Record<AddressRange, readonly (readonly [string, number])[]>> = {
+const RANGES: Readonly<Record<AddressRange, readonly Subnet[]>> = {
   loopback: [
     ['127.0.0.0', 8],
     ['0.0.0.0', 8],
     ['::1', 128],
     ['::', 128],
   ],
+  // With the addresses at which clouds tell a machine who it is, wherever they lie: AWS, Alibaba, Oracle, Azure.
   'link-local': [
     ['169.254.0.0', 16],
     ['fe80::', 10],
+    ['fd00:ec2::254', 128],
+    ['100.100.100.200', 32],
+    ['192.0.0.192', 32],
+    ['168.63.129.16', 32],
   ],
   private: [
     ['10.0.0.0', 8],
@@ -18,12 +23,31 @@ const RANGES: Readonly<Record<AddressRange, readonly (readonly [string, number])
     ['192.168.0.0', 16],
     ['100.64.0.0', 10],
     ['fc00::', 7],
+    ['fec0::', 10],
   ],
 };
 
+type Subnet = readonly [net: string, prefix: number];
+
+/**
+ * The IPv6 addresses that some gateway translates to one of an IPv4 range: RFC 6052 (NAT64), 3056 (6to4), and 4291,
+ * 2.5.5.1. What is there is near the gateway, so as such it is no address of this machine, whose plain HTTP is trusted.
+ */
+function translated([net, prefix]: Subnet): readonly Subnet[] {
+  if (net.includes(':')) return [];
+  const bytes = Buffer.from(net.split('.').map(Number));
+  const hex = [0, 2].map((at) => bytes.readUInt16BE(at).toString(16)).join(':');
+  return [
+    [`64:ff9b::${net}`, 96 + prefix],
+    [`2002:${hex}::`, 16 + prefix],
+    [`::${net}`, 96 + prefix],
+  ];
+}
+
 const LISTS = Object.entries(RANGES).map(([name, subnets]) => {
   const list = new BlockList();
-  for (const [net, prefix] of subnets) list.addSubnet(net, prefix, net.includes(':') ? 'ipv6' : 'ipv4');
+  const more = name === 'link-local' ? Object.values(RANGES).flat().flatMap(translated) : [];
+  for (const [net, prefix] of [...subnets, ...more]) list.addSubnet(net, prefix, net.includes(':') ? 'ipv6' : 'ipv4');
   return [name as AddressRange, list] as const;
 });
 

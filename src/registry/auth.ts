@@ -50,6 +50,20 @@ const DEFAULT_LIFETIME_S = 60;
 /** Asked for again this long before the end, so that no request starts with a token that dies on the way. */
 const EXPIRY_MARGIN_MS = 5_000;
 const CLIENT_ID = 'larder';
+/** What the token protocol asks with: a registry that had them in its realm would ask in our name. */
+const ASKED_BY_US = [
+  'scope',
+  'account',
+  'client_id',
+  'grant_type',
+  'access_type',
+  'offline_token',
+  'refresh_token',
+  'username',
+  'password',
+];
+/** Logins and tokens that are remembered so that no message quotes them. */
+const MAX_SHOWN = 32;
 
 /**
  * Answers a registry's challenges: Basic, and Docker's token protocol (distribution-spec, "Token Authentication";
@@ -67,9 +81,15 @@ export class Authenticator {
   #problem: string | undefined;
   /** Why the login that is there was not sent. */
   #withheld: string | undefined;
+  readonly #shown = new Set<string>();
 
   constructor(settings: AuthSettings) {
     this.#settings = settings;
+  }
+
+  /** As values of `Authorization`: what the registry, or its token server, was told at any time and may quote. */
+  get shown(): readonly string[] {
+    return [...this.#shown];
   }
 
   /** The `Authorization` to begin with; undefined while the registry has not asked for one. */
@@ -128,11 +148,20 @@ export class Authenticator {
   }
 
   async #headerFor(challenge: Challenge, scope: string, how: LookUp): Promise<string | undefined> {
-    if (challenge.scheme === 'bearer') return this.#bearer(challenge, scope, how);
+    if (challenge.scheme === 'bearer') return this.#show(await this.#bearer(challenge, scope, how));
     const login = await this.#login(scope, how);
-    if (login?.kind === 'password') return basicHeader(login);
+    if (login?.kind === 'password') return this.#show(basicHeader(login));
     if (login !== undefined) this.#problem = `${login.source} has a token for it, and it takes only a password`;
     return undefined;
+  }
+
+  /** The newest stay. */
+  #show(value: string): string {
+    this.#shown.delete(value);
+    this.#shown.add(value);
+    const [oldest] = this.#shown;
+    if (this.#shown.size > MAX_SHOWN && oldest !== undefined) this.#shown.delete(oldest);
+    return value;
   }
 
   /** A failing helper is a reason to go on without a login: most images need none. */
@@ -205,6 +234,7 @@ export class Authenticator {
       throw refuse(`is not https (${realm.protocol.slice(0, 20)}//${realm.host})`);
     }
     realm.hash = '';
+    for (const name of ASKED_BY_US) if (realm.searchParams.has(name)) realm.searchParams.delete(name);
     return realm;
   }
 
@@ -272,7 +302,10 @@ export class Authenticator {
       sharesCredentials(url.hostname, realm.hostname) && (realm.protocol === 'https:' || realm.host === url.host);
     const bothLoopback =
       isLoopbackHost(url.hostname) && isLoopbackHost(realm.hostname) && url.hostname === realm.hostname;
-    if (sameName || bothLoopback || tokenHosts.includes(realm.host)) return login;
+    if (sameName || bothLoopback || tokenHosts.includes(realm.host)) {
+      this.#show(login.kind === 'password' ? basicHeader(login) : `Bearer ${login.token}`);
+      return login;
+    }
     this.#withheld = `its token server ${realm.host} is of another domain; allow it with token_hosts: ${name}=${realm.host}`;
     this.#warn(`the credentials were not sent to its token server ${realm.host}, which is another domain`);
     return undefined;

@@ -14,7 +14,6 @@ import { type Network, PROCESS_NETWORK } from './network.js';
 import { DEFAULT_TIMEOUTS } from './registry-client.js';
 import { RegistryHost } from './registry-host.js';
 import { RequestPlan } from './request-plan.js';
-import { withoutQuery } from './transport.js';
 
 export interface ForeignLayersOptions {
   /** `host[:port]` that may be asked. */
@@ -58,7 +57,7 @@ export class ForeignLayers {
       if (this.#mayBeAsked(to)) return grant;
       throw new LarderError(
         'LARDER_POLICY_DENIED',
-        `${doing}: ${url.host} redirects to ${withoutQuery(to.href)}, where it may not be fetched`,
+        `${doing}: ${url.host} redirects to ${to.origin}, where it may not be fetched`,
         { hint: `add ${to.host} to foreign_layer_hosts if it is to be trusted` },
       );
     };

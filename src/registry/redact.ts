@@ -5,6 +5,8 @@ export interface SentRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** A form. */
   readonly body?: string | undefined;
+  /** Values of `Authorization` that the same host, or its token server, was sent before. */
+  readonly logins?: readonly string[];
 }
 
 /** Shorter texts are words of many messages, and no secrets. */
@@ -32,14 +34,32 @@ export function withoutSecrets(text: string, sent: SentRequest | undefined): str
     .replace(/\?\S*/g, '');
 }
 
-function secretsOf({ url, headers, body }: SentRequest): string[] {
-  const values = Object.entries(headers)
-    .filter(([name]) => !PUBLIC_HEADERS.has(name.toLowerCase()))
-    .flatMap(([, value]) => [value, ...value.split(/[\s;,]+|(?<==)(?!=)/), ...loginIn(value)]);
-  const fields = [...url.searchParams, ...new URLSearchParams(body)]
-    .filter(([name]) => !PUBLIC_FIELDS.has(name))
-    .flatMap(([, value]) => [value, encodeURIComponent(value)]);
-  return [...new Set([...values, ...fields])].filter((value) => value.length >= MIN_SECRET);
+function secretsOf({ url, headers, body = '', logins = [] }: SentRequest): string[] {
+  const own = Object.entries(headers).flatMap(([name, value]) =>
+    PUBLIC_HEADERS.has(name.toLowerCase()) ? [] : [value],
+  );
+  const values = [...own, ...logins].flatMap((value) => [
+    value,
+    ...value.split(/[\s;,]+|(?<==)(?!=)/),
+    ...loginIn(value),
+  ]);
+  const fields = [url.search.slice(1), body].flatMap(fieldsOf);
+  const secrets = [...values, ...fields];
+  return [...new Set([...secrets, ...secrets.map(encoded)])].filter((value) => value.length >= MIN_SECRET);
+}
+
+/** As they are, and as they were sent: there is more than one way to encode them. */
+function fieldsOf(query: string): string[] {
+  return query.split('&').flatMap((pair) => {
+    const [[name, value] = ['', '']] = new URLSearchParams(pair);
+    const asSent = pair.slice(pair.indexOf('=') + 1);
+    return PUBLIC_FIELDS.has(name) ? [] : [value, asSent];
+  });
+}
+
+/** Half a character has no encoding. */
+function encoded(text: string): string {
+  return encodeURIComponent(Buffer.from(text).toString());
 }
 
 /** What Basic says in base64. */

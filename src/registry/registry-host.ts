@@ -96,12 +96,16 @@ export class RegistryHost {
     // Behind a proxy, names are the proxy's to look up, and what they mean here says nothing.
     const behindProxy = this.settings.proxyFor?.(this.url) !== undefined;
     this.#ranges ??= behindProxy ? Promise.resolve(new Set(['public'] as const)) : rangesOf(this.url.hostname);
-    const own = await this.#ranges;
-    if (own.has('loopback')) return ['link-local'];
-    if (own.has('private') || own.has('link-local'))
-      return own.has('link-local') ? ['loopback'] : ['loopback', 'link-local'];
-    return ['loopback', 'link-local', 'private'];
+    return refusedTo(await this.#ranges);
   }
+}
+
+/** Where a registry at addresses of these ranges may not send us. */
+export function refusedTo(own: ReadonlySet<AddressRange | 'public'>): readonly AddressRange[] {
+  // Who answers at other addresses, too, is somebody who only says that he is here.
+  if (own.has('loopback') && own.size === 1) return ['link-local'];
+  if (own.has('link-local')) return ['loopback'];
+  return own.has('private') ? ['loopback', 'link-local'] : ['loopback', 'link-local', 'private'];
 }
 
 async function rangesOf(hostname: string): Promise<ReadonlySet<AddressRange | 'public'>> {

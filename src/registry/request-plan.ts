@@ -5,7 +5,6 @@ import { waitForTurn } from './hosts/host-pause.js';
 import type { SentRequest } from './redact.js';
 import type { RegistryHost } from './registry-host.js';
 import { PATIENCE, type Patience, RetryBudget, rateLimitMs, reasonOf } from './retry.js';
-import { withoutQuery } from './transport.js';
 
 interface CommonTarget {
   /** *what we were doing*: *to which thing*; opens every message. */
@@ -95,7 +94,8 @@ export class RequestPlan implements Plan {
     const readyAtMs = performance.now() + afterMs;
     await this.#hostIsReady(signal);
     const headers = await this.#headers(signal);
-    this.#shown = { url: this.#url, headers, body: this.#target.kind === 'token' ? this.#target.body : undefined };
+    const body = this.#target.kind === 'token' ? this.#target.body : undefined;
+    this.#shown = { url: this.#url, headers, body, logins: this.#host.auth.shown };
     return this.#host.grant(this.#url, headers, Math.max(0, readyAtMs - performance.now()));
   }
 
@@ -172,7 +172,7 @@ export class RequestPlan implements Plan {
     const to = new URL(location, from);
     if (to.protocol !== 'https:' && to.protocol !== 'http:') throw refuse('LARDER_POLICY_DENIED', `to ${to.protocol}`);
     if (from.protocol === 'https:' && to.protocol === 'http:') {
-      throw refuse('LARDER_POLICY_DENIED', `from https to ${withoutQuery(to.href)}`);
+      throw refuse('LARDER_POLICY_DENIED', `from https to ${to.origin}`);
     }
     if (to.username !== '' || to.password !== '')
       throw refuse('LARDER_POLICY_DENIED', 'to a URL with user information');

@@ -28,7 +28,7 @@ export const MAX_HEADER_BYTES = 16 * 1024;
 
 /** Sends one request and waits for the head of its answer. Rejects with the system's error, LARDER_ABORTED, or LARDER_POLICY_DENIED for a refused address. */
 export async function sendRequest(request: HttpRequest): Promise<HttpAnswer> {
-  throwIfAborted(request.signal, `${request.method ?? 'GET'} ${withoutQuery(request.url)}`);
+  throwIfAborted(request.signal, doingOf(request));
   const { host } = new URL(request.url);
   if (trustedBySystem.has(host)) return sendTrusting(request);
   try {
@@ -166,6 +166,11 @@ export function failureOutcome(url: string, error: unknown, received: number): B
   return { kind: 'error', url, message, received, ...errno };
 }
 
+/** Of an address whose path may be the key to it, too. */
+function doingOf({ method = 'GET', url }: HttpRequest): string {
+  return `${method} ${new URL(url).origin}`;
+}
+
 /** For messages: queries hold signatures and tokens, user information holds passwords. */
 export function withoutQuery(url: string): string {
   if (!URL.canParse(url)) return '(not a URL)';
@@ -198,7 +203,7 @@ function sendOnce(request: HttpRequest, { http, https }: Agents): Promise<HttpAn
     });
     message.on('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer.current);
-      if (request.signal?.aborted === true) reject(abortedError(`GET ${withoutQuery(request.url)}`, request.signal));
+      if (request.signal?.aborted === true) reject(abortedError(doingOf(request), request.signal));
       else if (message.reusedSocket && error.code === 'ECONNRESET')
         reject(new StaleConnection(error.message, { cause: error }));
       else reject(error);

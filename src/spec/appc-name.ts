@@ -2,7 +2,7 @@ import { isLarderError, LarderError } from '../errors.js';
 import { type AcIdentifier, type AppcImageId, isAcIdentifier, isImageId } from './appc-types.js';
 import type { AppcImage } from './image.js';
 import { formatPlatform, normalizePlatform, type Platform } from './platform.js';
-import { parseReference } from './reference.js';
+import { parseReference, shownText } from './reference.js';
 
 /** Which Appc image, with nothing left to guess. Made only by {@link appcRequestOf} and `dependencyRequest`. */
 export interface AppcRequest {
@@ -185,8 +185,7 @@ function badName(name: string): string {
 }
 
 function invalid(text: string, why: string, cause?: unknown): LarderError {
-  const shown = text.length > 200 ? `${text.slice(0, 200)}…` : text;
-  return new LarderError('LARDER_REFERENCE_INVALID', `Appc image: ${JSON.stringify(shown)}: ${why}`, {
+  return new LarderError('LARDER_REFERENCE_INVALID', `Appc image: ${shownText(text)}: ${why}`, {
     hint: 'write appc:NAME[:VERSION][,LABEL=VALUE…][@sha512-HEX], for example appc:example.com/app:1.0,os=linux',
     ...(cause === undefined ? {} : { cause }),
   });

@@ -165,7 +165,7 @@ function invalid(text: string, why: string, hint?: string): LarderError {
 }
 
 /** Who writes a URL with a login where a reference belongs must not find the password in a log. */
-const USER_INFO = /^((?:[A-Za-z0-9+.-]+:\/\/)?)[^@/]*:[^@]*@(?!sha\d+:)(?=[^@]*\/)/;
+const USER_INFO = /^((?:[A-Za-z0-9+.-]+:\/\/)?)[^@/]*:.*@(?!sha\d+:)(?=[^@]*\/)/s;
 
 /** A text that somebody gave as a name, for messages. */
 export function shownText(text: string): string {

@@ -123,6 +123,13 @@ describe('the shared mounts of images', { skip: needsRoot }, () => {
     assert.doesNotMatch(findMount(rootfs)?.options ?? '', /nosuid|nodev|noexec/);
   });
 
+  it('read through the page cache, never around it', async () => {
+    await provision('one');
+    const { superOptions = '' } = findMount(store.layers.layout.mount(key)) ?? {};
+    assert.match(superOptions, /^ro\b/);
+    assert.doesNotMatch(superOptions, /direct/);
+  });
+
   const damage = (path: string, change: () => void): void => {
     chmodSync(path, 0o600);
     change();
@@ -160,10 +167,12 @@ describe('the shared mounts of images', { skip: needsRoot }, () => {
 
   it('a damaged image is made again', async () => {
     const { path } = await store.layers.mergedImage(layers);
-    const bytes = readFileSync(path);
+    const good = readFileSync(path);
+    const bytes = Buffer.from(good);
     bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
     damage(path, () => writeFileSync(path, bytes));
     const rootfs = await provision('one');
+    assert.ok(readFileSync(path).equals(good), 'nobody reads the byte, and it is noticed all the same');
     assert.equal(readFileSync(join(rootfs, 'd/b'), 'utf8'), 'second');
   });
 

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { takeSocket } from '../../src/daemon/socket-place.js';
 import { openLarder } from '../../src/index.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { ImageSource, sampleLayer } from '../../src/testing/image-source.js';
@@ -43,6 +44,19 @@ describe('a daemon', () => {
     const { status, stderr } = await end(daemon);
     assert.equal(status, 0, stderr);
     assert.ok(!existsSync(home.socket) && !existsSync(`${home.socket}.lock`), 'something is left');
+  });
+
+  test('has its socket to itself from the instant at which it appears', async () => {
+    const place = await takeSocket(home.socket);
+    const server = createServer();
+    let mode = 0;
+    server.once('listening', () => {
+      mode = lstatSync(home.socket).mode & 0o777;
+    });
+    await place.listen(server);
+    server.close();
+    place.release();
+    assert.equal(mode, 0o600);
   });
 
   test('serves root and its own user, and nobody else, whatever the mode of the socket', {

@@ -37,9 +37,15 @@ describe('a registry that nobody has a login for', () => {
 
   async function refused(auth: RegistryAuth): Promise<FakeRegistry> {
     const registry = await startRegistry({ host: '127.0.0.5', auth, images: [{ name: 'a/b', ...imageOf('a') }] });
-    await assert.rejects(larder.pull(`${registry.host}/a/b`), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
-    for (const { headers } of [...registry.requests, ...known.requests]) assert.equal(headers.authorization, undefined);
-    return registry;
+    try {
+      await assert.rejects(larder.pull(`${registry.host}/a/b`), { code: 'LARDER_REGISTRY_UNAUTHENTICATED' });
+      for (const { headers } of [...registry.requests, ...known.requests])
+        assert.equal(headers.authorization, undefined);
+      return registry;
+    } catch (error) {
+      await registry.close();
+      throw error;
+    }
   }
 
   test('is told none of another registry when it asks for a password', async () => {

@@ -1,7 +1,17 @@
 /** Who else is on the machine, and what he gets of a store that is in use: nothing. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, closeSync, lchownSync, lstatSync, openSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -210,10 +220,31 @@ describe('opening a store', () => {
     await prepareRoot(root);
   });
 
-  test('is refused where another user’s link leads somewhere', { skip: needsRoot }, async () => {
+  test('is refused where another user’s link leads somewhere, or ours to what is his', {
+    skip: needsRoot,
+  }, async () => {
     const path = join(root, 'extra');
-    symlinkSync(directory, path);
+    const theirs = join(directory, 'theirs');
+    mkdirSync(theirs, { mode: 0o700 });
+    symlinkSync(theirs, path);
     await isRefusedFor(path);
+    await isRefusedFor(theirs);
+  });
+
+  test('is refused where all of it is another user’s, or his link leads to it, before anything is written', {
+    skip: needsRoot,
+  }, async () => {
+    const empty = join(directory, 'empty');
+    mkdirSync(empty, { mode: 0o700 });
+    lchownSync(empty, NOBODY, NOBODY);
+    await assert.rejects(prepareRoot(empty), { code: 'LARDER_STORE_UNSAFE' });
+    assert.deepEqual(readdirSync(empty), []);
+    const link = join(directory, 'link');
+    symlinkSync(root, link);
+    lchownSync(link, NOBODY, NOBODY);
+    await assert.rejects(prepareRoot(link), { code: 'LARDER_STORE_UNSAFE', message: /symbolic link of user 65534/ });
+    lchownSync(link, 0, 0);
+    await prepareRoot(link);
   });
 
   /** Until it is root's own. */

@@ -14,6 +14,12 @@ const login = { kind: 'password', ...user, source: 'test' } as const;
 const credentials: Credentials = { ...NO_CREDENTIALS, find: async () => login };
 const BASIC = `Basic ${Buffer.from('user:pass').toString('base64')}`;
 
+function assertNothingOf(secret: string, error: Error & { hint?: string; details?: object }, events: object): void {
+  const { message, stack, hint, details } = error;
+  const said = JSON.stringify([message, stack, hint, details, String(error.cause), events]);
+  for (const form of [secret, Buffer.from(`user:${secret}`).toString('base64')]) assert.ok(!said.includes(form), said);
+}
+
 describe('a challenge', () => {
   it('is read with quotes, escapes, several schemes and odd spacing', () => {
     const header =
@@ -94,6 +100,12 @@ describe('the token server that a registry names', () => {
   it('is never asked for rights that the registry chose: see the scope above', async () => {
     const { sent } = await ask('https://r.example/', 'https://auth.r.example/token');
     assert.equal(new URL(sent[0]?.url ?? '').searchParams.get('scope'), 'repository:a:pull');
+  });
+  it('is asked for nothing that the registry wrote into its address, but that address', async () => {
+    const query =
+      'tenant=a&scope=repository:secret/other:push&offline_token=true&account=root&scope=registry:catalog:*';
+    const { sent } = await ask('https://r.example/', `https://auth.r.example/token?${query}#x`);
+    assert.equal(sent[0]?.url, 'https://auth.r.example/token?tenant=a&service=s&scope=repository%3Aa%3Apull');
   });
   it('gets none in another domain, and that is said', async () => {
     const { sent, events } = await ask('https://r.example/', 'https://evil.test/token');
@@ -329,7 +341,52 @@ describe('logging in', () => {
     assert.equal(other.requests.length, 0);
   });
 
-  for (const body of ['{}', '{"token":""}', '{"token":"a\\r\\nX: y"}', '{"token":"s3cret', 'x'.repeat(2 << 20)]) {
+  const quoting = (status: number, text: string) =>
+    ({ kind: 'status', status, body: JSON.stringify({ errors: [{ code: 'DENIED', message: text }] }) }) as const;
+  const planted = { ...login, password: 'planted-password' };
+  const shownPlanted = { ...NO_CREDENTIALS, find: async () => planted };
+  const auth = { type: 'bearer', username: 'user', password: planted.password } as const;
+
+  for (const status of [400, 401, 403, 429, 500]) {
+    it(`ends, without the password, when the token server quotes it with ${status}`, async () => {
+      await using registry = await startRegistry({ images: [IMAGE], auth });
+      registry.setFault(({ url, headers }) =>
+        url.startsWith('/token') && headers.authorization !== undefined
+          ? quoting(status, `${planted.password} of ${headers.authorization}`)
+          : undefined,
+      );
+      const { client, events } = clientWith({ credentials: shownPlanted });
+      await assert.rejects(client.resolve(referenceTo(registry)), (error: Error) => {
+        assertNothingOf(planted.password, error, events);
+        return true;
+      });
+      assert.ok(registry.requests.some(({ headers }) => headers.authorization !== undefined));
+    });
+  }
+
+  it('ends, without the password, when the registry quotes what its token server was told before', async () => {
+    await using registry = await startRegistry({ images: [IMAGE], auth });
+    registry.setFault(({ url, headers }) =>
+      url.includes('/manifests/') && headers.authorization !== undefined
+        ? quoting(403, `it was ${planted.password}`)
+        : undefined,
+    );
+    const { client, events } = clientWith({ credentials: shownPlanted });
+    await assert.rejects(client.resolve(referenceTo(registry)), (error: Error) => {
+      assert.match(error.message, /it was …/);
+      assertNothingOf(planted.password, error, events);
+      return true;
+    });
+  });
+
+  for (const body of [
+    '{}',
+    '{"token":""}',
+    '{"tokens":"s3cret"}',
+    '{"token":"s3cret\\r\\nX: y"}',
+    '{"token":"s3cret',
+    'x'.repeat(2 << 20),
+  ]) {
     it(`ends, quoting nothing, when the token server answers ${JSON.stringify(body.slice(0, 20))}`, async () => {
       await using registry = await startRegistry({ images: [IMAGE], auth: { type: 'bearer' } });
       registry.setFault(({ url }) => (url.startsWith('/token') ? { kind: 'status', status: 200, body } : undefined));

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLoopbackHost, rangeOf } from '../../src/registry/addresses.js';
 import { NO_CREDENTIALS } from '../../src/registry/credentials.js';
+import { PROCESS_NETWORK } from '../../src/registry/network.js';
+import { type HostSettings, RegistryHost, refusedTo } from '../../src/registry/registry-host.js';
 import { sendRequest } from '../../src/registry/transport.js';
 import { startRegistry } from '../../src/testing/fake-registry.js';
 import { clientWith, download, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from './fixtures.js';
@@ -9,6 +11,19 @@ import { clientWith, download, IMAGE, LAYER, LAYER_DIGEST, referenceTo } from '.
 const credentials = {
   ...NO_CREDENTIALS,
   find: async () => ({ kind: 'password', username: 'user', password: 'pass', source: 'test' }) as const,
+};
+const SETTINGS: HostSettings = {
+  credentials: NO_CREDENTIALS,
+  insecure: new Set(),
+  tokenHosts: {},
+  ca: undefined,
+  userAgent: 'larder',
+  connectTimeoutMs: 500,
+  stallTimeoutMs: 500,
+  lowSpeed: { bytesPerSecond: 1, overMs: 500 },
+  backoffMs: 1,
+  network: PROCESS_NETWORK,
+  onEvent: undefined,
 };
 const BLOB = `/v2/team/app/blobs/${LAYER_DIGEST}`;
 
@@ -31,6 +46,23 @@ describe('a redirect', () => {
       assert.deepEqual(headers, { 'accept-encoding': 'identity', 'user-agent': 'larder', connection: 'keep-alive' });
     });
   }
+
+  it('of each kind takes no credential to another port of the same host', async () => {
+    await using storage = await startRegistry({ images: [IMAGE] });
+    await using registry = await startRegistry({
+      images: [IMAGE],
+      auth: { type: 'basic', username: 'user', password: 'pass' },
+    });
+    for (const status of [301, 302, 303, 307, 308]) {
+      const headers = { location: `${storage.url}${BLOB}` };
+      registry.setFault(({ url, headers: { authorization } }) =>
+        url === BLOB && authorization !== undefined ? { kind: 'status', status, headers } : undefined,
+      );
+      assert.deepEqual(await download(clientWith({ credentials }).client, referenceTo(registry)), LAYER);
+    }
+    assert.equal(storage.requests.length, 5);
+    assert.ok(storage.requests.every(({ headers }) => headers.authorization === undefined));
+  });
 
   it('within the registry keeps the login', async () => {
     await using registry = await startRegistry({
@@ -138,6 +170,16 @@ describe('addresses', () => {
     '0.0.0.0': 'loopback',
     '169.254.169.254': 'link-local',
     'fe80::1': 'link-local',
+    '[::ffff:a9fe:a9fe]': 'link-local',
+    '[fd00:ec2::254]': 'link-local',
+    '[64:ff9b::a9fe:a9fe]': 'link-local',
+    '[64:ff9b::8.8.8.8]': undefined,
+    '[2002:7f00:1::]': 'link-local',
+    '[2002:808:808::]': undefined,
+    '[::10.0.0.1]': 'link-local',
+    '[fec0::1]': 'private',
+    '100.100.100.200': 'link-local',
+    '168.63.129.16': 'link-local',
     '10.1.2.3': 'private',
     '172.31.0.1': 'private',
     'fd00::1': 'private',
@@ -151,9 +193,32 @@ describe('addresses', () => {
   it('of this machine are known by name', () => {
     assert.ok(isLoopbackHost('localhost') && isLoopbackHost('127.9.9.9') && isLoopbackHost('[::1]'));
     assert.ok(!isLoopbackHost('localhost.evil.example') && !isLoopbackHost('10.0.0.1'));
+    assert.ok(!isLoopbackHost('[64:ff9b::127.0.0.1]') && !isLoopbackHost('[::127.0.0.1]'));
   });
 
-  for (const host of ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]']) {
+  const all = ['loopback', 'link-local', 'private'];
+  for (const [registry, refused] of Object.entries({
+    '8.8.8.8': all,
+    '[2001:4860:4860::8888]': all,
+    '10.0.0.1': ['loopback', 'link-local'],
+    '[fd00::1]': ['loopback', 'link-local'],
+    '169.254.0.1': ['loopback'],
+    '127.0.0.1': ['link-local'],
+  })) {
+    it(`to which a registry at ${registry} may not send us: ${refused}`, async () => {
+      const host = new RegistryHost(registry, new URL(`https://${registry}/`), SETTINGS);
+      const grant = (url: string) => host.grant(new URL(url), {}, 0);
+      assert.deepEqual((await grant('https://storage.example/')).refuseAddresses, refused);
+      assert.equal((await grant(`https://${registry}/v2/`)).refuseAddresses, undefined);
+    });
+  }
+
+  it('to which one may send us that says it is here and is elsewhere, too: to none', () => {
+    assert.deepEqual(refusedTo(new Set(['loopback', 'public'])), all);
+    assert.deepEqual(refusedTo(new Set(['private', 'public'])), ['loopback', 'link-local']);
+  });
+
+  for (const host of ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]', '2130706433', '0x7f.1', '127.0.0.1.']) {
     it(`that are refused are not connected to, by number or by name (${host})`, async () => {
       await using registry = await startRegistry();
       const url = `http://${host}:${registry.host.split(':')[1]}/v2/`;

@@ -59,15 +59,25 @@ describe('TLS', {
     await using registry = await startRegistry({ images: [IMAGE], tls: tls() });
     registry.setFault(({ url }) =>
       url.includes('/blobs/')
-        ? { kind: 'redirect', location: `${plain.url}/v2/team/app/blobs/${LAYER_DIGEST}` }
+        ? { kind: 'redirect', location: `${plain.url}/v2/team/app/blobs/${LAYER_DIGEST}?sig=s3cret` }
         : undefined,
     );
     const { client } = clientWith({ caFiles: [caFile] });
     await assert.rejects(download(client, referenceTo(registry)), {
       code: 'LARDER_POLICY_DENIED',
-      message: /from https to http/,
+      message: new RegExp(`from https to ${plain.url}$`),
     });
     assert.equal(plain.requests.length, 0);
+  });
+
+  it('is verified where a host that was named insecure sends us to', async () => {
+    await using storage = await startRegistry({ images: [IMAGE], tls: tls() });
+    await using registry = await startRegistry({ images: [IMAGE], tls: tls() });
+    const location = `https://localhost:${new URL(storage.url).port}/v2/team/app/blobs/${LAYER_DIGEST}`;
+    registry.setFault(({ url }) => (url.includes('/blobs/') ? { kind: 'redirect', location } : undefined));
+    const { client } = clientWith({ insecureRegistries: [registry.host] });
+    await assert.rejects(download(client, referenceTo(registry)), { message: /no secure connection to localhost/ });
+    assert.deepEqual(storage.requests, []);
   });
 
   it('takes a certificate file that is missing as an error', async () => {

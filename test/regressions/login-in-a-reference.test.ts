@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isLarderError } from '../../src/errors.js';
+import { parseAppcName } from '../../src/spec/appc-name.js';
 import { parseReference } from '../../src/spec/reference.js';
 
 test('a password that somebody wrote into a reference is not repeated', () => {
-  for (const text of ['https://u:PLANTED@host/x', 'u:PLANTED@host:5000/x', 'docker://u:PLAN/TED@host/x'])
+  const passwords = ['PLANTED', 'PLAN/TED', 'PLAN@TED', 'PLAN@/@TED'];
+  for (const text of passwords.flatMap((one) => [`https://u:${one}@host/x`, `u:${one}@host:5000/x`]))
     assert.throws(
       () => parseReference(text),
       (error) => isLarderError(error) && !/PLAN|TED/.test(error.message) && error.message.includes('…@host'),
     );
+});
+
+test('nor is one in the name of an Appc image', () => {
+  assert.throws(
+    () => parseAppcName('appc:https://u:PLANTED@host/x'),
+    (error) => isLarderError(error) && !/PLANTED/.test(error.message),
+  );
 });
 
 test('a digest that is none is shown with its name', () => {

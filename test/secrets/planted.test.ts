@@ -1,11 +1,11 @@
 /** Secrets of every kind are used, by the real command and the real daemon, and are afterwards nowhere. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { needs } from '../e2e/tools.js';
-import type { Child } from '../helpers/child.js';
+import { type Child, whileRuns } from '../helpers/child.js';
 import { CommandHome } from '../helpers/command.js';
 import { DaemonHome, end } from '../helpers/daemon.js';
 import { makeDirectory, removeDirectory } from '../helpers/temporary.js';
@@ -42,7 +42,7 @@ describe('a secret', { skip: needs('openssl') }, () => {
       await until(() => registry.isHolding || child.process.exitCode !== null, `${name}: half a layer is there`);
       if (child.process.exitCode !== null) return;
       search.inProcess(child.process.pid ?? 0, plants.env);
-      search.inStore(root);
+      search.inFilesBelow(root);
       registry.letGo();
     }
   }
@@ -51,23 +51,34 @@ describe('a secret', { skip: needs('openssl') }, () => {
     const home = new CommandHome();
     try {
       setMode('hold');
-      // Each layer is in the store after the first pull: a layer is fetched once.
       const [first = assert.fail(), ...others] = plants.all.filter(({ config }) => config === undefined);
       const args = [...settings(), '--json', '--debug', 'pull'];
       const child = home.start([...args, first.reference], { env: plants.env });
-      await lookWhile(child, home.root, [first]);
+      await lookWhile(child, home.directory, [first]);
       setMode('good');
       const ended = [await child.ended];
       ended.push(await home.run([...args, ...others.map(({ reference }) => reference)], { env: plants.env }));
       const file = join(directory, 'config-file');
       const own = plants.all.find(({ name }) => name === 'config by file') ?? assert.fail();
       ended.push(await home.run([...args, '--registry-config', file, own.reference], { env: plants.env }));
+      const archive = join(home.directory, 'archive');
+      for (const command of [
+        ['history', first.reference],
+        ['inspect', first.reference],
+        ['export', first.reference, `oci-archive:${archive}`],
+        ['info'],
+        ['df'],
+        ['check', '--deep'],
+        ...(ALL ? [['images'], ['repair'], ['attach'], ['why', first.reference], ['gc', '--dry-run'], ['doctor']] : []),
+      ])
+        ended.push(await home.run([...settings(), '--json', '--debug', ...command], { env: plants.env }));
       for (const { status, stdout, stderr } of ended) {
-        assert.equal(status, 0, stderr);
+        assert.ok(status === 0 || (ALL && status === 1), stderr);
         search.in('standard output', stdout);
         search.in('standard error', stderr);
       }
-      search.inStore(home.root);
+      assert.ok(existsSync(archive));
+      search.inFilesBelow(home.directory);
       search.in('the helper’s arguments and variables', ownVariables(plants.helperSaw, plants.env));
       assert.deepEqual(search.found, []);
       for (const { name, isUsed } of plants.all)
@@ -92,7 +103,7 @@ describe('a secret', { skip: needs('openssl') }, () => {
           assert.notEqual(status, 0, plant.name);
           search.in(`${plant.name}: standard output of a failure`, stdout);
           search.in(`${plant.name}: standard error of a failure`, stderr);
-          search.inStore(home.root);
+          search.inFilesBelow(home.directory);
         }
         assert.deepEqual(search.found, []);
       } finally {
@@ -129,7 +140,7 @@ describe('a secret', { skip: needs('openssl') }, () => {
       await until(() => first.registry.isHolding, 'half a layer is there');
       await ask('/v1/pulls');
       search.inProcess(daemon.process.pid ?? 0, plants.env);
-      search.inStore(home.root);
+      search.inFilesBelow(home.directory);
       setMode('good');
       first.registry.letGo();
       await Promise.all([pulled, followed]);
@@ -138,18 +149,67 @@ describe('a secret', { skip: needs('openssl') }, () => {
       const image = { type: 'docker', name: first.reference, config: plants.all.at(-1)?.config };
       await ask('/v1/provision', { id: 'c1', image, backend: 'copy' });
       search.inProcess(daemon.process.pid ?? 0, plants.env);
-      search.inStore(home.root);
+      search.inFilesBelow(home.directory);
       await ask('/v1/destroy', { id: 'c1' });
       const { stdout, stderr } = await end(daemon);
       search.in('the daemon’s standard output', stdout);
       search.in('the daemon’s standard error', stderr);
-      search.inStore(home.root);
+      search.inFilesBelow(home.directory);
       assert.deepEqual(search.found, []);
       for (const { name, isUsed } of plants.all) assert.ok(isUsed(), `${name}: not used`);
     } finally {
       await home.dispose();
     }
   });
+
+  for (const shared of [true, false]) {
+    test(`that ${shared ? '`larder serve` uses' : 'its client shows to `larder serve`'} is nowhere, nor is it given to anybody`, async () => {
+      const home = new CommandHome();
+      const options = shared ? ['--share-private', '--listen', '127.0.0.1:0'] : ['--listen', '127.0.0.1:0'];
+      const child = home.start([...settings(), '--debug', '--keep-blobs', 'serve', ...options], { env: plants.env });
+      try {
+        let said = '';
+        child.process.stderr?.on('data', (text: string) => {
+          said += text;
+        });
+        const port = (): string | undefined => / at 127\.0\.0\.1:(\d+)/.exec(said)?.[1];
+        await whileRuns(child, () => port() !== undefined);
+        const ask = async ({ reference }: Plant, what: string): Promise<Buffer> => {
+          const [, host, name] = /^([^/]+)\/(.+)$/.exec(reference) ?? [];
+          const headers = shared ? {} : { authorization: `Basic ${plants.clientLogin}` };
+          const answer = await fetch(`http://127.0.0.1:${port()}/v2/${name}/${what}?ns=${host}`, { headers });
+          const body = Buffer.from(await answer.arrayBuffer());
+          search.in('the answer to a client', `${JSON.stringify([...answer.headers])}${body.toString('latin1')}`);
+          return answer.ok ? body : Buffer.alloc(0);
+        };
+        const seen = (): number => plants.all.reduce((sum, { registry }) => sum + registry.received.length, 0);
+        const before = seen();
+        for (const mode of ['refuse', 'break', 'good'] as const) {
+          setMode(mode);
+          for (const plant of plants.all.filter(({ config }) => config === undefined)) {
+            const manifest = await ask(plant, 'manifests/latest');
+            const [, layer] = /"layers":\[\{[^}]*"(sha256:[0-9a-f]{64})"/.exec(manifest.toString()) ?? [];
+            if (layer !== undefined) await ask(plant, `blobs/${layer}`);
+            if (shared && mode === 'good') assert.ok(layer !== undefined, `${plant.name}: not given`);
+          }
+        }
+        assert.ok(seen() > before);
+        search.inProcess(child.process.pid ?? 0, plants.env);
+        child.kill('SIGTERM');
+        const { stdout, stderr } = await child.ended;
+        search.in('standard output of serve', stdout);
+        search.in('standard error of serve', stderr);
+        search.inFilesBelow(home.directory);
+        if (!shared)
+          assert.ok(plants.all.some(({ registry }) => registry.received.join().includes(plants.clientLogin)));
+        assert.deepEqual(search.found, []);
+      } finally {
+        child.kill();
+        await child.ended;
+        home.dispose();
+      }
+    });
+  }
 
   test('would be found wherever it were: in files, names, arguments, variables and texts', async () => {
     const control = new Search();
@@ -162,7 +222,7 @@ describe('a secret', { skip: needs('openssl') }, () => {
     );
     writeFileSync(join(directory, 'inside'), Buffer.from(`abc ${secret} def`).toString('base64'));
     writeFileSync(join(directory, `name-${secret}`), '');
-    control.inStore(directory);
+    control.inFilesBelow(directory);
     const home = new CommandHome();
     try {
       const child = home.startProgram('env', [`TOKEN=${secret}`, 'tail', '-f', '/dev/null', `/${secret}`]);
@@ -172,7 +232,7 @@ describe('a secret', { skip: needs('openssl') }, () => {
       }, 'the variable is seen');
       child.kill();
       await child.ended;
-      const places = ['store: plain', 'store: basic', 'store: inside', 'a file name of the store'];
+      const places = ['file: plain', 'file: basic', 'file: inside', 'a file’s name'];
       for (const place of places) assert.ok(control.found.includes(`s: ${place}`), place);
     } finally {
       home.dispose();

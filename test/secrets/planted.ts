@@ -26,6 +26,8 @@ export class Plants implements AsyncDisposable {
   /** What the user of larder has in his environment. */
   readonly env: Record<string, string> = {};
   readonly settings: Record<string, string> = {};
+  /** Basic, in base64: what a client of `larder serve` shows, and no registry lets in. */
+  readonly clientLogin: string;
   readonly #directory: string;
   readonly #search: Search;
   readonly #logins: Record<string, object> = {};
@@ -35,6 +37,7 @@ export class Plants implements AsyncDisposable {
   private constructor(directory: string, search: Search) {
     this.#directory = directory;
     this.#search = search;
+    this.clientLogin = base64(`me:${this.#new('login of a client')}`);
   }
 
   static async make(directory: string, search: Search): Promise<Plants> {
@@ -115,7 +118,8 @@ export class Plants implements AsyncDisposable {
     this.#use('proxy login', () => proxy.asked.length > 0);
 
     const signature = this.#new('signed URL');
-    await this.#add('signed URL', { signature });
+    const stored = await this.#add('signed URL', { signature });
+    this.#use('signed URL', () => stored.received.some((request) => request.startsWith('GET /stored?')));
 
     const [given, set] = [this.#new('Cookie header'), this.#new('Set-Cookie')];
     const three = await this.#add('Cookie header', {

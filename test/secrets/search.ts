@@ -42,15 +42,15 @@ export class Search {
     }
   }
 
-  /** Names, links and bytes of all files of the store, as they are at this moment. */
-  inStore(root: string): void {
+  /** Names, links and bytes of all files, as they are at this moment. */
+  inFilesBelow(root: string): void {
     for (const name of readdirSync(root, { recursive: true, encoding: 'utf8' })) {
-      this.in('a file name of the store', name);
+      this.in('a file’s name', name);
       const path = join(root, name);
       const read = (): void => {
         const found = lstatSync(path);
-        if (found.isFile()) this.in(`store: ${name}`, readFileSync(path));
-        else if (found.isSymbolicLink()) this.in(`store: ${name}`, readlinkSync(path));
+        if (found.isFile()) this.in(`file: ${name}`, readFileSync(path));
+        else if (found.isSymbolicLink()) this.in(`file: ${name}`, readlinkSync(path));
       };
       ignoringGone(read);
     }

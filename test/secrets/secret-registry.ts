@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { buildImage } from '../../src/testing/image-builder.js';
 import { sampleLayer } from '../../src/testing/image-source.js';
 
-const IMAGE = buildImage({ layers: [{ tar: sampleLayer('private', 30_000) }] });
+let registries = 0;
 
 /** `hold`: half of the layer, and the rest when it is let go. `refuse`: 403, with all that was sent in the text. `break`: so for the layer. */
 export type Mode = 'good' | 'hold' | 'refuse' | 'break';
@@ -31,6 +31,8 @@ export interface SecretRegistryOptions {
 export class SecretRegistry implements AsyncDisposable {
   readonly #options: SecretRegistryOptions;
   readonly #server: Server;
+  /** Its own: a layer that is in the store already nobody would ask for. */
+  readonly #image = buildImage({ layers: [{ tar: sampleLayer(`private ${registries++}`, 30_000) }] });
   /** Each request with its headers and its body. */
   readonly received: string[] = [];
   mode: Mode = 'good';
@@ -100,17 +102,19 @@ export class SecretRegistry implements AsyncDisposable {
     if (pathname === '/v2/') return void response.end('{}');
     const [, kind, wanted = ''] = /\/(manifests|blobs)\/([^/]+)$/.exec(pathname) ?? [];
     if (kind === 'manifests') {
-      const headers = { 'content-type': IMAGE.mediaType, 'docker-content-digest': IMAGE.digest };
-      return void response.writeHead(200, { ...headers, 'content-length': IMAGE.manifest.length }).end(IMAGE.manifest);
+      const headers = { 'content-type': this.#image.mediaType, 'docker-content-digest': this.#image.digest };
+      return void response
+        .writeHead(200, { ...headers, 'content-length': this.#image.manifest.length })
+        .end(this.#image.manifest);
     }
-    if (wanted === IMAGE.configDigest) return void response.end(IMAGE.config);
+    if (wanted === this.#image.configDigest) return void response.end(this.#image.config);
     if (this.mode === 'break' && (isStored || signature === undefined)) return refuse(403);
     if (signature === undefined || isStored) return this.#sendLayer(response);
     response.writeHead(307, { location: `http://${this.host}/stored?X-Amz-Signature=${signature}` }).end();
   }
 
   #sendLayer(response: ServerResponse): void {
-    const blob = IMAGE.layers[0]?.blob ?? Buffer.alloc(0);
+    const blob = this.#image.layers[0]?.blob ?? Buffer.alloc(0);
     response.writeHead(200, { 'content-length': blob.length });
     if (this.mode !== 'hold') return void response.end(blob);
     response.write(blob.subarray(0, 1000));

@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  statSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
@@ -138,6 +139,14 @@ describe('a pull that is under way', () => {
     await until(() => waiting.events.some(isShown), 'its progress is shown');
     // Both are listed, and who attaches by name is shown the one that does the work.
     await until(async () => (await larder.pulls()).length === 2, 'both are listed');
+    const modes = ['', ...readdirSync(join(home.root, 'pulls'))].map(
+      (name) => statSync(join(home.root, 'pulls', name)).mode,
+    );
+    assert.deepEqual(
+      [...new Set(modes.map((mode) => mode & 0o777))],
+      [0o700, 0o600],
+      'closed by their own modes while they are there',
+    );
     const attached = seen(larder.attach(reference));
     await until(() => attached.events.length > 0, 'the snapshot');
     source.setFault();
