@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { compileMutant, type Mutant } from './mutants.js';
 import type { RunOptions, RunReport } from './run.js';
 
-export type PowerOptions = Omit<RunOptions, 'directory' | 'code' | 'untilFault'>;
+export type PowerOptions = Omit<RunOptions, 'directory' | 'code' | 'since' | 'untilFault'>;
 
 const RUN = fileURLToPath(new URL('run.js', import.meta.url));
 /** Of a mutant, so many states at the most. */
@@ -25,7 +25,8 @@ export async function runMutant(mutant: Mutant, options: PowerOptions): Promise<
   return inDirectory(async (directory) => {
     const code = compileMutant(mutant, join(directory, 'mutant'));
     const { fileSystem } = mutant;
-    const more = { states: options.states ?? MUTANT_STATES, directory, code, untilFault: true };
+    const since = mutant.since === undefined ? {} : { since: mutant.since };
+    const more = { ...since, states: options.states ?? MUTANT_STATES, directory, code, untilFault: true };
     return (await start({ ...options, ...more, fileSystem }, () => {})).faults[0];
   });
 }
