@@ -42,11 +42,19 @@ const chosen = values.fs.split(',').filter((name): name is FileSystem => name in
 const turns = new Semaphore(AT_ONCE);
 
 const states = values.states === undefined ? {} : { states: Number(values.states) };
-const reports = await Promise.all(
+/** What did not end by itself does not end the others, and the whole with 1. */
+const isWhole = <T>(one: T | undefined): one is T => one !== undefined;
+const failed = (error: unknown): undefined => {
+  console.log(`FAILED ${error instanceof Error ? error.message : String(error)}`);
+  return undefined;
+};
+
+const ended = await Promise.all(
   (values['only-mutants'] ? [] : chosen).map((fileSystem) =>
-    turns.run(() => runPower({ ...amounts, ...states, fileSystem }, (line) => console.log(line))),
+    turns.run(() => runPower({ ...amounts, ...states, fileSystem }, (line) => console.log(line)).catch(failed)),
   ),
 );
+const reports = ended.filter(isWhole);
 for (const { faults, unmountable, ...rest } of reports) {
   console.log(JSON.stringify({ ...rest, faults: faults.length, unmountable: unmountable.length }));
   for (const line of unmountable.slice(0, 20)) console.log(`NOT MOUNTED ${line}`);
@@ -73,4 +81,4 @@ console.log(
   `${judged} crash states, ${faults} with a fault, ${unmountable} not mounted; ${mutants.length} mutants, ${survived} not caught`,
 );
 const isEnough = judged >= WANTED_STATES || values.states !== undefined || values['only-mutants'];
-process.exitCode = isEnough && faults + unmountable === 0 && survived === 0 ? 0 : 1;
+process.exitCode = isEnough && ended.every(isWhole) && faults + unmountable === 0 && survived === 0 ? 0 : 1;

@@ -44,8 +44,9 @@ async function start(options: RunOptions, tell: (line: string) => void): Promise
     if (line.startsWith('report ')) report = line.slice('report '.length);
     else tell(line);
   });
-  const [status] = await once(child, 'close');
-  if (status !== 0 || report === '') throw new Error(`${options.fileSystem}: ended with ${status}:\n${stderr}`);
+  const [status, signal] = await once(child, 'close');
+  if (status !== 0 || report === '')
+    throw new Error(`${options.fileSystem}: ended with ${status ?? signal}:\n${stderr}`);
   return JSON.parse(report) as RunReport;
 }
 
