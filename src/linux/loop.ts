@@ -1,4 +1,4 @@
-/** Loop devices, read-only and freeing themselves with their last user (loop(4)). */
+/** Loop devices, which free themselves with their last user (loop(4)). */
 import { closeSync, constants, openSync } from 'node:fs';
 import { check, kernel, kernelError } from './syscalls.js';
 
@@ -18,12 +18,12 @@ export interface LoopDevice {
   readonly path: string;
 }
 
-/** Gives the file a loop device. Another process may take the free one first: then the next is tried. */
-export function attachLoop(fileFd: number): LoopDevice {
+/** Gives the file a loop device, read-only by default. Another process may take the free one first: then the next is tried. */
+export function attachLoop(fileFd: number, access: 'read' | 'write' = 'read'): LoopDevice {
   const control = openSync('/dev/loop-control', 'r+');
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const device = tryAttach(control, fileFd);
+      const device = tryAttach(control, fileFd, access);
       if (device !== undefined) return device;
     }
   } finally {
@@ -32,12 +32,12 @@ export function attachLoop(fileFd: number): LoopDevice {
   throw kernelError(EBUSY, 'LOOP_CONFIGURE', '/dev/loop-control');
 }
 
-function tryAttach(control: number, fileFd: number): LoopDevice | undefined {
+function tryAttach(control: number, fileFd: number, access: 'read' | 'write'): LoopDevice | undefined {
   const path = `/dev/loop${check(kernel().ioctlInt(control, LOOP_CTL_GET_FREE, 0), 'LOOP_CTL_GET_FREE')}`;
-  const fd = openSync(path, constants.O_RDONLY);
+  const fd = openSync(path, access === 'read' ? constants.O_RDONLY : constants.O_RDWR);
   const config = Buffer.alloc(CONFIG_SIZE);
   config.writeUInt32LE(fileFd, 0);
-  config.writeUInt32LE(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, FLAGS_AT);
+  config.writeUInt32LE(LO_FLAGS_AUTOCLEAR | (access === 'read' ? LO_FLAGS_READ_ONLY : 0), FLAGS_AT);
   const result = kernel().ioctlPointer(fd, LOOP_CONFIGURE, config);
   if (result >= 0) return { fd, path };
   const errno = kernel().lastErrno();

@@ -101,9 +101,9 @@ export class RootFilesystems {
       await backendOf(backend).destroy(layout.rootfs(container, name), layout.backendDirectory(container, name));
     }
     await this.#removeDirectory(container, layout.container(container));
-    if (claim === undefined) return;
     // A power cut must not undo this and keep the end of the claim: nobody would know whose the directory is.
     await fsyncDirectory(layout.containers);
+    if (claim === undefined) return;
     await claims.remove(container);
     const released = new Set<string>();
     for (const { mergedKey, backend, layers } of claim.images) {

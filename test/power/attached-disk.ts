@@ -6,27 +6,23 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../src/errors.js';
+import { attachLoop, type LoopDevice } from '../../src/linux/loop.js';
 import { attach, FsContext, unmount } from '../../src/linux/mount.js';
 import { check, kernel } from '../../src/linux/syscalls.js';
 import type { CrashState } from './crash-states.js';
 import type { DiskOptions } from './disk.js';
 
-const LOOP_CTL_GET_FREE = 0x4c82;
-const LOOP_CONFIGURE = 0x4c0a;
-const LO_FLAGS_AUTOCLEAR = 4;
 const BLKFLSBUF = 0x1261;
-const LOOP_CONFIG_SIZE = 304;
-const FLAGS_AT = 8 + 52;
 const MAX_ATTEMPTS = 1000;
 
 export class Disk implements AsyncDisposable {
   /** The file beside the disk, which says something to it: `marks` or `state`. */
   readonly companion: string;
   readonly #child: ChildProcess;
-  readonly #loop: { readonly fd: number; readonly path: string };
+  readonly #loop: LoopDevice;
   #mounted: string | undefined;
 
-  constructor(child: ChildProcess, companion: string, loop: { readonly fd: number; readonly path: string }) {
+  constructor(child: ChildProcess, companion: string, loop: LoopDevice) {
     this.#child = child;
     this.#loop = loop;
     this.companion = companion;
@@ -48,7 +44,7 @@ export class Disk implements AsyncDisposable {
       }),
     ]);
     const files = `/proc/${child.pid}/root${options.directory}`;
-    return new Disk(child, join(files, options.mode === 'record' ? 'marks' : 'state'), attachLoop(join(files, 'disk')));
+    return new Disk(child, join(files, options.mode === 'record' ? 'marks' : 'state'), attachDisk(join(files, 'disk')));
   }
 
   get device(): string {
@@ -88,16 +84,25 @@ export class Disk implements AsyncDisposable {
     }
   }
 
-  /** What lies on it is from now on what this power cut left. It is not mounted. */
-  become(state: CrashState): void {
+  /**
+   * What lies on it is from now on what this power cut left. It is not mounted. `again`: and what a second one left of what
+   * was written since it became the same state before; which one, this seed chooses.
+   */
+  become(state: CrashState, again?: number): void {
+    this.#requireFree();
     // What was written to the last one must not come later, and nothing that was read of it stay.
     check(kernel().ioctlInt(this.#loop.fd, BLKFLSBUF, 0), 'BLKFLSBUF', this.#loop.path);
     const fd = openSync(this.companion, 'r+');
     try {
-      writeSync(fd, JSON.stringify(state));
+      writeSync(fd, JSON.stringify({ ...state, again }));
     } finally {
       closeSync(fd);
     }
+  }
+
+  /** Were a file system still on it somewhere, the next mount would show that one's memory, and replay no journal. */
+  #requireFree(): void {
+    closeSync(openSync(this.#loop.path, constants.O_RDONLY | constants.O_EXCL));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -110,21 +115,11 @@ export class Disk implements AsyncDisposable {
 }
 
 /** A device that goes with its last user. */
-function attachLoop(path: string): { fd: number; path: string } {
-  const [file, control] = [openSync(path, 'r+'), openSync('/dev/loop-control', 'r+')];
+function attachDisk(path: string): LoopDevice {
+  const file = openSync(path, 'r+');
   try {
-    for (let attempt = 0; attempt < 64; attempt++) {
-      const device = `/dev/loop${check(kernel().ioctlInt(control, LOOP_CTL_GET_FREE, 0), 'LOOP_CTL_GET_FREE')}`;
-      const fd = openSync(device, constants.O_RDWR);
-      const config = Buffer.alloc(LOOP_CONFIG_SIZE);
-      config.writeUInt32LE(file, 0);
-      config.writeUInt32LE(LO_FLAGS_AUTOCLEAR, FLAGS_AT);
-      if (kernel().ioctlPointer(fd, LOOP_CONFIGURE, config) >= 0) return { fd, path: device };
-      closeSync(fd);
-    }
+    return attachLoop(file, 'write');
   } finally {
     closeSync(file);
-    closeSync(control);
   }
-  throw new Error('no loop device is free');
 }

@@ -1,9 +1,11 @@
 /**
  * `disk OPTIONS`: a disk as a file, for a loop device to lie on. It says `ready` when it is there. Recording, it keeps
  * all that it is told in a log, in order with the lines that are written into `marks` beside it. Replaying, it is as a
- * power cut left it: `state` says which one, and what is written is gone with the next.
+ * power cut left it: `state` says which one, and what is written is gone with the next, but for a part where that is
+ * the same once more.
  */
 import { fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { randomOf } from '../nemesis/words.js';
 import type { CrashState } from './crash-states.js';
 import { epochsOf, putOnto } from './crash-states.js';
 import { appendEvent, type DiskEvent, readEvents } from './disk-log.js';
@@ -16,6 +18,11 @@ export interface DiskOptions {
   readonly directory: string;
   readonly image: string;
   readonly log: string;
+}
+
+export interface ReplayedState extends CrashState {
+  /** The power went once more while the disk was this state: all up to one of the flushes since, chosen by this seed. */
+  readonly again?: number;
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as DiskOptions;
@@ -53,11 +60,18 @@ function replaying({ image, log }: DiskOptions): Record<string, FuseFile> {
   const durable = new Medium(new ImageFile(fd));
   let reached = 0;
   let now = new Medium(durable);
-  const become = (state: CrashState): void => {
+  let told: DiskEvent[] = [];
+  const become = ({ again, ...state }: ReplayedState): void => {
     if (state.epoch < reached) throw new Error(`epoch ${state.epoch} is over: ${reached} has begun`);
     for (; reached < state.epoch; reached++) for (const i of epochs[reached]?.events ?? []) applyTo(durable, i);
     now = new Medium(durable);
     putOnto(now, events, state);
+    if (again !== undefined) putSome(now, told, again);
+    told = [];
+  };
+  const tell = (event: DiskEvent): void => {
+    told.push(event);
+    now.apply(event);
   };
   const applyTo = (medium: Medium, i: number): void => {
     const event = events[i];
@@ -67,10 +81,18 @@ function replaying({ image, log }: DiskOptions): Record<string, FuseFile> {
     disk: {
       size: fstatSync(fd).size,
       read: (target, offset) => now.read(target, offset),
-      write: (bytes, offset) => now.write(bytes, offset),
-      fsync: () => {},
-      punch: (offset, length) => now.write(Buffer.alloc(length), offset),
+      write: (bytes, offset) => tell({ kind: 'write', offset, bytes: Buffer.from(bytes) }),
+      fsync: () => tell({ kind: 'flush' }),
+      punch: (offset, length) => tell({ kind: 'punch', offset, length }),
     },
     state: { size: 0, write: (bytes) => become(JSON.parse(bytes.toString())) },
   };
+}
+
+/** All up to a flush, and any of what came between that and the next one. */
+function putSome(medium: Medium, told: readonly DiskEvent[], seed: number): void {
+  const random = randomOf(seed);
+  const cut = random(told.length + 1);
+  const last = told.findLastIndex(({ kind }, i) => kind === 'flush' && i < cut);
+  for (const [i, event] of told.slice(0, cut).entries()) if (i < last || random(2) === 0) medium.apply(event);
 }

@@ -8,6 +8,10 @@ export interface Mark {
   readonly images?: Readonly<Record<string, readonly string[] | null>>;
   /** What it makes of containers: id -> DiffIDs of its image joined by blanks, or null. */
   readonly containers?: Readonly<Record<string, string | null>>;
+  /** Which references it pins, or lets go of. */
+  readonly pins?: Readonly<Record<string, boolean>>;
+  /** What a registry was asked for: what it resolved to can be looked up from then on. */
+  readonly resolved?: string;
   readonly message?: string;
 }
 
@@ -17,15 +21,22 @@ export interface Expected {
   readonly images: ReadonlyMap<string, ReadonlySet<string>>;
   /** Id -> DiffIDs of its image joined by blanks, or `none`. */
   readonly containers: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Reference -> `pinned` or `none`; only of those of which something was promised. */
+  readonly pins: ReadonlyMap<string, ReadonlySet<string>>;
+  /** References of which it is written down what they mean. */
+  readonly resolved: ReadonlySet<string>;
   /** Operations that had begun and not answered. */
   readonly underWay: ReadonlySet<string>;
 }
 
 export const NONE = 'none';
+export const PINNED = 'pinned';
 
 export class History implements Expected {
   readonly images = new Map<string, ReadonlySet<string>>();
   readonly containers = new Map<string, ReadonlySet<string>>();
+  readonly pins = new Map<string, ReadonlySet<string>>();
+  readonly resolved = new Set<string>();
   readonly underWay = new Set<string>();
 
   take(mark: Mark): void {
@@ -33,12 +44,24 @@ export class History implements Expected {
     else this.underWay.delete(mark.op);
     // Whoever opens a store whose database is damaged makes it again first.
     if (mark.what === 'ok' && mark.op === 'open') this.underWay.delete('rebuild');
+    if (mark.what === 'ok' && mark.op === 'repair') this.underWay.delete('break');
+    if (mark.op === 'rebuild') this.#forget();
+    if (mark.what === 'ok' && mark.resolved !== undefined) this.resolved.add(mark.resolved);
     for (const [reference, layers] of Object.entries(mark.images ?? {})) {
       move(this.images, reference, mark.what, layers === null ? NONE : layers.join(' '));
     }
     for (const [id, layers] of Object.entries(mark.containers ?? {})) {
       move(this.containers, id, mark.what, layers ?? NONE);
     }
+    for (const [reference, isPinned] of Object.entries(mark.pins ?? {})) {
+      move(this.pins, reference, mark.what, isPinned ? PINNED : NONE);
+    }
+  }
+
+  /** What is lost with a database and proven by no file that is synced is no promise any more. */
+  #forget(): void {
+    this.resolved.clear();
+    for (const reference of this.pins.keys()) this.pins.set(reference, new Set([NONE, PINNED]));
   }
 }
 

@@ -14,8 +14,11 @@ export interface Mutant {
   readonly fileSystem: FileSystem;
   /** File under src/, what it says there, each once, and what it says instead. */
   readonly changes: readonly (readonly [file: string, from: string, to: string])[];
+  /** It shows soon after the first operation of this name, or not at all; all states are drawn from when it is left out. */
+  readonly since?: string;
 }
 
+const COMPILED = fileURLToPath(new URL('../..', import.meta.url));
 const LAYER_STORE = 'layers/layer-store';
 const NEW_FILE = 'layers/new-file';
 const DATABASE = 'metadata/database';
@@ -84,17 +87,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a database that is made again is not synced',
     fileSystem: 'ext4',
+    since: 'rebuild',
     changes: [['metadata/rebuild', 'await closing(file, () => file.sync());', 'await file.close();']],
   },
   {
     name: 'the format file is not synced',
     fileSystem: 'ext4',
     changes: [
-      [
-        'store-root',
-        "await writeFileDurable(join(root, 'format'), ",
-        "await (await import('node:fs/promises')).writeFile(join(root, 'format'), ",
-      ],
+      ['store-root', 'await writeFileDurable(format, ', "await (await import('node:fs/promises')).writeFile(format, "],
     ],
   },
   {
@@ -127,17 +127,26 @@ export const MUTANTS: readonly Mutant[] = [
   },
 ];
 
+/** What is not said once any more; such a mistake can no longer be made. */
+export function missingIn({ changes }: Pick<Mutant, 'changes'>): string[] {
+  const source = (file: string): string => readFileSync(join(COMPILED, 'src', `${file}.js`), 'utf8');
+  return changes
+    .filter(([file, from]) => source(file).split(from).length !== 2)
+    .map(([file, from]) => `${file}: ${from}`);
+}
+
 /** The compiled code with the mistake in it, below `directory`; answers where. */
 export function compileMutant({ changes }: Pick<Mutant, 'changes'>, directory: string): string {
   mkdirSync(directory, { recursive: true });
   const code = join(directory, 'dist');
-  cpSync(fileURLToPath(new URL('../..', import.meta.url)), code, { recursive: true, filter: (path) => !isMap(path) });
+  cpSync(COMPILED, code, { recursive: true, filter: (path) => !isMap(path) });
   writeFileSync(join(directory, 'package.json'), readFileSync(join(CHECKOUT, 'package.json')));
   symlinkSync(join(CHECKOUT, 'node_modules'), join(directory, 'node_modules'));
+  const [missing] = missingIn({ changes });
+  if (missing !== undefined) throw new Error(`does not say once: ${missing}`);
   for (const [file, from, to] of changes) {
     const path = join(code, 'src', `${file}.js`);
     const text = readFileSync(path, 'utf8');
-    if (text.split(from).length !== 2) throw new Error(`${path}: does not say once: ${from}`);
     writeFileSync(
       path,
       text.replace(from, () => to),

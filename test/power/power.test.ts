@@ -19,11 +19,20 @@ import { type CrashState, crashStates } from './crash-states.js';
 import { appendEvent, type DiskEvent, readEvents } from './disk-log.js';
 import { History, isAllowed, NONE } from './history.js';
 import { type Below, ImageFile, Medium } from './medium.js';
-import { MUTANTS } from './mutants.js';
+import { MUTANTS, missingIn } from './mutants.js';
 import { type PowerOptions, runMutant, runPower } from './power.js';
 
 const skip = needsRoot || (existsSync('/dev/fuse') ? false : 'needs /dev/fuse');
-const SHORT: PowerOptions = { fileSystem: 'ext4', seed: 1, lives: 2, subsets: 2, torn: 1, states: 20, deepEvery: 1 };
+const SHORT: PowerOptions = {
+  fileSystem: 'ext4',
+  seed: 1,
+  lives: 2,
+  subsets: 2,
+  torn: 1,
+  states: 20,
+  deepEvery: 1,
+  twiceEvery: 6,
+};
 
 test('a power cut loses nothing that was acknowledged, and leaves no wrong layer', { skip }, async () => {
   const { faults, unmountable, judged, promises } = await runPower(SHORT);
@@ -41,6 +50,10 @@ for (const name of ['layer.tar is not synced', 'a transaction answers before it 
     assert.ok(await runMutant(mutant, SHORT));
   });
 }
+
+test('each mistake of the long form can be made in what the code says now', () => {
+  assert.deepEqual(MUTANTS.flatMap(missingIn), []);
+});
 
 const ZEROS: Below = { signature: 0n, readPage: (_, target) => void target.fill(0), hashOf: () => 0n };
 const FLUSH: DiskEvent = { kind: 'flush' };

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { compileMutant, type Mutant } from './mutants.js';
 import type { RunOptions, RunReport } from './run.js';
 
-export type PowerOptions = Omit<RunOptions, 'directory' | 'code' | 'untilFault'>;
+export type PowerOptions = Omit<RunOptions, 'directory' | 'code' | 'since' | 'untilFault'>;
 
 const RUN = fileURLToPath(new URL('run.js', import.meta.url));
 /** Of a mutant, so many states at the most. */
@@ -25,7 +25,8 @@ export async function runMutant(mutant: Mutant, options: PowerOptions): Promise<
   return inDirectory(async (directory) => {
     const code = compileMutant(mutant, join(directory, 'mutant'));
     const { fileSystem } = mutant;
-    const more = { states: options.states ?? MUTANT_STATES, directory, code, untilFault: true };
+    const since = mutant.since === undefined ? {} : { since: mutant.since };
+    const more = { ...since, states: options.states ?? MUTANT_STATES, directory, code, untilFault: true };
     return (await start({ ...options, ...more, fileSystem }, () => {})).faults[0];
   });
 }
@@ -43,8 +44,9 @@ async function start(options: RunOptions, tell: (line: string) => void): Promise
     if (line.startsWith('report ')) report = line.slice('report '.length);
     else tell(line);
   });
-  const [status] = await once(child, 'close');
-  if (status !== 0 || report === '') throw new Error(`${options.fileSystem}: ended with ${status}:\n${stderr}`);
+  const [status, signal] = await once(child, 'close');
+  if (status !== 0 || report === '')
+    throw new Error(`${options.fileSystem}: ended with ${status ?? signal}:\n${stderr}`);
   return JSON.parse(report) as RunReport;
 }
 

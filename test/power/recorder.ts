@@ -1,14 +1,17 @@
 /** A file system on a disk that writes everything down, and lives of larder on that. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Layout } from '../../src/layout.js';
 import { unmount } from '../../src/linux/mount.js';
 import { mountsUnder } from '../../src/linux/mountinfo.js';
+import { parseDiffId } from '../../src/spec/digest.js';
 import { Disk } from './attached-disk.js';
+import type { Life } from './planner.js';
 import type { WorkloadOptions } from './workload.js';
-import type { Life, World } from './world.js';
+import type { World } from './world.js';
 
 export const FILE_SYSTEMS = {
   // Zeroed at once, which mkfs otherwise leaves to a thread of the kernel: its writes would be crash states of nobody.
@@ -18,8 +21,8 @@ export const FILE_SYSTEMS = {
 } as const;
 export type FileSystem = keyof typeof FILE_SYSTEMS;
 
-/** The least that all of them take with their default options. */
-const DISK_BYTES = 320 << 20;
+/** Large enough for the defaults of real disks: below 512 MiB mkfs.ext4 takes blocks of 1 KiB. */
+const DISK_BYTES = 640 << 20;
 
 export interface Recording {
   /** The disk before it was told anything. */
@@ -57,6 +60,7 @@ export async function record({ fileSystem, directory, world, lives, code }: Reco
       for (const version of life.publish) world.publish(version);
       const root = join(place, 'store');
       if (life.damaged) damage(root, disk.companion);
+      if (life.broken !== undefined) breakLayer(root, life.broken, disk.companion);
       await live({ root, marks: disk.companion, acis: world.acis, life }, code);
     }
   } finally {
@@ -78,6 +82,15 @@ async function live(options: WorkloadOptions, code = fileURLToPath(new URL('../.
   if (options.life.killed ? signal !== 'SIGKILL' : status !== 0) {
     throw new Error(`the workload ended with ${status ?? signal}:\n${stderr}\n${JSON.stringify(options.life)}`);
   }
+}
+
+/** As a medium that forgets. */
+function breakLayer(root: string, diffId: string, marks: string): void {
+  writeFileSync(marks, JSON.stringify({ what: 'begin', op: 'break' }), { flag: 'r+' });
+  const fd = openSync(new Layout(root).layerTar(parseDiffId(diffId)), 'r+');
+  writeSync(fd, 'broken', 1000);
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 /** Of all that the power cut may meet, this is not its doing: it is said before. */
