@@ -6,6 +6,8 @@ import { openErofsTarget } from './erofs.js';
 import { openGnuTarTarget } from './gnu-tar.js';
 import { openInflateTarget } from './inflate.js';
 import { layerIndexTarget } from './layer-index.js';
+import { openLayersTarget } from './layers.js';
+import { openPullLogTarget } from './pull-log.js';
 import { openRegistryTarget } from './registry.js';
 import { tarTarget } from './tar.js';
 import { textTargets } from './texts.js';
@@ -27,7 +29,9 @@ export const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarg
     `inflate-${compression}`,
     () => openInflateTarget(compression),
   ]),
+  ['pull-log', openPullLogTarget],
   ['archive', openArchiveTarget],
   ['registry', openRegistryTarget],
   ['erofs', openErofsTarget],
+  ['layers', openLayersTarget],
 ]);
