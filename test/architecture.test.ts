@@ -40,6 +40,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   concurrency: 2,
   errors: 1,
   'event-stream': 1,
+  'queued-answers': 1,
   progress: 1,
   events: 1,
   bytes: 1,

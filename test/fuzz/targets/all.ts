@@ -2,6 +2,7 @@
 import type { FuzzTarget, OpenTarget } from '../target.js';
 import { openArchiveTarget } from './archive.js';
 import { documentTargets } from './documents.js';
+import { openDoorTarget } from './doors.js';
 import { openErofsTarget } from './erofs.js';
 import { openGnuTarTarget } from './gnu-tar.js';
 import { openInflateTarget } from './inflate.js';
@@ -32,6 +33,7 @@ export const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarg
   ['pull-log', openPullLogTarget],
   ['archive', openArchiveTarget],
   ['registry', openRegistryTarget],
+  ...(['daemon', 'serve'] as const).map((name): [string, OpenTarget] => [name, () => openDoorTarget(name)]),
   ['erofs', openErofsTarget],
   ['layers', openLayersTarget],
 ]);
