@@ -8,6 +8,7 @@ import { openGnuTarTarget } from './gnu-tar.js';
 import { openInflateTarget } from './inflate.js';
 import { layerIndexTarget } from './layer-index.js';
 import { openLayersTarget } from './layers.js';
+import { openPullTarget } from './pull.js';
 import { openPullLogTarget } from './pull-log.js';
 import { openRegistryTarget } from './registry.js';
 import { tarTarget } from './tar.js';
@@ -33,6 +34,7 @@ export const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarg
   ['pull-log', openPullLogTarget],
   ['archive', openArchiveTarget],
   ['registry', openRegistryTarget],
+  ['pull', openPullTarget],
   ...(['daemon', 'serve'] as const).map((name): [string, OpenTarget] => [name, () => openDoorTarget(name)]),
   ['erofs', openErofsTarget],
   ['layers', openLayersTarget],
