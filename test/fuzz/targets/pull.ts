@@ -243,7 +243,7 @@ const ARCHIVES: readonly Buffer[] = [
 ];
 
 function makeImage(random: Random): Buffer {
-  const layers = Array.from({ length: random.below(4) }, () => {
+  const layers = Array.from({ length: random.oneIn(8) ? 0 : 1 + random.below(3) }, () => {
     const how = random.pick(['n', 'g', 'z']);
     return { how, bytes: Buffer.concat([Buffer.from(how), random.pick(ARCHIVES)]) };
   });
@@ -273,9 +273,10 @@ const WORDS = ['@digest0', '@size0', '@diffid0', '@digestc', '@size1', 'layers',
 
 function mutateImage(input: Buffer, random: Random): Buffer {
   const parts = partsOf(input);
-  const i = random.below(parts.length);
+  const i = 1 + random.below(Math.max(1, parts.length - 1));
   const part = parts[i] ?? Buffer.alloc(0);
-  if (i === 0 || random.oneIn(3)) parts[0] = Buffer.from(mutateJson(parts[0] ?? part, random, WORDS));
+  // Most changes of the documents end a pull before its layers.
+  if (parts.length === 1 || random.oneIn(5)) parts[0] = Buffer.from(mutateJson(parts[0] ?? part, random, WORDS));
   else if (random.oneIn(6)) parts[i] = Buffer.concat([Buffer.from(random.pick(['n', 'g', 'z'])), part.subarray(1)]);
   else parts[i] = Buffer.concat([part.subarray(0, 1), mutateArchive(Buffer.from(part.subarray(1)), random)]);
   return joined(parts);
