@@ -86,7 +86,9 @@ function lineOf(entry: TarEntry): string {
 }
 
 function theirLine(line: string): string {
-  const [, type = '', mode = '', uid, gid, size = '', time = '', path = '', link = ''] = LINE.exec(line) ?? [line];
+  const [, letter = '', mode = '', uid, gid, size = '', time = '', path = '', link = ''] = LINE.exec(line) ?? [line];
+  // A contiguous file (type 7) is a file to whoever cannot make it contiguous.
+  const type = letter === 'C' ? '-' : letter;
   const [whole = '', fraction] = time.split('.');
   const mtime = Date.parse(`${whole.replace(' ', 'T')}Z`) / 1000;
   const what = /[-cb]/.test(type) ? size : '0';

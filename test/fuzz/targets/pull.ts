@@ -275,6 +275,8 @@ function mutateImage(input: Buffer, random: Random): Buffer {
   const parts = partsOf(input);
   const i = 1 + random.below(Math.max(1, parts.length - 1));
   const part = parts[i] ?? Buffer.alloc(0);
+  // What was spoilt once would stay so.
+  if (random.oneIn(6)) parts[0] = partsOf(makeImage(random))[0] ?? part;
   // Most changes of the documents end a pull before its layers.
   if (parts.length === 1 || random.oneIn(5)) parts[0] = Buffer.from(mutateJson(parts[0] ?? part, random, WORDS));
   else if (random.oneIn(6)) parts[i] = Buffer.concat([Buffer.from(random.pick(['n', 'g', 'z'])), part.subarray(1)]);
