@@ -29,7 +29,9 @@ const { TARGETS } = await import('./targets/all.js');
 // At once: what never ran is forgotten soon.
 coverage.unreached([]);
 const names = [...TARGETS.keys()].filter(
-  (name) => positionals.length === 0 || positionals.some((word) => name === word || (!TARGETS.has(word) && name.includes(word))),
+  (name) =>
+    positionals.length === 0 ||
+    positionals.some((word) => name === word || (!TARGETS.has(word) && name.includes(word))),
 );
 if (names.length === 0 || !(Number(values.minutes) > 0) || !Number.isInteger(Number(values.seed))) {
   console.error(

@@ -164,7 +164,13 @@ class Registry {
     }
     const nth = (this.#asked.get(found.kind) ?? 0) + 1;
     this.#asked.set(found.kind, nth);
-    send(request, response, found, this.#mediaType, this.#faults.find((f) => f.kind === found.kind && f.nth === nth));
+    send(
+      request,
+      response,
+      found,
+      this.#mediaType,
+      this.#faults.find((f) => f.kind === found.kind && f.nth === nth),
+    );
   }
 }
 
@@ -242,7 +248,12 @@ const FAULTS: readonly Fault[] = [
   { kind: 'layer', nth: 1, flip: 700 },
   { kind: 'config', nth: 1, status: 404 },
   { kind: 'layer', nth: 1, status: 206, headers: { 'content-range': 'bytes 0-9/10' } },
-  { kind: 'layer', nth: 2, headers: { 'content-encoding': 'gzip', 'retry-after': '0', location: '/v2/x' }, status: 307 },
+  {
+    kind: 'layer',
+    nth: 2,
+    headers: { 'content-encoding': 'gzip', 'retry-after': '0', location: '/v2/x' },
+    status: 307,
+  },
   { kind: 'manifest', nth: 1, headers: { 'docker-content-digest': `sha256:${'0'.repeat(64)}` } },
 ];
 const ARCHIVES: readonly Buffer[] = [

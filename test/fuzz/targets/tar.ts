@@ -173,14 +173,29 @@ const KEYS = [
   'GNU.sparse.offset',
   'GNU.sparse.numbytes',
 ];
-const VALUES = ['', '0', '1', '-1', '00', ' 1', '1.5', '1e3', '0x1', '9'.repeat(30), '9007199254740993', '18446744073709551615']
-  .concat(['/', '../x', 'a/b', 'x\0y', 'x\ny', 'x=y', '0,512', '512,1,0,5', '0,0,9,0', 'BINARY', 'p'.repeat(300)]);
+const VALUES = [
+  '',
+  '0',
+  '1',
+  '-1',
+  '00',
+  ' 1',
+  '1.5',
+  '1e3',
+  '0x1',
+  '9'.repeat(30),
+  '9007199254740993',
+  '18446744073709551615',
+].concat(['/', '../x', 'a/b', 'x\0y', 'x\ny', 'x=y', '0,512', '512,1,0,5', '0,0,9,0', 'BINARY', 'p'.repeat(300)]);
 
 /** A record more in a pax header, with a right length and size but seldom, or the header's end moved by a byte. */
 function mutatePax(archive: Buffer, random: Random): Buffer {
   const headers: number[] = [];
   for (let at = 0; at + 512 <= archive.length; at += 512) {
-    if ([0x78, 0x67].includes(archive.readUInt8(at + 156)) && archive.toString('latin1', at + 257, at + 262) === 'ustar')
+    if (
+      [0x78, 0x67].includes(archive.readUInt8(at + 156)) &&
+      archive.toString('latin1', at + 257, at + 262) === 'ustar'
+    )
       headers.push(at);
   }
   if (headers.length === 0) return Buffer.concat([t.paxHeader({ [random.pick(KEYS)]: random.pick(VALUES) }), archive]);
