@@ -44,7 +44,7 @@ export function openPullLogTarget(): FuzzTarget {
   return {
     name: 'pull-log',
     codes: [],
-    short: { runs: 300, meets: ['ok'] },
+    short: { runs: 150, meets: ['ok'] },
     words: ['snapshot', 'layer-progress', 'layers', 'pull', 'waited', 'elsewhere', 'verifying', 'fetching'],
     make: (random) => joined(Array.from({ length: random.below(12) }, () => random.pick(LINES))),
     mutate: mutateLines,
