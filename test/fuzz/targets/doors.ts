@@ -52,7 +52,7 @@ export async function openDoorTarget(name: keyof typeof DOORS): Promise<FuzzTarg
   return {
     name,
     codes: [],
-    short: { runs: 30, meets: ['ok'] },
+    short: { runs: 15, meets: ['ok'] },
     words: WORDS,
     make: (random) => Buffer.from(Array.from({ length: 1 + random.below(4) }, () => random.pick(examples)).join(NEXT)),
     mutate: (input, random) => mutateRequests(input, random, examples),

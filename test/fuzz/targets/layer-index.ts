@@ -30,7 +30,7 @@ const LOWER = indexOf([dir('etc'), file('etc/group', ''), file('gone', 'y'), dir
 export const layerIndexTarget: FuzzTarget = {
   name: 'layer-index',
   codes: ['LARDER_LAYER_CORRUPT', 'LARDER_LAYER_LIMIT', 'LARDER_LAYER_INVALID'],
-  short: { runs: 1200, meets: ['ok', 'LARDER_LAYER_CORRUPT'] },
+  short: { runs: 700, meets: ['ok', 'LARDER_LAYER_CORRUPT'] },
   make: (random) => Buffer.from(encoded(Array.from({ length: random.below(8) }, () => random.pick(ENTRIES)))),
   mutate: mutateIndex,
   run(input) {

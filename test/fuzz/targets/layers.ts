@@ -41,7 +41,7 @@ export function openLayersTarget(): FuzzTarget | undefined {
   return {
     name: 'layers',
     codes: ['LARDER_LAYER_INVALID', 'LARDER_LAYER_LIMIT', 'LARDER_ENTRY_UNSUPPORTED'],
-    short: { runs: 30, meets: ['ok', 'LARDER_LAYER_INVALID'] },
+    short: { runs: 20, meets: ['ok', 'LARDER_LAYER_INVALID'] },
     make: makeLayers,
     mutate: mutateLayers,
     async run(input) {

@@ -49,7 +49,7 @@ export async function openPullTarget(): Promise<FuzzTarget> {
     name: 'pull',
     codes: CODES,
     timed: ['LARDER_ABORTED', 'LARDER_TIMEOUT'],
-    short: { runs: 20, meets: ['ok', 'LARDER_LAYER_INVALID'] },
+    short: { runs: 12, meets: ['ok', 'LARDER_LAYER_INVALID'] },
     make: makeImage,
     mutate: mutateImage,
     async run(input) {

@@ -20,7 +20,7 @@ const FIELDS = [100, 108, 116, 124, 135, 136, 156, 157, 257, 263, 345, 386, 482,
 export const tarTarget: FuzzTarget = {
   name: 'tar',
   codes: CODES,
-  short: { runs: 2000, meets: ['ok', ...CODES] },
+  short: { runs: 1200, meets: ['ok', ...CODES] },
   make: makeArchive,
   mutate: mutateArchive,
   run(archive) {
