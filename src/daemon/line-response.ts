@@ -35,7 +35,7 @@ export class LineResponse {
   /** Who does not read the end of an answer gives up its connection. */
   #finish(): void {
     this.#response.end();
-    const late = setTimeout(() => this.#response.destroy(), READ_MS).unref();
+    const late = setTimeout(() => this.#response.req.socket.destroy(), READ_MS).unref();
     this.#response.once('close', () => clearTimeout(late));
   }
 

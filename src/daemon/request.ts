@@ -1,7 +1,7 @@
 /** Requests are read strictly: bounded, JSON only, and a member that nobody knows is refused with the nearest name. */
 import type { IncomingMessage } from 'node:http';
 import { nearestName } from '../config-values.js';
-import { LarderError, printable } from '../errors.js';
+import { errnoOf, LarderError, printable } from '../errors.js';
 import type { Image, Secret } from '../spec/image.js';
 import { JSON_TYPE, MAX_BODY_BYTES } from './wire.js';
 
@@ -37,10 +37,15 @@ async function readBody(request: IncomingMessage, length: number): Promise<Buffe
   const pieces: Buffer[] = [];
   let bytes = 0;
   if (length > MAX_BODY_BYTES) throw tooLarge();
-  for await (const piece of request as AsyncIterable<Buffer>) {
-    bytes += piece.length;
-    if (bytes > MAX_BODY_BYTES) throw tooLarge();
-    pieces.push(piece);
+  try {
+    for await (const piece of request as AsyncIterable<Buffer>) {
+      bytes += piece.length;
+      if (bytes > MAX_BODY_BYTES) throw tooLarge();
+      pieces.push(piece);
+    }
+  } catch (error) {
+    if (errnoOf(error) !== 'ECONNRESET') throw error;
+    throw new HttpRefusal(400, 'read the request: the client went away', { cause: error });
   }
   return Buffer.concat(pieces);
 }

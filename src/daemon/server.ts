@@ -16,6 +16,7 @@ import type { OnEvent } from '../events.js';
 import { Larder } from '../larder.js';
 import { loadPeerCredentials, type PeerCredentials, type PeerCredentialsOf } from '../linux/peer-credentials.js';
 import { notifyService } from '../linux/sd-notify.js';
+import { closeQueuedAnswers } from '../queued-answers.js';
 import { Api, isOwner } from './api.js';
 import { socketOf } from './default-socket.js';
 import { diskUsage, GcTimer } from './gc-timer.js';
@@ -70,6 +71,7 @@ export class Daemon {
     assembly.lock.onWait = (mode, ms) => this.#metrics.lockWaited(mode, ms);
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, ...TIMEOUTS });
     this.#server.maxConnections = MAX_CONNECTIONS;
+    closeQueuedAnswers(this.#server);
   }
 
   /**

@@ -41,10 +41,18 @@ function statIfThere(path: string): Stats | undefined {
   }
 }
 
+/** Who runs sudo may do what root may: a store below a home directory is his own. */
+function sudoUser(): number | undefined {
+  const { SUDO_UID } = process.env;
+  return process.geteuid?.() === 0 && SUDO_UID !== undefined && /^[1-9]\d*$/.test(SUDO_UID)
+    ? Number(SUDO_UID)
+    : undefined;
+}
+
 /** What all users have that a user namespace has no number for: there, the host's root. */
 const OVERFLOW = 65_534;
 
 function isTrusted(uid: number): boolean {
-  if (uid === 0 || uid === process.geteuid?.()) return true;
+  if (uid === 0 || uid === process.geteuid?.() || uid === sudoUser()) return true;
   return uid === OVERFLOW && process.platform === 'linux' && !isInitialUserNamespace();
 }

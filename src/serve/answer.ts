@@ -94,7 +94,8 @@ function isBodiless({ headers }: IncomingMessage): boolean {
 /** Resolves when it can be written again or is closed; who does not read is cut off. */
 function drained(response: ServerResponse, slowReaderMs: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => response.destroy(), slowReaderMs);
+    // The connection: an answer that waits behind another one has none of its own to lose.
+    const timer = setTimeout(() => response.req.socket.destroy(), slowReaderMs);
     const done = (): void => {
       clearTimeout(timer);
       response.off('drain', done).off('close', done);

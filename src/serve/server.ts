@@ -12,6 +12,7 @@ import type { Assembly } from '../assemble.js';
 import { Lazy } from '../concurrency.js';
 import { isLarderError, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
+import { closeQueuedAnswers } from '../queued-answers.js';
 import type { RegistryClient } from '../registry/registry-client.js';
 import type { Digest } from '../spec/digest.js';
 import { parseDockerRegistry } from '../spec/docker-registry.js';
@@ -74,6 +75,7 @@ export class RegistryFace implements AsyncDisposable {
     this.#manifests = new Manifests({ repositories, putBlob: (...blob) => content.put(...blob) });
     this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, ...TIMEOUTS });
     this.#server.maxConnections = MAX_CONNECTIONS;
+    closeQueuedAnswers(this.#server);
   }
 
   /** Serves as soon as it resolves. The caller closes the assembly after it. Rejects with LARDER_PERMISSION, LARDER_REQUEST_INVALID. */

@@ -38,7 +38,7 @@ export interface IgnoredEntries {
   readonly aufs: number;
   /** Character devices 0:0. */
   readonly whiteoutDevices: number;
-  /** Xattrs private to overlayfs or of an unknown namespace. */
+  /** Xattrs private to overlayfs, of an unknown namespace, or where no inode can have them. */
   readonly xattrs: number;
 }
 
@@ -182,7 +182,7 @@ export class IndexBuilder implements TarSink {
   }
 
   #xattrs(entry: TarEntry, i: number): void {
-    const { kept, dropped } = keepXattrs(entry.xattrs);
+    const { kept, dropped } = keepXattrs(entry.xattrs, entry.type);
     this.#ignored.xattrs += dropped;
     if (kept.length === 0) return;
     this.#xattrSets.add(i, kept);

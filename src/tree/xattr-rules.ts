@@ -2,12 +2,14 @@
  * Which extended attributes of an archive a layer index keeps.
  *
  * Kept: `user.*`, `trusted.*`, `security.*` and the two POSIX ACLs. Dropped and counted: those that overlayfs would
- * obey as its own (`trusted.overlay.*`, `user.overlay.*`), and names with a prefix that the kernel cannot show.
+ * obey as its own (`trusted.overlay.*`, `user.overlay.*`), names with a prefix that the kernel cannot show, and `user.*` of
+ * what is neither file nor directory: the kernel would list them and give nobody their values, so that copy-up fails.
  * Refused: what a kernel would choke on once it is mounted.
  */
 import { displayName } from '../bytes.js';
 import type { Xattr } from '../tar/entry.js';
 import { invalid } from './clean-path.js';
+import { KIND } from './types.js';
 
 const MAX_XATTR_NAME_BYTES = 255;
 const MAX_XATTR_VALUE_BYTES = 65_535;
@@ -26,14 +28,15 @@ export interface KeptXattrs {
   readonly dropped: number;
 }
 
-/** Rejects with LARDER_LAYER_INVALID. */
-export function keepXattrs(xattrs: readonly Xattr[]): KeptXattrs {
+/** Of an entry of the kind. Rejects with LARDER_LAYER_INVALID. */
+export function keepXattrs(xattrs: readonly Xattr[], kind: number): KeptXattrs {
+  const mayHaveUser = kind === KIND.file || kind === KIND.directory;
   const byName = new Map<string, Xattr>();
   let dropped = 0;
   for (const xattr of xattrs) {
     // Latin-1 maps bytes to characters one to one, so comparing these strings compares bytes.
     const name = Buffer.from(xattr.name).toString('latin1');
-    if (!isKeptName(name)) {
+    if (!isKeptName(name) || (!mayHaveUser && name.startsWith('user.'))) {
       dropped++;
       continue;
     }

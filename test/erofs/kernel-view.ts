@@ -19,30 +19,46 @@ import { mayMount } from '../../src/linux/capabilities.js';
 import { mountErofs } from '../../src/linux/erofs-mount.js';
 import { unmount } from '../../src/linux/mount.js';
 import { getXattr, listXattrs } from '../../src/linux/xattr.js';
-import { IMPLIED, KIND, type MergedTree } from '../../src/tree/types.js';
+import { type DataSource, IMPLIED, KIND, type MergedTree } from '../../src/tree/types.js';
 import type { LabImage, LabNode } from './lab-image.js';
 
 export const UUID = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
 export const needsRoot = mayMount() ? {} : { skip: 'needs root: it mounts what was written' };
+
+/** Where the bytes of a tree's layers are, and the image may be. */
+export interface LayerFiles {
+  readonly directoryPath: string;
+  layer(number: number): { fd(source: DataSource): number };
+}
 
 /** Writes the image of `root`, mounts it, and calls `look` with the mount point. */
 export function mounted(
   lab: LabImage,
   root: LabNode,
   look: (path: string, tree: MergedTree) => void,
-  through: 'file' | 'loop' = 'file',
+  through?: 'file' | 'loop',
 ): void {
   const tree = lab.tree(root);
+  mountedTree(lab, tree, (path) => look(path, tree), through);
+}
+
+/** The same of any tree. */
+export function mountedTree(
+  files: LayerFiles,
+  tree: MergedTree,
+  look: (path: string) => void,
+  through: 'file' | 'loop' = 'file',
+): void {
   const image = writeErofs(tree, { uuid: UUID });
-  const target = join(lab.directoryPath, 'mnt');
-  const imageFd = openSync(join(lab.directoryPath, 'image.erofs'), 'w+');
+  const target = join(files.directoryPath, 'mnt');
+  const imageFd = openSync(join(files.directoryPath, 'image.erofs'), 'w+');
   mkdirSync(target);
   try {
     for (const piece of image.pieces()) writeSync(imageFd, piece);
-    const deviceFds = image.devices.map(({ layer, source }) => lab.layer(layer).fd(source));
+    const deviceFds = image.devices.map(({ layer, source }) => files.layer(layer).fd(source));
     mountErofs({ imageFd, deviceFds, target, through });
     try {
-      look(target, tree);
+      look(target);
     } finally {
       unmount(target);
     }
@@ -54,7 +70,12 @@ export function mounted(
 
 /** Mounts the image of `root` and asserts that all of it is what the tree says. */
 export function assertSame(lab: LabImage, root: LabNode, through?: 'file' | 'loop'): void {
-  mounted(lab, root, (path, tree) => new Comparison(lab, tree).directory(Buffer.from(path), 0, 0), through);
+  mounted(lab, root, (path, tree) => assertShows(lab, tree, path), through);
+}
+
+/** Asserts that what is mounted at `path` is what the tree says. */
+export function assertShows(files: LayerFiles, tree: MergedTree, path: string): void {
+  new Comparison(files, tree).directory(Buffer.from(path), 0, 0);
 }
 
 export function bytesOf(image: ErofsImage): Buffer {
@@ -75,11 +96,11 @@ const TYPES: Readonly<Record<number, (stat: BigIntStats) => boolean>> = {
 };
 
 class Comparison {
-  readonly #lab: LabImage;
+  readonly #lab: LayerFiles;
   readonly #tree: MergedTree;
   readonly #inos = new Map<number, bigint>();
 
-  constructor(lab: LabImage, tree: MergedTree) {
+  constructor(lab: LayerFiles, tree: MergedTree) {
     this.#lab = lab;
     this.#tree = tree;
   }

@@ -5,9 +5,11 @@
  * The oracle of every target: an input ends with an answer, or with a LarderError of a documented code; nothing is thrown
  * outside; the same input gives the same answer twice; the processor's time grows with the bytes only.
  */
+
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { isLarderError } from '../../src/errors.js';
-import { Coverage } from './coverage.js';
+import type { Coverage } from './coverage.js';
 import { minimise } from './minimise.js';
 import { mutateBytes } from './mutate.js';
 import { Random } from './random.js';
@@ -18,7 +20,8 @@ export interface FuzzOptions {
   /** Which of the two comes first ends the run. */
   readonly runs?: number;
   readonly ms?: number;
-  readonly guided?: boolean;
+  /** Guides the run. */
+  readonly coverage?: Coverage;
 }
 
 export interface FuzzResult {
@@ -44,28 +47,36 @@ export class FuzzFind extends Error {
 }
 
 const BATCH = 200;
+/** So long a batch may be waited for. */
+const BATCH_MS = 2000;
 const MAX_KEPT = 2000;
+
+/** Inputs among which is looked for the one that left something behind, and how long that may take to show. */
+const RECENT = 100;
+const LATE_MS = 300;
 
 /** Throws a {@link FuzzFind} at the first broken promise. */
 export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<FuzzResult> {
-  const { seed, runs: most = Number.POSITIVE_INFINITY, ms = Number.POSITIVE_INFINITY, guided = false } = options;
+  const { seed, runs: most = Number.POSITIVE_INFINITY, ms = Number.POSITIVE_INFINITY, coverage } = options;
   const verdicts: Record<string, number> = {};
   const end = performance.now() + ms;
   const before = cpuMs();
-  const corpus = guided ? new Corpus(target) : undefined;
+  const corpus = coverage === undefined ? undefined : new Corpus(target, coverage);
+  const recent: Buffer[] = [];
   const outside = new Outside();
   let runs = 0;
   try {
     for (; runs < most && performance.now() < end; runs++) {
       const random = new Random(seed + runs);
       const input = nextInput(target, random, corpus);
-      const verdict = await tryInput(target, input, outside);
+      if (recent.push(input) > RECENT) recent.shift();
+      const verdict = await tryInput(target, input, outside, recent);
       verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
       await corpus?.saw(input);
     }
+    await tryEnding(target, outside, recent);
   } finally {
     outside.close();
-    corpus?.close();
   }
   return { runs, cpuMs: cpuMs() - before, verdicts, kept: corpus?.kept.length ?? 0, reached: corpus?.reached ?? 0 };
 }
@@ -89,21 +100,76 @@ function nextInput(target: FuzzTarget, random: Random, corpus: Corpus | undefine
   return input;
 }
 
-async function tryInput(target: FuzzTarget, input: Buffer, outside: Outside): Promise<string> {
+async function tryInput(
+  target: FuzzTarget,
+  input: Buffer,
+  outside: Outside,
+  recent: readonly Buffer[],
+): Promise<string> {
   try {
     return await check(target, input, outside);
   } catch (error) {
-    const kind = kindOf(error);
-    const short = await minimise(input, async (candidate) => {
-      try {
-        await check(target, candidate, outside);
-        return false;
-      } catch (other) {
-        return kindOf(other) === kind;
-      }
-    });
-    throw new FuzzFind(target.name, short, kind, { cause: error });
+    if (error instanceof ThrownOutside) throw await findOf(target, error, outside, recent);
+    const short = await shortest(input, error, async (candidate) => void (await check(target, candidate, outside)));
+    throw new FuzzFind(target.name, short, kindOf(error), { cause: error });
   }
+}
+
+/** What the last inputs left behind. */
+async function tryEnding(target: FuzzTarget, outside: Outside, recent: readonly Buffer[]): Promise<void> {
+  try {
+    await outside.throwWhatComes(LATE_MS);
+  } catch (error) {
+    throw error instanceof ThrownOutside ? await findOf(target, error, outside, recent) : error;
+  }
+}
+
+/** What was thrown outside may be the doing of an input before: the last one that does it again is made shorter. */
+async function findOf(
+  target: FuzzTarget,
+  error: ThrownOutside,
+  outside: Outside,
+  recent: readonly Buffer[],
+): Promise<FuzzFind> {
+  const attempt = async (input: Buffer): Promise<void> => {
+    await answerOf(target, input, outside);
+    await outside.throwWhatComes(LATE_MS);
+  };
+  for (const input of recent.toReversed()) {
+    const again = await attempt(input).then(
+      () => undefined,
+      (other: unknown) => other,
+    );
+    if (again === undefined) continue;
+    const short = await shortest(input, again, attempt, 100);
+    return new FuzzFind(target.name, short, kindOf(again), { cause: again });
+  }
+  return new FuzzFind(
+    target.name,
+    recent.at(-1) ?? Buffer.alloc(0),
+    'thrown outside, by none of the last inputs alone',
+    {
+      cause: error,
+    },
+  );
+}
+
+function shortest(
+  input: Buffer,
+  error: unknown,
+  attempt: (candidate: Buffer) => Promise<void>,
+  maxTries?: number,
+): Promise<Buffer> {
+  const kind = kindOf(error);
+  const fails = async (candidate: Buffer): Promise<boolean> => {
+    try {
+      await attempt(candidate);
+      return false;
+    } catch (other) {
+      return kindOf(other) === kind;
+    }
+  };
+  return minimise(input, fails, maxTries);
 }
 
 /** The verdict; throws what breaks a promise. */
@@ -146,12 +212,14 @@ async function answerOf(target: FuzzTarget, input: Buffer, outside: Outside): Pr
     if (!isLarderError(error, ...target.codes)) throw error;
     return { verdict: error.code, value: error.message };
   } finally {
-    await outside.throwWhatCame();
+    // What nobody waits for shows when the event loop turns, and not before.
+    await outside.throwWhatComes();
   }
 }
 
 /** What a failure is the same by: where it was thrown, else what it says. */
 function kindOf(error: unknown): string {
+  if (error instanceof ThrownOutside) return `thrown outside: ${kindOf(error.cause)}`;
   if (!(error instanceof Error)) return String(error);
   const place = /at .*?dist\/src\/([^\s)]*?):\d+:\d+/.exec(error.stack ?? '')?.[1] ?? '';
   const code = isLarderError(error) ? error.code : error.name;
@@ -162,6 +230,8 @@ function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
+
+class ThrownOutside extends Error {}
 
 /** What was thrown where nobody waits for it. */
 class Outside {
@@ -175,11 +245,13 @@ class Outside {
     process.on('unhandledRejection', this.#listener);
   }
 
-  /** Of what was started before; timers that are still to come show with a later input. */
-  async throwWhatCame(): Promise<void> {
+  /** Until the event loop has turned, or for so long; timers that are still to come show with a later input. */
+  async throwWhatComes(ms = 0): Promise<void> {
+    for (let waited = 0; waited < ms && this.#came === undefined; waited += 10) await sleep(10);
+    await turn();
     const came = this.#came;
     this.#came = undefined;
-    if (came !== undefined) throw new Error('thrown outside', { cause: came.error });
+    if (came !== undefined) throw new ThrownOutside('thrown outside', { cause: came.error });
   }
 
   close(): void {
@@ -192,23 +264,26 @@ class Outside {
 class Corpus {
   readonly kept: Buffer[] = [];
   readonly #target: FuzzTarget;
-  readonly #coverage = new Coverage();
+  readonly #coverage: Coverage;
   #batch: Buffer[] = [];
+  #asked = performance.now();
 
-  constructor(target: FuzzTarget) {
+  constructor(target: FuzzTarget, coverage: Coverage) {
     this.#target = target;
-    this.#coverage.start();
+    this.#coverage = coverage;
+    coverage.forget();
   }
 
   get reached(): number {
     return this.#coverage.size;
   }
 
-  /** Asking costs much more than an input, so only a batch that reached something is looked into. */
+  /** Asking costs much more than most inputs, so only a batch that reached something is looked into. */
   async saw(input: Buffer): Promise<void> {
-    if (this.#batch.push(input) < BATCH) return;
+    if (this.#batch.push(input) < BATCH && performance.now() < this.#asked + BATCH_MS) return;
     const batch = this.#batch;
     this.#batch = [];
+    this.#asked = performance.now();
     if (!this.#coverage.isNew(false)) return;
     await this.#sift(batch);
   }
@@ -235,9 +310,5 @@ class Corpus {
         // A refusal reaches code, too; what may be thrown was checked before.
       }
     }
-  }
-
-  close(): void {
-    this.#coverage.stop();
   }
 }

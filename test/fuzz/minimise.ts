@@ -3,10 +3,13 @@ export async function minimise(
   input: Buffer,
   fails: (candidate: Buffer) => Promise<boolean>,
   maxTries = 3000,
+  maxMs = 60_000,
 ): Promise<Buffer> {
+  const end = performance.now() + maxMs;
   let best = input;
   let tries = 0;
   const take = async (candidate: Buffer): Promise<boolean> => {
+    if (performance.now() > end) tries = maxTries;
     if (tries++ >= maxTries || !(await fails(candidate))) return false;
     best = candidate;
     return true;

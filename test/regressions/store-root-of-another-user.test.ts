@@ -54,6 +54,20 @@ describe("a store's root in a directory that others may write to", { skip }, () 
     assert.deepEqual(readdirSync(join(place, 'his', 'store')), []);
   });
 
+  it('is taken below the home directory of who runs sudo', async () => {
+    mkdirSync(join(place, 'his'));
+    lchownSync(join(place, 'his'), OTHER, OTHER);
+    const before = process.env['SUDO_UID'];
+    process.env['SUDO_UID'] = String(OTHER);
+    try {
+      await prepareRoot(join(place, 'his', 'store'));
+    } finally {
+      if (before === undefined) delete process.env['SUDO_UID'];
+      else process.env['SUDO_UID'] = before;
+    }
+    assert.equal(statSync(join(place, 'his', 'store')).mode & 0o777, 0o700);
+  });
+
   it('is refused where everybody may rename it, and taken where only its owner may', async () => {
     chmodSync(place, 0o777);
     await assert.rejects(prepareRoot(join(place, 'store')), { code: 'LARDER_STORE_UNSAFE', message: /not sticky/ });

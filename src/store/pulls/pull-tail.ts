@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { errnoOf, systemError } from '../../errors.js';
-import type { LarderEvent } from '../../events.js';
+import { isEvent } from './event-shape.js';
 import type { TimedEvent } from './pull-log.js';
 
 const CHUNK_BYTES = 64 * 1024;
@@ -83,24 +83,7 @@ function parseLine(text: string): TimedEvent | undefined {
   }
   if (typeof line !== 'object' || line === null || !('atMs' in line) || !('event' in line)) return undefined;
   const { atMs, event } = line;
-  if (typeof atMs !== 'number' || typeof event !== 'object' || event === null || !('type' in event)) return undefined;
-  const { type, layers, pull } = event as { type: unknown; layers?: unknown; pull?: unknown };
-  if (!hasSizes(event)) return undefined;
-  if ((type === 'plan' || type === 'snapshot') && !isListOfObjects(layers)) return undefined;
-  if (type === 'snapshot' && !isListOfObjects([pull])) return undefined;
-  return { atMs, event: event as LarderEvent };
-}
-
-function isListOfObjects(value: unknown): boolean {
-  return Array.isArray(value) && value.every((each) => typeof each === 'object' && each !== null && hasSizes(each));
-}
-
-const SIZES = ['size', 'resumedFrom', 'received', 'written'];
-
-/** What is said of bytes are counts of them: bars are drawn of these. */
-function hasSizes(value: object): boolean {
-  const counts = Object.entries(value).filter(([name]) => SIZES.includes(name));
-  return counts.every(([, count]) => Number.isSafeInteger(count) && count >= 0);
+  return typeof atMs === 'number' && isEvent(event) ? { atMs, event } : undefined;
 }
 
 async function openThere(path: string): Promise<FileHandle | undefined> {

@@ -256,7 +256,7 @@ const ANY = { doing: 'fuzz', maxBytes: 1 << 20, code: 'LARDER_REQUEST_INVALID' }
 export const documentTargets: readonly FuzzTarget[] = DOCUMENTS.map(({ name, codes, examples, words, read }) => ({
   name: `json-${name}`,
   codes: [...codes, ANY.code],
-  short: { runs: 600, meets: ['ok', ...codes.slice(0, 1)] },
+  short: { runs: 500, meets: ['ok', ...codes.slice(0, 1)] },
   ...(words === undefined ? {} : { words }),
   make: (random) => bytesOf(random.pick(examples)),
   mutate: (input, random) =>

@@ -13,8 +13,9 @@ const ARGS = ['--list', '--verbose', '--numeric-owner', '--full-time', '--utc', 
 const LINE =
   /^([-dlhcbpC])(\S{9})\S* +(\d+)\/(\d+) +(\S+) (-?\d+-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) +"((?:[^"\\]|\\.)*)"(?: (?:->|link to) "((?:[^"\\]|\\.)*)")?$/;
 
-/** GNU tar prints times before 1970 that have a fraction a second or two off. */
-const ODD_TIME = 'before 1970, and a fraction';
+/** GNU tar prints times before 1970 that have a fraction a second or two off; years beyond four digits nobody reads alike. */
+const ODD_TIME = 'before 1970, and a fraction, or in no year of four digits';
+const [FIRST_TIME, END_TIME] = [Date.parse('0000-01-01') / 1000, Date.parse('+010000-01-01') / 1000];
 
 export function openGnuTarTarget(): FuzzTarget | undefined {
   const version = spawnSync('tar', ['--version'], { encoding: 'utf8' });
@@ -72,7 +73,8 @@ function lineOf(entry: TarEntry): string {
   const { type, mode, uid, gid, size, mtime, mtimeNs, devMajor, devMinor } = entry;
   const isDevice = type === ENTRY.character || type === ENTRY.block;
   const what = isDevice ? `${devMajor},${devMinor}` : type === ENTRY.file ? String(size) : '0';
-  const time = mtime < 0 && mtimeNs > 0 ? ODD_TIME : mtime;
+  const odd = (mtime < 0 && mtimeNs > 0) || mtime < FIRST_TIME || mtime >= END_TIME;
+  const time = odd ? ODD_TIME : mtime;
   return JSON.stringify([
     LETTERS[type],
     permissions(mode),
@@ -86,11 +88,14 @@ function lineOf(entry: TarEntry): string {
 }
 
 function theirLine(line: string): string {
-  const [, type = '', mode = '', uid, gid, size = '', time = '', path = '', link = ''] = LINE.exec(line) ?? [line];
+  const [, letter = '', mode = '', uid, gid, size = '', time = '', path = '', link = ''] = LINE.exec(line) ?? [line];
+  // A contiguous file (type 7) is a file to whoever cannot make it contiguous.
+  const type = letter === 'C' ? '-' : letter;
   const [whole = '', fraction] = time.split('.');
   const mtime = Date.parse(`${whole.replace(' ', 'T')}Z`) / 1000;
   const what = /[-cb]/.test(type) ? size : '0';
-  const shown = mtime < 0 && fraction !== undefined ? ODD_TIME : mtime;
+  const odd = (mtime < 0 && fraction !== undefined) || !/^\d{4}-/.test(whole);
+  const shown = odd ? ODD_TIME : mtime;
   return JSON.stringify([type, mode, Number(uid), Number(gid), what, shown, unquote(path), unquote(link)]);
 }
 

@@ -21,7 +21,7 @@ export async function openInflateTarget(compression: Compression): Promise<FuzzT
   return {
     name: `inflate-${compression}`,
     codes: CODES,
-    short: { runs: 150, meets: ['ok', 'LARDER_LAYER_CORRUPT'] },
+    short: { runs: 80, meets: ['ok', 'LARDER_LAYER_CORRUPT'] },
     make: (random) =>
       Buffer.concat(random.oneIn(3) ? [random.pick(examples), random.pick(examples)] : [random.pick(examples)]),
     mutate: mutateBytes,

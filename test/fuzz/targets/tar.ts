@@ -20,7 +20,7 @@ const FIELDS = [100, 108, 116, 124, 135, 136, 156, 157, 257, 263, 345, 386, 482,
 export const tarTarget: FuzzTarget = {
   name: 'tar',
   codes: CODES,
-  short: { runs: 2000, meets: ['ok', ...CODES] },
+  short: { runs: 1200, meets: ['ok', ...CODES] },
   make: makeArchive,
   mutate: mutateArchive,
   run(archive) {
@@ -82,6 +82,7 @@ const PARTS: readonly Buffer[] = [
   t.char('c', 1, 3),
   t.fifo('p'),
   t.file('v7', 'q', { format: 'v7' }),
+  t.file('old/', '', { format: 'v7' }),
   t.paxHeader({ comment: 'x', path: 'never' }, { global: true }),
   t.sparse('sg', 90_000, sparseRuns(30), 'gnu'),
   t.sparse('s0', 9000, sparseRuns(3), '0.0'),
@@ -103,15 +104,21 @@ export function makeArchive(random: Random): Buffer {
 
 export function mutateArchive(archive: Buffer, random: Random): Buffer {
   if (archive.length === 0 || random.oneIn(10)) return mutateBytes(archive, random);
+  if (random.oneIn(4)) return mutatePax(archive, random);
   return mutateOnce(Buffer.from(archive), random);
 }
 
 function mutateOnce(archive: Buffer, random: Random): Buffer {
   const at = random.below(archive.length);
   const block = at - (at % 512);
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       return archive.subarray(0, at);
+    case 5: {
+      const [offset, length] = random.pick(NUMBERS);
+      if (block + 512 <= archive.length) t.base256(archive, block + offset, length, random.pick(LARGE));
+      break;
+    }
     case 1:
       return Buffer.concat([archive.subarray(0, block), archive.subarray(block + 512)]);
     case 2:
@@ -132,4 +139,77 @@ function mutateOnce(archive: Buffer, random: Random): Buffer {
     t.setChecksum(archive.subarray(block, block + 512));
   }
   return archive;
+}
+
+/** Where numbers are, and how long. */
+const NUMBERS = [
+  [100, 8],
+  [108, 8],
+  [116, 8],
+  [124, 12],
+  [136, 12],
+  [329, 8],
+] as const;
+const LARGE = [0n, 1n, -1n, 511n, 512n, 0o77777n, 2n ** 32n - 1n, 2n ** 53n, -(2n ** 40n)];
+const KEYS = [
+  'path',
+  'linkpath',
+  'size',
+  'uid',
+  'mtime',
+  'hdrcharset',
+  'comment',
+  'SCHILY.xattr.',
+  'SCHILY.xattr.user.a',
+  'SCHILY.devminor',
+  'LIBARCHIVE.xattr.user.%41',
+  'GNU.sparse.major',
+  'GNU.sparse.minor',
+  'GNU.sparse.name',
+  'GNU.sparse.map',
+  'GNU.sparse.size',
+  'GNU.sparse.realsize',
+  'GNU.sparse.numblocks',
+  'GNU.sparse.offset',
+  'GNU.sparse.numbytes',
+];
+const VALUES = [
+  '',
+  '0',
+  '1',
+  '-1',
+  '00',
+  ' 1',
+  '1.5',
+  '1e3',
+  '0x1',
+  '9'.repeat(30),
+  '9007199254740993',
+  '18446744073709551615',
+].concat(['/', '../x', 'a/b', 'x\0y', 'x\ny', 'x=y', '0,512', '512,1,0,5', '0,0,9,0', 'BINARY', 'p'.repeat(300)]);
+
+/** A record more in a pax header, with a right length and size but seldom, or the header's end moved by a byte. */
+function mutatePax(archive: Buffer, random: Random): Buffer {
+  const headers: number[] = [];
+  for (let at = 0; at + 512 <= archive.length; at += 512) {
+    if (
+      [0x78, 0x67].includes(archive.readUInt8(at + 156)) &&
+      archive.toString('latin1', at + 257, at + 262) === 'ustar'
+    )
+      headers.push(at);
+  }
+  if (headers.length === 0) return Buffer.concat([t.paxHeader({ [random.pick(KEYS)]: random.pick(VALUES) }), archive]);
+  const at = random.pick(headers);
+  const size = Number.parseInt(archive.toString('latin1', at + 124, at + 135), 8) || 0;
+  const records = archive.subarray(at + 512, Math.min(archive.length, at + 512 + size));
+  const header = Buffer.from(archive.subarray(at, at + 512));
+  const [key, value] = [random.pick(KEYS), random.pick(VALUES)];
+  const right = t.paxRecord(key, value);
+  const record = random.oneIn(5) ? t.paxRecord(key, value, right.length + random.pick([-1, 1, 512])) : right;
+  const all = random.oneIn(2) ? Buffer.concat([records, record]) : Buffer.concat([record, records]);
+  const said = Math.max(0, all.length + (random.oneIn(6) ? random.pick([-1, 1]) : 0));
+  header.write(`${said.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
+  t.setChecksum(header);
+  const rest = archive.subarray(at + 512 + Math.ceil(size / 512) * 512);
+  return Buffer.concat([archive.subarray(0, at), header, t.padded(all), rest]);
 }

@@ -162,7 +162,7 @@ const TEXTS: readonly Text[] = [
 export const textTargets: readonly FuzzTarget[] = TEXTS.map(({ name, codes, examples, words, read }) => ({
   name: `text-${name}`,
   codes,
-  short: { runs: 3000, meets: ['ok', ...codes.slice(0, 1)] },
+  short: { runs: 2000, meets: ['ok', ...codes.slice(0, 1)] },
   words,
   make: (random) => Buffer.from(random.pick(examples)),
   run: (input) => read(input.toString('utf8')),

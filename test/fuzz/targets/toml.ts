@@ -89,7 +89,7 @@ export function openHostsTomlTarget(): FuzzTarget {
   return {
     name: 'hosts-toml',
     codes: CODES,
-    short: { runs: 400, meets: ['ok', 'LARDER_CONFIG_INVALID'] },
+    short: { runs: 200, meets: ['ok', 'LARDER_CONFIG_INVALID'] },
     words: [...WORDS, 'server = ', '[host."', 'header', 'client = ', 'ca = ', '/etc/hostname', 'https://', 'http://'],
     make: () => Buffer.from(HOSTS),
     async run(input) {
