@@ -14,6 +14,8 @@ export interface Job {
   readonly plan: Plan;
   /** What failed is tried again without a fault, with the same open store, and then with the store opened again. */
   readonly again: boolean;
+  /** Garbage is collected before it is looked what is open. */
+  readonly thorough: boolean;
 }
 
 export interface JobResult {
@@ -40,17 +42,17 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 async function work(job: Job): Promise<JobResult> {
   const { root, names, plan } = job;
-  const { from, opens = false, prepare, run, clear } = OPERATIONS[job.operation] ?? unknown(job.operation);
+  const { from, opens = false, prepare, run, clear, settings } = OPERATIONS[job.operation] ?? unknown(job.operation);
   let larder: Larder | undefined;
   if (!opens) {
-    larder = await openSwept(root, names);
+    larder = await openSwept(root, names, settings);
     if (from !== 'damaged') await warm(larder, names);
     await prepare?.(larder, names);
   }
   arm(plan);
   let points = 0;
   const failure = await failureOf(async () => {
-    larder ??= await openSwept(root, names);
+    larder ??= await openSwept(root, names, settings);
     await run(larder, names);
     // What is killed may also be killed while it closes.
     if (plan.errno === undefined) await larder.close();
@@ -58,7 +60,7 @@ async function work(job: Job): Promise<JobResult> {
   points = disarm();
   let isReopened = false;
   const again = async (): Promise<void> => {
-    larder ??= await openSwept(root, names);
+    larder ??= await openSwept(root, names, settings);
     // What was half made cannot be taken back on a disk that stays full, or over a database that refuses: the caller does.
     if (plan.lasting === true || isReopened) await clear?.(larder);
     await run(larder, names);
@@ -77,7 +79,7 @@ async function work(job: Job): Promise<JobResult> {
     points,
     ...(failure === undefined ? {} : { failure }),
     ...(second === undefined ? {} : { againFailure: second }),
-    open: await openBelow(root),
+    open: await openBelow(root, job.thorough),
   };
 }
 

@@ -4,10 +4,13 @@
  */
 import { parseArgs } from 'node:util';
 import { monotonicMs, randomOf } from '../nemesis/words.js';
+import { bundleChild } from './bundled.js';
 import { OPERATIONS } from './operations.js';
 import { errorSweep, FAULTS, type KilledBefore, killSweep, type SweepOptions, type SweepResult } from './sweep.js';
 import { Tracer } from './tracer.js';
 import { type StoreType, World } from './world.js';
+
+const CHILD_BUNDLE = await bundleChild('child');
 
 const { values } = parseArgs({
   options: {
@@ -40,7 +43,7 @@ let manyLayersMs: readonly number[] = [];
 async function recoverManyLayers(): Promise<void> {
   if (layers === 0) return;
   await using world = await World.make('docker');
-  await using tracer = new Tracer();
+  await using tracer = new Tracer(CHILD_BUNDLE);
   await world.addLayers(layers);
   const random = randomOf(layers);
   const choose = (points: number): readonly number[] => Array.from({ length: RECOVERIES }, () => 1 + random(points));
@@ -53,7 +56,7 @@ async function recoverManyLayers(): Promise<void> {
 
 async function sweepAll(type: StoreType): Promise<void> {
   await using world = await World.make(type);
-  await using tracer = new Tracer();
+  await using tracer = new Tracer(CHILD_BUNDLE);
   const names = Object.keys(OPERATIONS).filter((name) => type === 'docker' || OPERATIONS[name]?.onlyDocker !== true);
   const sweep = async (
     name: string,

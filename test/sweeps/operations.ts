@@ -1,8 +1,9 @@
 /** What is swept: each operation from the store that it starts with, and what must be there whatever became of it. */
-import { type BackendName, type Larder, openLarder } from '../../src/index.js';
+import type { RawFlags } from '../../src/config.js';
+import { type BackendName, isLarderError, type Larder, openLarder } from '../../src/index.js';
 
 /** The stores that operations start with. */
-export type Template = 'nothing' | 'kept' | 'full' | 'damaged';
+export type Template = 'nothing' | 'kept' | 'full' | 'damaged' | 'unreadable' | 'moved';
 
 /** What there is to pull; plain data, for processes of their own. */
 export interface Names {
@@ -10,6 +11,12 @@ export interface Names {
   readonly kept: string;
   readonly app: string;
   readonly archive: string;
+  /** An image with a layer that several connections fetch. */
+  readonly large: string;
+  /** A tag that meant something else before. */
+  readonly moved: string;
+  /** Where archives are written to. */
+  readonly exports: string;
 }
 
 export interface Operation {
@@ -24,6 +31,10 @@ export interface Operation {
   readonly keeps: (names: Names) => readonly string[];
   /** There is no such thing in this store. */
   readonly onlyDocker?: boolean;
+  /** Mounts are a part of what a kill leaves. */
+  readonly mounts?: boolean;
+  /** Of the store, beside those of all. */
+  readonly settings?: RawFlags;
 }
 
 const kept = ({ kept }: Names): readonly string[] => [kept];
@@ -37,6 +48,7 @@ function provision(backend?: BackendName): Operation {
     run: (larder, { app }) => larder.provision(app, { id: 'c', ...how }),
     clear: (larder) => larder.destroy('c'),
     keeps: both,
+    mounts: backend !== 'copy',
   };
 }
 
@@ -46,6 +58,7 @@ function destroy(backend: BackendName): Operation {
     prepare: (larder, { app }) => larder.provision(app, { id: 'c', backend }),
     run: (larder) => larder.destroy('c'),
     keeps: both,
+    mounts: backend !== 'copy',
   };
 }
 
@@ -57,15 +70,34 @@ const GC = { headroom: 0, watchIntervalMs: 1000, excludedImages: [], highWaterma
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   open: { from: 'nothing', opens: true, run: async () => {}, keeps: () => [] },
-  probe: { from: 'kept', opens: true, run: (larder) => larder.info(), keeps: kept },
+  rebuild: { from: 'unreadable', opens: true, run: async () => {}, keeps: both },
+  probe: { from: 'kept', opens: true, run: (larder) => larder.info(), keeps: kept, mounts: true },
   pull: { from: 'kept', run: (larder, { app }) => pull(larder, app), keeps: kept },
   archive: { from: 'kept', run: (larder, { archive }) => pull(larder, archive), keeps: kept, onlyDocker: true },
+  'pull-large': {
+    from: 'kept',
+    run: (larder, { large }) => pull(larder, large),
+    keeps: kept,
+    onlyDocker: true,
+    settings: { keep_blobs: true },
+  },
+  rollback: { from: 'moved', run: rollback, keeps: ({ kept, moved }) => [kept, moved], onlyDocker: true },
+  export: {
+    from: 'full',
+    run: (larder, { app, exports }) => larder.export(app, `oci-archive:${exports}/app.tar`),
+    keeps: both,
+    onlyDocker: true,
+  },
   'provision-erofs': provision(),
   'provision-overlay': provision('overlay'),
   'provision-copy': provision('copy'),
+  'provision-bind': provision('bind'),
   'destroy-erofs': destroy('erofs'),
   'destroy-overlay': destroy('overlay'),
   'destroy-copy': destroy('copy'),
+  'destroy-bind': destroy('bind'),
+  pin: { from: 'full', run: (larder, { app }) => larder.pin(app), keeps: both },
+  remove: { from: 'full', run: remove, keeps: kept },
   prune: { from: 'full', run: (larder, { kept }) => larder.prune({ exclude: [kept], all: true }), keeps: kept },
   gc: {
     from: 'full',
@@ -73,11 +105,27 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     keeps: () => [],
   },
   repair: { from: 'damaged', run: repair, keeps: both },
-  recover: { from: 'full', opens: true, run: (larder) => larder.recover([]), keeps: kept },
+  recover: { from: 'full', opens: true, run: (larder) => larder.recover([]), keeps: kept, mounts: true },
 };
 
 /** It did not throw: what failed is in its report. */
 export class Reported extends Error {}
+
+/** Done twice, it is what it was. */
+async function rollback(larder: Larder, { moved }: Names): Promise<void> {
+  await using _image = await larder.rollback(moved);
+}
+
+async function remove(larder: Larder, { app }: Names): Promise<void> {
+  const isHere = await larder.find(app).then(
+    () => true,
+    (error: unknown) => {
+      if (isLarderError(error, 'LARDER_IMAGE_NOT_FOUND')) return false;
+      throw error;
+    },
+  );
+  if (isHere) await larder.remove(app);
+}
 
 async function repair(larder: Larder): Promise<void> {
   for await (const { outcome, subject, message } of larder.repair()) {
@@ -85,6 +133,7 @@ async function repair(larder: Larder): Promise<void> {
   }
 }
 
-export function openSwept(root: string, { acis }: Pick<Names, 'acis'>): Promise<Larder> {
-  return openLarder({ root, owner: 'sweep', max_parallel_layers: 1, appc_simple_discovery_uri_prefix: acis });
+export function openSwept(root: string, { acis }: Pick<Names, 'acis'>, settings: RawFlags = {}): Promise<Larder> {
+  const own = { owner: 'sweep', max_parallel_layers: 1, appc_simple_discovery_uri_prefix: acis };
+  return openLarder({ ...own, ...settings, root });
 }
