@@ -46,11 +46,13 @@ export async function replaceDamaged(path: string, options: ReplaceOptions): Pro
   try {
     const why = await damageOf(path, options.hasContent);
     if (why === undefined) {
+      await removeLeftovers(directory);
       await unlinkIfThere(suspicionOf(path));
       return undefined;
     }
     onDamage(why);
-    // 1. A new one, in a directory of its own: killed here, the next one starts anew.
+    // 1. A new one, in a directory of its own: killed anywhere, the next one looks again, and clears what is left.
+    await closing(await open(suspicionOf(path), 'w', 0o600), async () => {});
     await removeLeftovers(directory);
     const work = join(directory, `${WORK}${randomUUID()}`);
     await build(join(work, 'larder.db'), fill);
@@ -60,8 +62,8 @@ export async function replaceDamaged(path: string, options: ReplaceOptions): Pro
     // 3. The point of no return.
     await rename(join(work, 'larder.db'), path);
     await fsyncDirectory(directory);
-    await unlinkIfThere(suspicionOf(path));
     await rm(work, { recursive: true, force: true });
+    await unlinkIfThere(suspicionOf(path));
     return aside;
   } catch (error) {
     throw systemError(`make metadata again: ${path}`, error);

@@ -35,19 +35,26 @@ export async function aftermathOf(world: World, operation: Operation, how: After
     for (const kept of operation.keeps(names)) {
       if (!(await isHere(larder, kept))) violations.push(`${kept} is gone; there is ${here}`);
     }
-    if (operation.from !== 'damaged') violations.push(...(await findingsOf(larder)));
+    const findings = await findingsOf(larder);
+    const isKept = findings.some(({ kept }) => kept === 'tar');
+    // What was done leaves nothing for a later time.
+    const wrong = findings.filter(({ kept }) => kept === undefined || (!how.again && kept !== 'note'));
+    if (operation.from !== 'damaged' || !how.again) violations.push(...wrong.map(({ text }) => text));
     if (how.again) {
       try {
         await operation.prepare?.(larder, names);
+        const requests = world.layerRequests;
         await operation.run(larder, names);
+        if (isKept && world.layerRequests > requests) violations.push('a tar that was here was fetched again');
         await larder.recover([]);
-        violations.push(...(await findingsOf(larder)).map((finding) => `after another try: ${finding}`));
+        const left = (await findingsOf(larder)).filter(({ kept }) => kept !== 'note');
+        violations.push(...left.map(({ text }) => `after another try: ${text}`));
       } catch (error) {
         violations.push(`another try failed: ${error instanceof Error ? error.stack : String(error)}`);
       }
     }
     await larder.prune({ all: true });
-    violations.push(...(await findingsOf(larder)).map((finding) => `after a prune of all: ${finding}`));
+    violations.push(...(await findingsOf(larder)).map(({ text }) => `after a prune of all: ${text}`));
   }
   violations.push(...leftovers(root));
   violations.push(...exportsLeft(world, how));
@@ -61,17 +68,29 @@ async function isHere(larder: Awaited<ReturnType<typeof openSwept>>, reference: 
   );
 }
 
-/** What is kept for a later pull on purpose is none: a download, and a tar whose record was not written. */
-async function findingsOf(larder: Awaited<ReturnType<typeof openSwept>>): Promise<string[]> {
-  const findings: string[] = [];
+const NOTE_BYTES = 512;
+
+interface Found {
+  readonly text: string;
+  /**
+   * It is there on purpose: what the next pull goes on with, or need not fetch. A `note` says what an ACI is that is in
+   * the store already, or is an empty file: only a prune looks for it.
+   */
+  readonly kept?: 'download' | 'tar' | 'note';
+}
+
+async function findingsOf(larder: Awaited<ReturnType<typeof openSwept>>): Promise<Found[]> {
+  const findings: Found[] = [];
   for await (const { kind, invariant, subject, message } of larder.check({ deep: true })) {
-    if (kind === 'garbage' && KEPT.test(`${subject}: ${message}`)) continue;
-    findings.push(`check: ${kind} ${invariant} ${subject}: ${message}`);
+    const text = `check: ${kind} ${invariant} ${subject}: ${message}`;
+    const isTar = kind === 'garbage' && message === 'a tar that no record names';
+    const bytes = kind === 'garbage' && subject.startsWith('download of ') ? Number.parseInt(message, 10) : undefined;
+    const download =
+      bytes === undefined ? {} : { kept: bytes <= NOTE_BYTES ? ('note' as const) : ('download' as const) };
+    findings.push({ text, ...(isTar ? { kept: 'tar' } : download) });
   }
   return findings;
 }
-
-const KEPT = /^download of |: a tar that no record names$/;
 
 /** An export is written beside its target and renamed; nobody looks for what a killed one left there. */
 function exportsLeft({ exports }: World, { killed }: AftermathOptions): string[] {

@@ -24,6 +24,8 @@ export interface JobResult {
   readonly failure?: Failure;
   /** Of the second try. */
   readonly againFailure?: Failure;
+  /** It did not work with the store that was open. */
+  readonly reopened: boolean;
   /** What of the store is still open afterwards. */
   readonly open: readonly string[];
 }
@@ -42,7 +44,15 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 async function work(job: Job): Promise<JobResult> {
   const { root, names, plan } = job;
-  const { from, opens = false, prepare, run, clear, settings } = OPERATIONS[job.operation] ?? unknown(job.operation);
+  const {
+    from,
+    opens = false,
+    prepare,
+    run,
+    clear,
+    after,
+    settings,
+  } = OPERATIONS[job.operation] ?? unknown(job.operation);
   let larder: Larder | undefined;
   if (!opens) {
     larder = await openSwept(root, names, settings);
@@ -73,12 +83,14 @@ async function work(job: Job): Promise<JobResult> {
     isReopened = true;
     againFailure = await failureOf(again);
   }
+  const later = job.again ? await failureOf(async () => larder && after?.(larder, names)) : undefined;
   const closing = await failureOf(async () => larder?.close());
-  const second = againFailure ?? closing;
+  const second = againFailure ?? later ?? closing;
   return {
     points,
     ...(failure === undefined ? {} : { failure }),
     ...(second === undefined ? {} : { againFailure: second }),
+    reopened: isReopened,
     open: await openBelow(root, job.thorough),
   };
 }

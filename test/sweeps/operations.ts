@@ -27,6 +27,8 @@ export interface Operation {
   readonly run: (larder: Larder, names: Names) => Promise<unknown>;
   /** Takes back what a failed run left. */
   readonly clear?: (larder: Larder) => Promise<unknown>;
+  /** Without a fault, after one was met and the operation was done: throws what is not as it was before. */
+  readonly after?: (larder: Larder, names: Names) => Promise<unknown>;
   /** Which images are there afterwards, done or not. */
   readonly keeps: (names: Names) => readonly string[];
   /** There is no such thing in this store. */
@@ -88,6 +90,15 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     keeps: both,
     onlyDocker: true,
   },
+  'first-provision': {
+    from: 'kept',
+    opens: true,
+    run: (larder, { kept }) => larder.provision(kept, { id: 'c' }),
+    clear: (larder) => larder.destroy('c'),
+    after: chosenAgain,
+    keeps: kept,
+    mounts: true,
+  },
   'provision-erofs': provision(),
   'provision-overlay': provision('overlay'),
   'provision-copy': provision('copy'),
@@ -110,6 +121,15 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 
 /** It did not throw: what failed is in its report. */
 export class Reported extends Error {}
+
+/** An error while backends were tried out is not remembered. */
+async function chosenAgain(larder: Larder, { kept }: Names): Promise<void> {
+  await larder.destroy('c');
+  await larder.provision(kept, { id: 'c' });
+  const backend = larder.containers()[0]?.images[0]?.backend;
+  const { backend: best } = await larder.info();
+  if (backend !== best) throw new Error(`${backend} is used from now on, and not ${best}`);
+}
 
 /** Done twice, it is what it was. */
 async function rollback(larder: Larder, { moved }: Names): Promise<void> {

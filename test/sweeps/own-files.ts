@@ -20,7 +20,7 @@ export async function openBelow(directory: string, thorough: boolean): Promise<r
   return list(directory);
 }
 
-const SQLITE = /\/metadata\/(?:damaged-[^/]*\/)?larder\.db[^/]*$/;
+const SQLITE = /\/metadata\/(?:[^/]*\/)?larder\.db[^/]*$/;
 
 function list(directory: string): string[] {
   return readdirSync('/proc/self/fd')

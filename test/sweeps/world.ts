@@ -84,6 +84,11 @@ export class World implements AsyncDisposable {
     await this.#make('kept', references);
   }
 
+  /** How often a layer was asked for. */
+  get layerRequests(): number {
+    return this.#source.requests('layer').length;
+  }
+
   /** The store becomes what the template is. */
   reset(template: Template): void {
     this.#become(template === 'nothing' ? undefined : this.#template(template));
