@@ -7,11 +7,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, isLarderError, systemError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
+import { namesIn } from '../linux/names-in.js';
 import { Claims } from './claims.js';
 import { Database, suspicionOf, writerLockOf } from './database.js';
 import { Derived } from './derived.js';
@@ -139,7 +140,7 @@ async function moveAside(path: string, aside: string): Promise<void> {
 }
 
 async function removeLeftovers(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
+  for (const name of await namesIn(directory)) {
     if (name.startsWith(WORK)) await rm(join(directory, name), { recursive: true, force: true });
   }
 }

@@ -1,5 +1,5 @@
 /** What must hold of a store, whatever became of the process that worked on it. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mountsBelow } from '../e2e/larder.js';
 import { monotonicMs } from '../nemesis/words.js';
@@ -102,7 +102,7 @@ function exportsLeft({ exports }: World, { killed }: AftermathOptions): string[]
 /** After a prune of all: an empty store has its format, its database and locks, nothing else. */
 function leftovers(root: string): string[] {
   const left = (readdirSync(root, { recursive: true }) as string[])
-    .filter((path) => !statSync(join(root, path)).isDirectory())
+    .filter((path) => !lstatSync(join(root, path)).isDirectory())
     .filter((path) => !EMPTY_STORE.has(path) && !DAMAGED.test(path))
     .map((path) => `${path} is left after a prune of all`);
   for (const mount of mountsBelow(root)) left.push(`${mount} is still mounted`);

@@ -20,10 +20,16 @@ const QUOTA: Fault = { errno: 'EDQUOT', counts: 'space', lasting: true, codes: [
 
 export const MUTANTS: readonly Mutant[] = [
   {
-    name: 'a layer is recorded before its bytes have their name',
-    changes: ofPowerCuts('a layer is recorded before its bytes have their name'),
-    operation: 'pull',
-    from: 0.6,
+    name: 'a claim is given back before the mount that it is for is gone',
+    changes: [
+      [
+        'provisioner/root-filesystems',
+        'for (const { name, backend } of claim?.images',
+        'if (claim !== undefined) await claims.remove(container); for (const { name, backend } of claim?.images',
+      ],
+    ],
+    operation: 'destroy-erofs',
+    from: 0.1,
   },
   {
     name: 'a layer goes before its record',

@@ -44,6 +44,8 @@ const NO_SPACE = ['LARDER_NO_SPACE'];
 const READ_ONLY = ['LARDER_PERMISSION'];
 /** Errors of the system without a code of their own. */
 const OTHER = ['LARDER_INTERNAL'];
+/** A thread that cannot read its program. */
+const NO_DESCRIPTOR = [...OTHER, 'LARDER_WORKER_LOST'];
 
 export const FAULTS: readonly Fault[] = [
   { errno: 'ENOSPC', counts: 'space', lasting: false, codes: NO_SPACE },
@@ -51,8 +53,8 @@ export const FAULTS: readonly Fault[] = [
   { errno: 'EDQUOT', counts: 'space', lasting: true, codes: NO_SPACE },
   { errno: 'EROFS', counts: 'changes', lasting: true, codes: READ_ONLY },
   { errno: 'EIO', counts: 'changes', lasting: false, codes: OTHER },
-  { errno: 'EMFILE', counts: 'opens', lasting: false, codes: OTHER },
-  { errno: 'EMFILE', counts: 'opens', lasting: true, codes: OTHER },
+  { errno: 'EMFILE', counts: 'opens', lasting: false, codes: NO_DESCRIPTOR },
+  { errno: 'EMFILE', counts: 'opens', lasting: true, codes: NO_DESCRIPTOR },
 ];
 
 /** The operation before the one that is swept, and where it was killed. */

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LarderError } from '../../errors.js';
+import { LarderError, systemError } from '../../errors.js';
 import type { LayerResult } from '../../layers/layer-task.js';
 import { MAX_APPC_MANIFEST_BYTES } from '../../spec/appc-manifest.js';
 import { decodeLayerIndex } from '../../tree/layer-index.js';
@@ -23,12 +23,12 @@ export async function readAciManifest(result: LayerResult, reference: string): P
 }
 
 async function readWhole(path: string, offset: number, size: number): Promise<Buffer> {
-  const file = await open(path);
   try {
+    await using file = await open(path);
     const { bytesRead, buffer } = await file.read(Buffer.alloc(size), 0, size, offset);
     if (bytesRead === size) return buffer;
     throw new LarderError('LARDER_INTERNAL', `read ${path}: ${bytesRead} of ${size} bytes`);
-  } finally {
-    await file.close();
+  } catch (error) {
+    throw systemError(`read ${path}`, error);
   }
 }
