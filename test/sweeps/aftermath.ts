@@ -1,9 +1,10 @@
 /** What must hold of a store, whatever became of the process that worked on it. */
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Larder } from '../../src/index.js';
 import { mountsBelow } from '../e2e/larder.js';
 import { monotonicMs } from '../nemesis/words.js';
-import { type Operation, openSwept } from './operations.js';
+import { type Names, type Operation, openSwept } from './operations.js';
 import type { World } from './world.js';
 
 export interface Aftermath {
@@ -27,6 +28,7 @@ export async function aftermathOf(world: World, operation: Operation, how: After
   let recoverMs = 0;
   {
     await using larder = await openSwept(root, names, operation.settings);
+    const hasContainer = larder.containers().some(({ container }) => container === 'c');
     await larder.recover([]);
     recoverMs = monotonicMs() - startMs;
     for (const { container } of larder.containers()) violations.push(`recover left container ${container}`);
@@ -35,6 +37,7 @@ export async function aftermathOf(world: World, operation: Operation, how: After
     for (const kept of operation.keeps(names)) {
       if (!(await isHere(larder, kept))) violations.push(`${kept} is gone; there is ${here}`);
     }
+    if (!how.again) violations.push(...(await undone(larder, operation, names, hasContainer)));
     const findings = await findingsOf(larder);
     const isKept = findings.some(({ kept }) => kept === 'tar');
     // What was done leaves nothing for a later time.
@@ -45,7 +48,8 @@ export async function aftermathOf(world: World, operation: Operation, how: After
         await operation.prepare?.(larder, names);
         const requests = world.layerRequests;
         await operation.run(larder, names);
-        if (isKept && world.layerRequests > requests) violations.push('a tar that was here was fetched again');
+        if (isKept && operation.from !== 'damaged' && world.layerRequests > requests)
+          violations.push('a tar that was here was fetched again');
         await larder.recover([]);
         const left = (await findingsOf(larder)).filter(({ kept }) => kept !== 'note');
         violations.push(...left.map(({ text }) => `after another try: ${text}`));
@@ -61,7 +65,21 @@ export async function aftermathOf(world: World, operation: Operation, how: After
   return { violations, recoverMs };
 }
 
-async function isHere(larder: Awaited<ReturnType<typeof openSwept>>, reference: string): Promise<boolean> {
+/** It said that it was done. */
+async function undone(larder: Larder, { done }: Operation, names: Names, hasContainer: boolean): Promise<string[]> {
+  const violations: string[] = [];
+  for (const image of done?.images?.(names) ?? []) {
+    if (!(await isHere(larder, image))) violations.push(`done, but ${image} is not there`);
+  }
+  for (const image of done?.noImages?.(names) ?? []) {
+    if (await isHere(larder, image)) violations.push(`done, but ${image} is there`);
+  }
+  if (done?.container !== undefined && done.container !== hasContainer)
+    violations.push('done, but not to its container');
+  return violations;
+}
+
+async function isHere(larder: Larder, reference: string): Promise<boolean> {
   return larder.find(reference).then(
     () => true,
     () => false,
@@ -79,7 +97,7 @@ interface Found {
   readonly kept?: 'download' | 'tar' | 'note';
 }
 
-async function findingsOf(larder: Awaited<ReturnType<typeof openSwept>>): Promise<Found[]> {
+async function findingsOf(larder: Larder): Promise<Found[]> {
   const findings: Found[] = [];
   for await (const { kind, invariant, subject, message } of larder.check({ deep: true })) {
     const text = `check: ${kind} ${invariant} ${subject}: ${message}`;

@@ -19,6 +19,13 @@ export interface Names {
   readonly exports: string;
 }
 
+export interface Done {
+  readonly images?: (names: Names) => readonly string[];
+  readonly noImages?: (names: Names) => readonly string[];
+  /** Whether container `c` is there. */
+  readonly container?: boolean;
+}
+
 export interface Operation {
   readonly from: Template;
   /** Its points begin with the opening of the store, not behind it. */
@@ -31,6 +38,8 @@ export interface Operation {
   readonly after?: (larder: Larder, names: Names) => Promise<unknown>;
   /** Which images are there afterwards, done or not. */
   readonly keeps: (names: Names) => readonly string[];
+  /** What must be so once it has said that it is done. */
+  readonly done?: Done;
   /** There is no such thing in this store. */
   readonly onlyDocker?: boolean;
   /** Mounts are a part of what a kill leaves. */
@@ -49,6 +58,7 @@ function provision(backend?: BackendName): Operation {
     from: 'full',
     run: (larder, { app }) => larder.provision(app, { id: 'c', ...how }),
     clear: (larder) => larder.destroy('c'),
+    done: { container: true },
     keeps: both,
     mounts: backend !== 'copy',
   };
@@ -59,6 +69,7 @@ function destroy(backend: BackendName): Operation {
     from: 'full',
     prepare: (larder, { app }) => larder.provision(app, { id: 'c', backend }),
     run: (larder) => larder.destroy('c'),
+    done: { container: false },
     keeps: both,
     mounts: backend !== 'copy',
   };
@@ -74,11 +85,18 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   open: { from: 'nothing', opens: true, run: async () => {}, keeps: () => [] },
   rebuild: { from: 'unreadable', opens: true, run: async () => {}, keeps: both },
   probe: { from: 'kept', opens: true, run: (larder) => larder.info(), keeps: kept, mounts: true },
-  pull: { from: 'kept', run: (larder, { app }) => pull(larder, app), keeps: kept },
-  archive: { from: 'kept', run: (larder, { archive }) => pull(larder, archive), keeps: kept, onlyDocker: true },
+  pull: { from: 'kept', run: (larder, { app }) => pull(larder, app), done: { images: both }, keeps: kept },
+  archive: {
+    from: 'kept',
+    run: (larder, { archive }) => pull(larder, archive),
+    done: { images: ({ archive }) => [archive] },
+    keeps: kept,
+    onlyDocker: true,
+  },
   'pull-large': {
     from: 'kept',
     run: (larder, { large }) => pull(larder, large),
+    done: { images: ({ large }) => [large] },
     keeps: kept,
     onlyDocker: true,
     settings: { keep_blobs: true },
@@ -96,6 +114,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (larder, { kept }) => larder.provision(kept, { id: 'c' }),
     clear: (larder) => larder.destroy('c'),
     after: chosenAgain,
+    done: { container: true },
     keeps: kept,
     mounts: true,
   },
@@ -108,11 +127,17 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'destroy-copy': destroy('copy'),
   'destroy-bind': destroy('bind'),
   pin: { from: 'full', run: (larder, { app }) => larder.pin(app), keeps: both },
-  remove: { from: 'full', run: remove, keeps: kept },
-  prune: { from: 'full', run: (larder, { kept }) => larder.prune({ exclude: [kept], all: true }), keeps: kept },
+  remove: { from: 'full', run: remove, done: { noImages: ({ app }) => [app] }, keeps: kept },
+  prune: {
+    from: 'full',
+    run: (larder, { kept }) => larder.prune({ exclude: [kept], all: true }),
+    done: { noImages: ({ app }) => [app] },
+    keeps: kept,
+  },
   gc: {
     from: 'full',
     run: (larder) => larder.collectGarbage({ config: { ...GC, storeMaxBytes: 1, minimumAgeMs: 0 } }),
+    done: { noImages: both },
     keeps: () => [],
   },
   repair: { from: 'damaged', run: repair, keeps: both },
