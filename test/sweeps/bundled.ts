@@ -15,7 +15,7 @@ export type Change = readonly [file: string, from: string, to: string];
 
 /** Answers where the program is; beside the modules, so that it finds packages. */
 export async function bundleChild(name: string, changes: readonly Change[] = []): Promise<string> {
-  const outfile = join(DIST, 'bundle', `sweep-${name}.mjs`);
+  const outfile = fileURLToPath(new URL(`./bundled-${name}.mjs`, import.meta.url));
   const missing = new Set(changes);
   await build({
     entryPoints: [CHILD],

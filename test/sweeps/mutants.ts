@@ -1,4 +1,5 @@
 /** Mistakes, each made in the process under test alone: the sweeps must find every one of them. */
+import { rmSync } from 'node:fs';
 import { MUTANTS as OF_POWER_CUTS } from '../power/mutants.js';
 import { bundleChild, type Change } from './bundled.js';
 import { errorSweep, type Fault, killSweep, type SweepResult } from './sweep.js';
@@ -16,6 +17,7 @@ export interface Mutant {
 }
 
 const FULL_ONCE: Fault = { errno: 'ENOSPC', counts: 'space', lasting: false, codes: ['LARDER_NO_SPACE'] };
+const BROKEN_ONCE: Fault = { errno: 'EIO', counts: 'changes', lasting: false, codes: ['LARDER_INTERNAL'] };
 const QUOTA: Fault = { errno: 'EDQUOT', counts: 'space', lasting: true, codes: ['LARDER_NO_SPACE'] };
 
 export const MUTANTS: readonly Mutant[] = [
@@ -49,15 +51,15 @@ export const MUTANTS: readonly Mutant[] = [
     ...{ operation: 'pull', fault: FULL_ONCE, from: 0 },
   },
   {
-    name: 'a document that was not written is taken for written',
+    name: 'a container whose files could not be removed is taken for destroyed',
     changes: [
       [
-        'content/content-store',
-        'await unlinkIfThere(temporary);\n            throw error;',
-        'await unlinkIfThere(temporary);',
+        'provisioner/root-filesystems',
+        'await this.#removeDirectory(container, layout.container(container));',
+        'await this.#removeDirectory(container, layout.container(container)).catch(() => {});',
       ],
     ],
-    ...{ operation: 'pull', fault: FULL_ONCE, from: 0 },
+    ...{ operation: 'destroy-copy', fault: BROKEN_ONCE, from: 0 },
   },
   {
     name: 'what could not be made once is not made again',
@@ -78,13 +80,18 @@ export async function sweepMutant(
   points = Number.POSITIVE_INFINITY,
 ): Promise<SweepResult> {
   const { operation, fault, from, changes } = mutant;
-  await using tracer = new Tracer(await bundleChild(`mutant-${process.pid}`, changes));
-  const choose = (count: number): readonly number[] =>
-    Array.from({ length: count }, (_, i) => i + 1)
-      .filter((at) => at > count * from)
-      .slice(0, points);
-  const options = { world, tracer, operation, choose, untilWrong: true };
-  return fault === undefined ? await killSweep(options) : await errorSweep(options, fault);
+  const program = await bundleChild(`mutant-${process.pid}`, changes);
+  try {
+    await using tracer = new Tracer(program);
+    const choose = (count: number): readonly number[] =>
+      Array.from({ length: count }, (_, i) => i + 1)
+        .filter((at) => at > count * from)
+        .slice(0, points);
+    const options = { world, tracer, operation, choose, untilWrong: true };
+    return fault === undefined ? await killSweep(options) : await errorSweep(options, fault);
+  } finally {
+    rmSync(program);
+  }
 }
 
 function ofPowerCuts(name: string): readonly Change[] {

@@ -81,7 +81,7 @@ export async function killSweep(options: SweepOptions, before?: KilledBefore): P
   await reset();
   const points = (await sweep.alone({ at: 0, counts: 'changes' })).result?.points ?? 0;
   const chosen = sweep.chosen(points);
-  const held = chosen.filter((at) => !mounts && at % KILLED_EVERY !== 0);
+  const held = chosen.filter((at) => !mounts && chosen.length > FEW && at % KILLED_EVERY !== 0);
   if (held.length > 0) await reset();
   const { kept } = held.length > 0 ? await sweep.keepStates(held) : { kept: new Map<number, string>() };
   for (const at of chosen) {
@@ -105,6 +105,8 @@ export async function killSweep(options: SweepOptions, before?: KilledBefore): P
 
 const KILLED = { again: true, killed: true } as const;
 const KILLED_EVERY = 10;
+/** So few are all killed. */
+const FEW = 5;
 
 /** Collecting garbage takes longer than the job. */
 const THOROUGH_EVERY = 20;
