@@ -38,6 +38,8 @@ export interface Operation {
   readonly after?: (larder: Larder, names: Names) => Promise<unknown>;
   /** Which images are there afterwards, done or not. */
   readonly keeps: (names: Names) => readonly string[];
+  /** Done again it finds nothing to do: what it was about to remove goes with the next prune. */
+  readonly onlyOnce?: boolean;
   /** What must be so once it has said that it is done. */
   readonly done?: Done;
   /** There is no such thing in this store. */
@@ -127,7 +129,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'destroy-copy': destroy('copy'),
   'destroy-bind': destroy('bind'),
   pin: { from: 'full', run: (larder, { app }) => larder.pin(app), keeps: both },
-  remove: { from: 'full', run: remove, done: { noImages: ({ app }) => [app] }, keeps: kept },
+  remove: { from: 'full', run: remove, onlyOnce: true, done: { noImages: ({ app }) => [app] }, keeps: kept },
   prune: {
     from: 'full',
     run: (larder, { kept }) => larder.prune({ exclude: [kept], all: true }),
