@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { randomOf } from '../nemesis/words.js';
-import { whyNoSweep } from './seccomp.js';
 import { MUTANTS, sweepMutant } from './mutants.js';
+import { whyNoSweep } from './seccomp.js';
 import { errorSweep, FAULTS, killSweep, type SweepOptions, type SweepResult } from './sweep.js';
 import { Tracer } from './tracer.js';
 import { type StoreType, World } from './world.js';
