@@ -24,8 +24,8 @@ export interface JobResult {
   readonly failure?: Failure;
   /** Of the second try. */
   readonly againFailure?: Failure;
-  /** It did not work with the store that was open. */
-  readonly reopened: boolean;
+  /** Why it did not work with the store that was open. */
+  readonly reopened?: Failure;
   /** What of the store is still open afterwards. */
   readonly open: readonly string[];
 }
@@ -68,11 +68,11 @@ async function work(job: Job): Promise<JobResult> {
     if (plan.errno === undefined) await larder.close();
   });
   points = disarm();
-  let isReopened = false;
+  let reopened: Failure | undefined;
   const again = async (): Promise<void> => {
     larder ??= await openSwept(root, names, settings);
     // What was half made cannot be taken back on a disk that stays full, or over a database that refuses: the caller does.
-    if (plan.lasting === true || isReopened) await clear?.(larder);
+    if (plan.lasting === true || reopened !== undefined) await clear?.(larder);
     await run(larder, names);
   };
   let againFailure = job.again && failure !== undefined ? await failureOf(again) : undefined;
@@ -80,7 +80,7 @@ async function work(job: Job): Promise<JobResult> {
     // Where the disk failed under the database, nothing is written any more before the store is opened again.
     await larder?.close();
     larder = undefined;
-    isReopened = true;
+    reopened = againFailure;
     againFailure = await failureOf(again);
   }
   const later = job.again ? await failureOf(async () => larder && after?.(larder, names)) : undefined;
@@ -90,7 +90,7 @@ async function work(job: Job): Promise<JobResult> {
     points,
     ...(failure === undefined ? {} : { failure }),
     ...(second === undefined ? {} : { againFailure: second }),
-    reopened: isReopened,
+    ...(reopened === undefined ? {} : { reopened }),
     open: await openBelow(root, job.thorough),
   };
 }

@@ -139,8 +139,8 @@ export async function errorSweep(options: SweepOptions, fault: Fault): Promise<S
       const { failure, againFailure } = result;
       if (failure !== undefined && !isExpected(failure.code, hit, fault))
         sweep.violation(where, `${failure.code}: ${failure.message}`);
-      if (result.reopened && !lasting && !/larder\.db/.test(hit ?? ''))
-        sweep.violation(where, 'then without a fault: it worked only when the store was opened again');
+      if (result.reopened !== undefined && !lasting && !/larder\.db/.test(hit ?? ''))
+        sweep.violation(where, `without a fault only the store opened again works: ${result.reopened.message}`);
       if (againFailure !== undefined) sweep.violation(where, `then without a fault: ${againFailure.message}`);
       for (const path of result.open) sweep.violation(where, `${path} is left open`);
     }
