@@ -41,7 +41,9 @@ export async function aftermathOf(world: World, operation: Operation, how: After
     const findings = await findingsOf(larder);
     const isKept = findings.some(({ kept }) => kept === 'tar');
     // What was done leaves nothing for a later time.
-    const wrong = findings.filter(({ kept }) => kept === undefined || (!how.again && kept !== 'note'));
+    // A tar that could not be moved is told of, and waits for the next prune.
+    const waits = operation.done?.noImages === undefined ? ['note'] : ['note', 'tar'];
+    const wrong = findings.filter(({ kept }) => kept === undefined || (!how.again && !waits.includes(kept)));
     if (operation.from !== 'damaged' || !how.again) violations.push(...wrong.map(({ text }) => text));
     if (how.again) {
       try {
