@@ -75,13 +75,19 @@ export class Backends {
     if (name !== undefined && name !== 'copy') requireMounting(name);
     if (name !== undefined && name !== this.#parts.wanted)
       return (await chooseBackend([...this.#all.values()], name)).backend;
-    return (await this.#choice.get()).backend;
+    const { backend, mayPass } = await this.#choice.get();
+    // One error of the disk is no reason to do without the better backend until this process ends.
+    if (mayPass) this.#choice.forget();
+    return backend;
   }
 
   /** Every backend probed, and which one is chosen by itself. */
   async report(): Promise<{ readonly chosen: BackendName | undefined; readonly reports: readonly BackendReport[] }> {
     const reports: BackendReport[] = [];
-    for (const [name, backend] of this.#all) reports.push({ name, ...(await backend.probe()) });
+    for (const [name, backend] of this.#all) {
+      const { usable, reason } = await backend.probe();
+      reports.push({ name, usable, reason });
+    }
     const usable = (name: BackendName): boolean => reports.some((report) => report.name === name && report.usable);
     const { wanted } = this.#parts;
     const order = wanted === undefined ? (['erofs', 'overlay', 'copy'] as const) : [wanted];

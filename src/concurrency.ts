@@ -137,6 +137,11 @@ export class Lazy<T> {
     return this.#made;
   }
 
+  /** Who asks next has it made again. */
+  forget(): void {
+    this.#made = undefined;
+  }
+
   /** What was made or is being made; undefined when nobody has asked. */
   get made(): Promise<T> | undefined {
     return this.#made;

@@ -195,7 +195,8 @@ export function errnoOf(error: unknown): string | undefined {
  * A system error as the LarderError that a user can act on. Full disks, missing permission and read-only file
  * systems have codes of their own; anything else is LARDER_INTERNAL with the system error as its cause.
  */
-export function systemError(doing: string, error: unknown): LarderError {
+export function systemError(doing: string, thrown: unknown): LarderError {
+  const error = firstOf(thrown);
   if (isLarderError(error)) return error;
   const errno = errnoOf(error);
   const why = error instanceof Error ? error.message : String(error);
@@ -219,6 +220,13 @@ export function systemError(doing: string, error: unknown): LarderError {
     default:
       return new LarderError('LARDER_INTERNAL', `${doing}: ${why}`, options);
   }
+}
+
+/** Where giving something back failed, too, what was wrong in the first place: the rest only follows from it. */
+function firstOf(thrown: unknown): unknown {
+  let error = thrown;
+  while (error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error) error = error.suppressed;
+  return error;
 }
 
 /** Replaces control characters, so that a name out of an image can never drive a terminal or forge a log line. */

@@ -3,12 +3,13 @@
  * when it is something else's. Its `format` file says which larder may use it.
  */
 import { constants, type Stats } from 'node:fs';
-import { chmod, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
+import { chmod, lstat, open, realpath, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
 import { ensureDirectory, unlinkIfThere, writeFileDurable } from './linux/durable.js';
 import { makeDirectories } from './linux/make-directories.js';
+import { namesIn } from './linux/names-in.js';
 import { weakPlaceAbove } from './linux/weak-place.js';
 
 /** Longer is no version number. */
@@ -60,7 +61,7 @@ async function makeRoot(path: string): Promise<string> {
 
 /** A directory that is empty, and ours, becomes a store; one with other things in it never does. */
 async function initialise(root: string): Promise<void> {
-  const names = await readdir(root);
+  const names = await namesIn(root);
   const strange = names.filter((name) => name !== 'lost+found' && name !== 'format' && !UNFINISHED.test(name));
   if (strange.length > 0) {
     throw new LarderError(
@@ -154,7 +155,7 @@ async function refuseUnsafe(root: string): Promise<void> {
  * found out by somebody else. What is below is as closed as these are.
  */
 async function auditInside(root: string): Promise<void> {
-  for (const name of await readdir(root)) {
+  for (const name of await namesIn(root)) {
     const path = join(root, name);
     refuseOwner(path, (await lstatIfThere(path))?.uid ?? 0, 'it belongs to');
     // Where a link of ours leads.

@@ -108,3 +108,11 @@ test('what was cancelled says what it was, and why', () => {
   throwIfAborted(undefined, 'pull x');
   throwIfAborted(new AbortController().signal, 'pull x');
 });
+
+test('what failed first is told, whatever failed while it was given back', () => {
+  const full = Object.assign(new Error('ENOSPC: no space'), { code: 'ENOSPC' });
+  const suppressed = Object.assign(new Error('An error was suppressed during disposal.'), {
+    ...{ name: 'SuppressedError', error: new Error('and this'), suppressed: full },
+  });
+  assert.equal(systemError('write', suppressed).code, 'LARDER_NO_SPACE');
+});

@@ -32,8 +32,11 @@ export interface ProvisionedRootfs {
 export interface Backend {
   readonly name: BackendName;
 
-  /** Whether it works here, found out by really doing it on the store's file system; the reason either way. */
-  probe(): Promise<{ readonly usable: boolean; readonly reason: string }>;
+  /**
+   * Whether it works here, found out by really doing it on the store's file system; the reason either way. With `mayPass`
+   * the reason need not be there the next time.
+   */
+  probe(): Promise<{ readonly usable: boolean; readonly reason: string; readonly mayPass?: boolean }>;
 
   /**
    * Makes `rootfs` (which must not exist, but its parent) show the layers, later ones over earlier ones. `backendDir`

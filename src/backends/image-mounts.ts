@@ -235,7 +235,11 @@ function takeDown(path: string): void {
   }
 }
 
+/** Says nothing of what the kernel can mount. */
+const EXHAUSTED: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+
 function refused(path: string, error: unknown): LarderError {
+  if (EXHAUSTED.has(errnoOf(error) ?? '')) return systemError(`mount the image ${path}`, error);
   const why = error instanceof Error ? error.message : String(error);
   return new LarderError('LARDER_BACKEND_UNAVAILABLE', `mount the image ${path}: ${why}`, {
     cause: error,

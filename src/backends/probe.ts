@@ -20,6 +20,8 @@ export interface Probed {
   readonly usable: boolean;
   /** One sentence, either way. */
   readonly reason: string;
+  /** Not usable, by what need not be so the next time: an error of the disk, say. */
+  readonly mayPass?: boolean;
 }
 
 const CONTENT = 'larder probe\n';
@@ -34,10 +36,11 @@ export function probeErofs(scratch: string, on: 'overlay' | 'bind'): Probed {
   if (file === undefined) return { usable: true, reason: 'EROFS mounts straight from files work here.' };
   const loop = attempt(scratch, (dir) => tryErofs(dir, 'loop', on));
   if (loop === undefined)
-    return { usable: true, reason: `EROFS works here through loop devices (from files: ${file}).` };
+    return { usable: true, reason: `EROFS works here through loop devices (from files: ${file.message}).` };
   return {
     usable: false,
-    reason: `EROFS with 512-byte blocks does not work here: ${file}; through loop devices: ${loop}.`,
+    reason: `EROFS with 512-byte blocks does not work here: ${file.message}; through loop devices: ${loop.message}.`,
+    ...passing(file),
   };
 }
 
@@ -46,12 +49,15 @@ export function probeOverlay(scratch: string): Probed {
   if (!mayMount()) return { usable: false, reason: NO_MOUNT };
   const failure = attempt(scratch, tryOverlay);
   if (failure === undefined) return { usable: true, reason: 'overlayfs of directories works here.' };
-  return { usable: false, reason: `overlayfs on ${fileSystemOf(dirname(scratch))} does not work here: ${failure}.` };
+  const reason = `overlayfs on ${fileSystemOf(dirname(scratch))} does not work here: ${failure.message}.`;
+  return { usable: false, reason, ...passing(failure) };
 }
 
 export function probeCopy(scratch: string): Probed {
   const failure = attempt(scratch, (dir) => writeFileSync(join(dir, 'file'), CONTENT));
-  if (failure !== undefined) return { usable: false, reason: `files cannot be written here: ${failure}.` };
+  if (failure !== undefined) {
+    return { usable: false, reason: `files cannot be written here: ${failure.message}.`, ...passing(failure) };
+  }
   return mayOwnAnything()
     ? { usable: true, reason: 'files are written one by one, with all their attributes.' }
     : { usable: true, reason: 'files are written one by one; without root they become your own.' };
@@ -61,10 +67,10 @@ export function probeCopy(scratch: string): Probed {
  * Why it failed, or undefined. Whatever was mounted or made is gone afterwards. Throws where the failure says nothing of
  * the backend: on a full disk another one would be chosen, for as long as this process lives.
  */
-function attempt(scratch: string, work: (dir: string) => void): string | undefined {
+function attempt(scratch: string, work: (dir: string) => void): Error | undefined {
   const doing = `try out a backend in ${scratch}`;
   const made = makeDirectories(scratch);
-  let failure: unknown;
+  let failure: Error | undefined;
   try {
     failure = failureIn(scratch, work);
     if (made) rmdirSync(scratch);
@@ -72,11 +78,16 @@ function attempt(scratch: string, work: (dir: string) => void): string | undefin
     throw systemError(doing, error);
   }
   if (SAYS_NOTHING.has(errnoOf(failure) ?? '')) throw systemError(doing, failure);
-  return failure instanceof Error ? failure.message : undefined;
+  return failure;
 }
 
-/** Not EROFS and EIO: so do mounts refuse that the kernel cannot do here. */
+/** Not EROFS and EIO: so do mounts refuse that the kernel cannot do here. But so does a disk, once. */
 const SAYS_NOTHING: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM']);
+const MAY_PASS: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'EBUSY', 'EAGAIN', 'EINTR']);
+
+function passing(failure: Error): Pick<Probed, 'mayPass'> {
+  return MAY_PASS.has(errnoOf(failure) ?? '') ? { mayPass: true } : {};
+}
 
 function failureIn(scratch: string, work: (dir: string) => void): Error | undefined {
   const dir = mkdtempSync(join(scratch, 'probe-'));

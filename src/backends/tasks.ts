@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { abortedError, systemError, throwIfAborted } from '../errors.js';
+import { abortedError, errnoOf, systemError, throwIfAborted } from '../errors.js';
 import { openDirectory, syncFileSystem } from '../linux/at-calls.js';
 import { type Confinement, confineTo } from '../linux/confine.js';
 import { removeTree } from '../linux/remove-tree.js';
@@ -132,7 +132,8 @@ function readIndex(files: LayerFiles): LayerIndex {
   try {
     bytes = readFileSync(files.index);
   } catch (error) {
-    throw corrupt(files.index, 'cannot be read', error);
+    if (errnoOf(error) === 'ENOENT') throw corrupt(files.index, 'cannot be read', error);
+    throw systemError(`read ${files.index}`, error);
   }
   if (createHash('sha256').update(bytes).digest('hex') !== files.indexSha256) {
     throw corrupt(files.index, 'its SHA-256 is not the recorded one');

@@ -1,11 +1,12 @@
 /** A download under way. Its bytes survive cancel, kill -9 and reboot, and a later pull from any mirror goes on from them. */
-import { open, readdir, rename, rmdir, stat } from 'node:fs/promises';
+import { open, rename, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, isLarderError, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
 import { closing, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { type FileLock, type LockOptions, lockFile, tryLockFile } from '../linux/file-lock.js';
 import { makeDirectories } from '../linux/make-directories.js';
+import { namesIn } from '../linux/names-in.js';
 import { type Digest, isDigest } from '../spec/digest.js';
 
 export const LOCK_SUFFIX = '.lock';
@@ -122,7 +123,7 @@ export function downloaded(layout: Layout, digest: Digest): Promise<number> {
 }
 
 export async function* listIngests(layout: Layout): AsyncIterable<IngestLeftover> {
-  for (const name of await readdir(layout.ingests)) {
+  for (const name of await namesIn(layout.ingests)) {
     const digest = name.replace('-', ':');
     if (!isDigest(digest)) continue;
     const found = await statOf(dataOf(layout, digest));

@@ -170,11 +170,11 @@ export class MergedImages {
   }
 
   async #slotsOf(path: string, layers: readonly LayerRecord[]): Promise<readonly DeviceSlot[] | undefined> {
-    const file = await open(path);
     try {
+      await using file = await open(path);
       return await readDeviceTable(file, layers);
-    } finally {
-      await file.close();
+    } catch (error) {
+      throw systemError(`read merged image: ${path}`, error);
     }
   }
 

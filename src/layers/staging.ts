@@ -3,10 +3,11 @@
  * it can tell whether anybody still works there. Nothing refers into it (I6): removing it at any moment is safe.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
+import { namesIn } from '../linux/names-in.js';
 import { type DiffId, type Digest, hexOf } from '../spec/digest.js';
 
 const OWNED = /^([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}$/;
@@ -52,7 +53,7 @@ export async function abandonedStagings(
   isAlive: (handle: string) => Promise<boolean>,
 ): Promise<string[]> {
   const abandoned: string[] = [];
-  for (const name of await readdir(area)) {
+  for (const name of await namesIn(area)) {
     const handle = OWNED.exec(name)?.[1];
     if (handle === undefined || !(await isAlive(handle))) abandoned.push(join(area, name));
   }

@@ -9,13 +9,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
-import { open, readdir, rename } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KeyedMutex } from '../concurrency.js';
 import { errnoOf, LarderError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
+import { namesIn } from '../linux/names-in.js';
 import { MIGRATIONS, SCHEMA, SCHEMA_VERSION } from './schema.js';
 import { openSqlite, type Row, type SqliteDatabase, type SqliteStatement, type SqlValue } from './sqlite.js';
 import { isDamage, isIoError, metadataCorrupt, sqliteError } from './sqlite-error.js';
@@ -285,7 +286,7 @@ async function createDatabase(path: string, { signal, isLost }: DatabaseOptions)
 /** What killed creators left, and the log of a database that is gone: SQLite would take it for the new one's. */
 async function removeRemains(path: string): Promise<void> {
   const [directory, name] = [dirname(path), basename(path)];
-  for (const other of await readdir(directory)) {
+  for (const other of await namesIn(directory)) {
     const isRemains = other.startsWith(`${name}-`) || (other.startsWith(`${name}.`) && other.includes('.tmp'));
     if (isRemains) await unlinkIfThere(join(directory, other));
   }

@@ -7,11 +7,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, isLarderError, systemError } from '../errors.js';
 import { closing, ensureDirectory, fsyncDirectory, unlinkIfThere } from '../linux/durable.js';
 import { lockFile } from '../linux/file-lock.js';
+import { namesIn } from '../linux/names-in.js';
 import { Claims } from './claims.js';
 import { Database, suspicionOf, writerLockOf } from './database.js';
 import { Derived } from './derived.js';
@@ -46,11 +47,13 @@ export async function replaceDamaged(path: string, options: ReplaceOptions): Pro
   try {
     const why = await damageOf(path, options.hasContent);
     if (why === undefined) {
+      await removeLeftovers(directory);
       await unlinkIfThere(suspicionOf(path));
       return undefined;
     }
     onDamage(why);
-    // 1. A new one, in a directory of its own: killed here, the next one starts anew.
+    // 1. A new one, in a directory of its own: killed anywhere, the next one looks again, and clears what is left.
+    await closing(await open(suspicionOf(path), 'w', 0o600), async () => {});
     await removeLeftovers(directory);
     const work = join(directory, `${WORK}${randomUUID()}`);
     await build(join(work, 'larder.db'), fill);
@@ -60,8 +63,8 @@ export async function replaceDamaged(path: string, options: ReplaceOptions): Pro
     // 3. The point of no return.
     await rename(join(work, 'larder.db'), path);
     await fsyncDirectory(directory);
-    await unlinkIfThere(suspicionOf(path));
     await rm(work, { recursive: true, force: true });
+    await unlinkIfThere(suspicionOf(path));
     return aside;
   } catch (error) {
     throw systemError(`make metadata again: ${path}`, error);
@@ -137,7 +140,7 @@ async function moveAside(path: string, aside: string): Promise<void> {
 }
 
 async function removeLeftovers(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
+  for (const name of await namesIn(directory)) {
     if (name.startsWith(WORK)) await rm(join(directory, name), { recursive: true, force: true });
   }
 }

@@ -175,6 +175,14 @@ function connectionError(doing: string, outcome: Failure, tries: number): Larder
   });
   const fail = (code: ErrorCode, what: string, hint?: string): LarderError =>
     new LarderError(code, `${doing}: ${what}${times}`, options(hint));
+  if (errno === 'EMFILE' || errno === 'ENFILE') {
+    // Ours to answer for, not the host's.
+    return fail(
+      'LARDER_INTERNAL',
+      `no connection to ${host}: too many open files (${errno})`,
+      'raise the limit of open files',
+    );
+  }
   if (errno === 'ETIMEDOUT') return fail('LARDER_TIMEOUT', `${host}: ${outcome.message}`);
   if (errno === 'ENOTFOUND') {
     return fail(

@@ -82,6 +82,12 @@ describe('choosing a backend', () => {
     );
   });
 
+  it('says when the better one may work the next time', async () => {
+    const failing = { ...stub('erofs', false), probe: async () => ({ usable: false, reason: 'EIO.', mayPass: true }) };
+    assert.equal((await chooseBackend([failing, stub('copy', true)])).mayPass, true);
+    assert.equal((await chooseBackend([stub('erofs', false), stub('copy', true)])).mayPass, false);
+  });
+
   it('never chooses read-only root filesystems of itself', async () => {
     await assert.rejects(chooseBackend([stub('bind', true)]), { code: 'LARDER_BACKEND_UNAVAILABLE' });
     assert.equal((await chooseBackend([stub('bind', true)], 'bind')).backend.name, 'bind');

@@ -215,6 +215,17 @@ describe('a damaged database', () => {
     );
   });
 
+  test('that is killed when it was made again leaves nothing behind', async () => {
+    writeFileSync(at('metadata', 'suspect'), '');
+    mkdirSync(at('metadata', 'rebuilding-dead'));
+    await using larder = await open();
+    assert.equal(larder.images().length, 2);
+    assert.deepEqual(
+      readdirSync(at('metadata')).filter((name) => /^(?:rebuilding|damaged|suspect)/.test(name)),
+      [],
+    );
+  });
+
   test('does not bring back what was removed', async () => {
     {
       await using larder = await openLarder({ root });

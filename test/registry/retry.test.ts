@@ -68,6 +68,11 @@ describe('what is tried again', () => {
     });
   }
 
+  it('is a want of descriptors is not the registry’s failure', () => {
+    const budget = new RetryBudget('fetch', 'LARDER_BLOB_NOT_FOUND', 1, { ...PATIENCE, tries: 1 });
+    assert.throws(() => budget.next(failure('EMFILE')), { code: 'LARDER_INTERNAL' });
+  });
+
   it('and brings something each time is tried two hundred times at most', () => {
     assert.equal(triesOf(failure('ECONNRESET', 64 * 1024)), 200);
   });

@@ -21,6 +21,14 @@ describe('an open store, when what was in the way is gone', () => {
     removeDirectory(directory);
   });
 
+  it('reads the rules of registries again that could not be read before', async () => {
+    const rules = join(directory, 'registries.conf');
+    await using larder = await openLarder({ root: join(directory, 'ruled'), registries_conf: rules });
+    await assert.rejects(larder.pull(source.reference('image')), { code: 'LARDER_CONFIG_INVALID' });
+    writeFileSync(rules, '');
+    await (await larder.pull(source.reference('image')))[Symbol.asyncDispose]();
+  });
+
   it('reads a Docker configuration again that was damaged before', async () => {
     const config = join(directory, 'config.json');
     await using larder = await openLarder({ root: join(directory, 'configured'), docker_config: config });

@@ -14,6 +14,8 @@ export interface Job {
   readonly plan: Plan;
   /** What failed is tried again without a fault, with the same open store, and then with the store opened again. */
   readonly again: boolean;
+  /** Garbage is collected before it is looked what is open. */
+  readonly thorough: boolean;
 }
 
 export interface JobResult {
@@ -22,6 +24,8 @@ export interface JobResult {
   readonly failure?: Failure;
   /** Of the second try. */
   readonly againFailure?: Failure;
+  /** Why it did not work with the store that was open. */
+  readonly reopened?: Failure;
   /** What of the store is still open afterwards. */
   readonly open: readonly string[];
 }
@@ -40,27 +44,35 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 async function work(job: Job): Promise<JobResult> {
   const { root, names, plan } = job;
-  const { from, opens = false, prepare, run, clear } = OPERATIONS[job.operation] ?? unknown(job.operation);
+  const {
+    from,
+    opens = false,
+    prepare,
+    run,
+    clear,
+    after,
+    settings,
+  } = OPERATIONS[job.operation] ?? unknown(job.operation);
   let larder: Larder | undefined;
   if (!opens) {
-    larder = await openSwept(root, names);
+    larder = await openSwept(root, names, settings);
     if (from !== 'damaged') await warm(larder, names);
     await prepare?.(larder, names);
   }
   arm(plan);
   let points = 0;
   const failure = await failureOf(async () => {
-    larder ??= await openSwept(root, names);
+    larder ??= await openSwept(root, names, settings);
     await run(larder, names);
     // What is killed may also be killed while it closes.
     if (plan.errno === undefined) await larder.close();
   });
   points = disarm();
-  let isReopened = false;
+  let reopened: Failure | undefined;
   const again = async (): Promise<void> => {
-    larder ??= await openSwept(root, names);
+    larder ??= await openSwept(root, names, settings);
     // What was half made cannot be taken back on a disk that stays full, or over a database that refuses: the caller does.
-    if (plan.lasting === true || isReopened) await clear?.(larder);
+    if (plan.lasting === true || reopened !== undefined) await clear?.(larder);
     await run(larder, names);
   };
   let againFailure = job.again && failure !== undefined ? await failureOf(again) : undefined;
@@ -68,16 +80,18 @@ async function work(job: Job): Promise<JobResult> {
     // Where the disk failed under the database, nothing is written any more before the store is opened again.
     await larder?.close();
     larder = undefined;
-    isReopened = true;
+    reopened = againFailure;
     againFailure = await failureOf(again);
   }
+  const later = job.again ? await failureOf(async () => larder && after?.(larder, names)) : undefined;
   const closing = await failureOf(async () => larder?.close());
-  const second = againFailure ?? closing;
+  const second = againFailure ?? later ?? closing;
   return {
     points,
     ...(failure === undefined ? {} : { failure }),
     ...(second === undefined ? {} : { againFailure: second }),
-    open: await openBelow(root),
+    ...(reopened === undefined ? {} : { reopened }),
+    open: await openBelow(root, job.thorough),
   };
 }
 

@@ -1,21 +1,27 @@
 /**
- * `main [--every N] [--only WORD…] [--kill] [--errors] [--layers N]`: the long form; prints a table, and ends with 1 when anything
+ * `main [--every N [--offset K]] [--only WORD…] [--kill] [--errors] [--layers N] [--mutants]`: the long form; prints a table, and ends with 1 when anything
  * was wrong.
  */
 import { parseArgs } from 'node:util';
 import { monotonicMs, randomOf } from '../nemesis/words.js';
+import { bundleChild } from './bundled.js';
+import { MUTANTS, sweepMutant } from './mutants.js';
 import { OPERATIONS } from './operations.js';
 import { errorSweep, FAULTS, type KilledBefore, killSweep, type SweepOptions, type SweepResult } from './sweep.js';
 import { Tracer } from './tracer.js';
 import { type StoreType, World } from './world.js';
 
+const CHILD_BUNDLE = await bundleChild('child');
+
 const { values } = parseArgs({
   options: {
     every: { type: 'string', default: '1' },
+    offset: { type: 'string', default: '0' },
     only: { type: 'string', multiple: true, default: [] },
     kill: { type: 'boolean', default: false },
     errors: { type: 'boolean', default: false },
     layers: { type: 'string', default: '1000' },
+    mutants: { type: 'boolean', default: false },
   },
 });
 const every = Number(values.every);
@@ -23,7 +29,7 @@ const rows: (readonly [string, SweepResult, number])[] = [];
 
 /** Every Nth, from a place that differs from sweep to sweep. */
 function choose(name: string): (points: number) => readonly number[] {
-  const first = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % every;
+  const first = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), Number(values.offset)) % every;
   return (points) => Array.from({ length: points }, (_, i) => i + 1).filter((at) => at % every === first);
 }
 
@@ -40,7 +46,7 @@ let manyLayersMs: readonly number[] = [];
 async function recoverManyLayers(): Promise<void> {
   if (layers === 0) return;
   await using world = await World.make('docker');
-  await using tracer = new Tracer();
+  await using tracer = new Tracer(CHILD_BUNDLE);
   await world.addLayers(layers);
   const random = randomOf(layers);
   const choose = (points: number): readonly number[] => Array.from({ length: RECOVERIES }, () => 1 + random(points));
@@ -53,7 +59,7 @@ async function recoverManyLayers(): Promise<void> {
 
 async function sweepAll(type: StoreType): Promise<void> {
   await using world = await World.make(type);
-  await using tracer = new Tracer();
+  await using tracer = new Tracer(CHILD_BUNDLE);
   const names = Object.keys(OPERATIONS).filter((name) => type === 'docker' || OPERATIONS[name]?.onlyDocker !== true);
   const sweep = async (
     name: string,
@@ -90,6 +96,23 @@ async function sweepAll(type: StoreType): Promise<void> {
   }
 }
 
+/** Each mistake is looked for from where it shows, until it is found. */
+async function findMutants(): Promise<number> {
+  await using world = await World.make('docker');
+  let missed = 0;
+  for (const mutant of MUTANTS) {
+    if (!values.only.every((word) => mutant.name.includes(word))) continue;
+    const { swept, violations } = await sweepMutant(world, mutant);
+    if (violations.length === 0) missed++;
+    const [first = 'NOT FOUND'] = violations;
+    console.log(`mutant: ${mutant.name}: ${swept} points: ${first.slice(0, FIRST_CHARACTERS)}`);
+  }
+  return missed;
+}
+
+const FIRST_CHARACTERS = 300;
+
+if (values.mutants) process.exit((await findMutants()) === 0 ? 0 : 1);
 await Promise.all([sweepAll('docker'), sweepAll('appc')]);
 await recoverManyLayers();
 const results = rows.map(([, result]) => result);

@@ -2,7 +2,9 @@
  * Thread of a tracer: decides upon the calls of one traced process after the other, counts those of all its threads
  * together, and lets it die at the point that it asked for, or that call fail.
  */
+import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
 import { answer, type Notification, nextCall, planOf, takeListener } from './seccomp.js';
 import { counts, type Plan, TO_TRACER, TRACED, type TracedCall } from './system-calls.js';
@@ -10,6 +12,14 @@ import { counts, type Plan, TO_TRACER, TRACED, type TracedCall } from './system-
 export interface Traced {
   readonly pid: number;
   readonly listener: number;
+  readonly states?: States;
+}
+
+/** Where the store is copied to in front of which calls, each into a directory of the call's number. */
+export interface States {
+  readonly root: string;
+  readonly directory: string;
+  readonly at: readonly number[];
 }
 
 /** What was done since it was armed; one when it was disarmed, one when the process is gone. */
@@ -18,25 +28,28 @@ export interface Trace {
   readonly count: number;
   /** The call that was hit first. */
   readonly hit?: string;
+  readonly kept: ReadonlyMap<number, string>;
 }
 
-parentPort?.on('message', ({ pid, listener }: Traced) => {
+parentPort?.on('message', ({ pid, listener, states }: Traced) => {
   const own = takeListener(pid, listener);
   try {
-    supervise(pid, own);
+    supervise(pid, own, states);
   } finally {
     closeSync(own);
   }
 });
 
-function supervise(pid: number, listener: number): void {
+function supervise(pid: number, listener: number, states: States | undefined): void {
+  const toKeep = new Set(states?.at);
+  const kept = new Map<number, string>();
   let plan: Plan | undefined;
   let count = 0;
   let hit: string | undefined;
   for (;;) {
     const call = nextCall(listener);
     if (call === undefined) {
-      tell({ ended: true, count, ...(hit === undefined ? {} : { hit }) });
+      tell({ ended: true, count, kept, ...(hit === undefined ? {} : { hit }) });
       return;
     }
     if (call.number === TO_TRACER) {
@@ -47,7 +60,7 @@ function supervise(pid: number, listener: number): void {
         hit = undefined;
       } else if (what === 2n) {
         plan = undefined;
-        tell({ ended: false, count, ...(hit === undefined ? {} : { hit }) });
+        tell({ ended: false, count, kept, ...(hit === undefined ? {} : { hit }) });
       }
       answer(listener, call, count);
       continue;
@@ -58,6 +71,10 @@ function supervise(pid: number, listener: number): void {
       continue;
     }
     count++;
+    if (states !== undefined && toKeep.has(count)) {
+      keep(states, count);
+      kept.set(count, describe(pid, call, traced));
+    }
     const reached = plan.at > 0 && (count === plan.at || (plan.lasting === true && count > plan.at));
     if (!reached) answer(listener, call, 'proceed');
     else {
@@ -67,6 +84,11 @@ function supervise(pid: number, listener: number): void {
       else answer(listener, call, -plan.errno);
     }
   }
+}
+
+/** All changes wait for their turn here, so that the store stays as it is meanwhile. Before it is made there is none. */
+function keep({ root, directory }: States, count: number): void {
+  spawnSync('cp', ['-a', '--one-file-system', root, join(directory, String(count))]);
 }
 
 function tell(trace: Trace): void {

@@ -2,9 +2,11 @@
  * One operation on one store, killed in front of every call that changes something, or with such calls failing; and
  * afterwards the store is looked at.
  */
+import { mkdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
-import { aftermathOf } from './aftermath.js';
+import { type AftermathOptions, aftermathOf } from './aftermath.js';
 import { OPERATIONS, type Operation } from './operations.js';
+import { openBelow } from './own-files.js';
 import type { Counted, Plan } from './system-calls.js';
 import type { Outcome, TracedProcess, Tracer } from './tracer.js';
 import type { World } from './world.js';
@@ -16,6 +18,8 @@ export interface SweepOptions {
   /** Which points; default all. */
   readonly choose?: (points: number) => readonly number[];
   readonly onViolation?: (text: string) => void;
+  /** The first thing that is wrong is enough. */
+  readonly untilWrong?: boolean;
 }
 
 export interface SweepResult {
@@ -40,6 +44,8 @@ const NO_SPACE = ['LARDER_NO_SPACE'];
 const READ_ONLY = ['LARDER_PERMISSION'];
 /** Errors of the system without a code of their own. */
 const OTHER = ['LARDER_INTERNAL'];
+/** A thread that cannot read its program. */
+const NO_DESCRIPTOR = [...OTHER, 'LARDER_WORKER_LOST'];
 
 export const FAULTS: readonly Fault[] = [
   { errno: 'ENOSPC', counts: 'space', lasting: false, codes: NO_SPACE },
@@ -47,8 +53,8 @@ export const FAULTS: readonly Fault[] = [
   { errno: 'EDQUOT', counts: 'space', lasting: true, codes: NO_SPACE },
   { errno: 'EROFS', counts: 'changes', lasting: true, codes: READ_ONLY },
   { errno: 'EIO', counts: 'changes', lasting: false, codes: OTHER },
-  { errno: 'EMFILE', counts: 'opens', lasting: false, codes: OTHER },
-  { errno: 'EMFILE', counts: 'opens', lasting: true, codes: OTHER },
+  { errno: 'EMFILE', counts: 'opens', lasting: false, codes: NO_DESCRIPTOR },
+  { errno: 'EMFILE', counts: 'opens', lasting: true, codes: NO_DESCRIPTOR },
 ];
 
 /** The operation before the one that is swept, and where it was killed. */
@@ -58,10 +64,14 @@ export interface KilledBefore {
   readonly at: number;
 }
 
-/** Every point has a process of its own. */
+/**
+ * Where mounts are a part of it, and else at every tenth point, a process of its own is killed. At the other points a
+ * process is held in front of the call, the store is copied, and the copy is what a kill would have left.
+ */
 export async function killSweep(options: SweepOptions, before?: KilledBefore): Promise<SweepResult> {
   const sweep = new Sweep(options);
   const earlier = before === undefined ? undefined : new Sweep({ ...options, operation: before.operation });
+  const mounts = sweep.mounts && earlier?.mounts !== false;
   const killedAt = earlier === undefined ? 0 : Math.ceil((await earlier.count('changes')) * (before?.at ?? 1));
   const reset = async (): Promise<void> => {
     if (earlier === undefined) return sweep.reset();
@@ -70,17 +80,36 @@ export async function killSweep(options: SweepOptions, before?: KilledBefore): P
   };
   await reset();
   const points = (await sweep.alone({ at: 0, counts: 'changes' })).result?.points ?? 0;
-  for (const at of sweep.chosen(points)) {
+  const chosen = sweep.chosen(points);
+  const held = chosen.filter((at) => !mounts && chosen.length > FEW && at % KILLED_EVERY !== 0);
+  if (held.length > 0) await reset();
+  const { kept } = held.length > 0 ? await sweep.keepStates(held) : { kept: new Map<number, string>() };
+  for (const at of chosen) {
+    if (sweep.isDone) break;
+    const state = kept.get(at);
+    if (state !== undefined) {
+      options.world.restore(at);
+      await sweep.lookAfter(`kill ${sweep.name} at ${at} of ${points} (${state})`, KILLED);
+      continue;
+    }
     await reset();
     const outcome = await sweep.alone({ at, counts: 'changes' });
     const where = `kill ${sweep.name} at ${at} of ${points} (${outcome.hit ?? 'not reached'})`;
     if (outcome.hit === undefined) sweep.missed++;
     if (outcome.status !== 'SIGKILL' && outcome.status !== 0)
       sweep.violation(where, `ended otherwise: ${outcome.stderr}`);
-    await sweep.lookAfter(where);
+    await sweep.lookAfter(where, KILLED);
   }
-  return sweep.result(points);
+  return await sweep.result(points);
 }
+
+const KILLED = { again: true, killed: true } as const;
+const KILLED_EVERY = 10;
+/** So few are all killed. */
+const FEW = 5;
+
+/** Collecting garbage takes longer than the job. */
+const THOROUGH_EVERY = 20;
 
 /** One process lives through all of them. */
 export async function errorSweep(options: SweepOptions, fault: Fault): Promise<SweepResult> {
@@ -88,11 +117,18 @@ export async function errorSweep(options: SweepOptions, fault: Fault): Promise<S
   const { counts, lasting } = fault;
   const points = await sweep.count(counts);
   let process_: TracedProcess | undefined;
-  for (const at of sweep.chosen(points)) {
+  const chosen = sweep.chosen(points);
+  for (const [i, at] of chosen.entries()) {
+    if (sweep.isDone) break;
     process_ ??= options.tracer.start();
     sweep.reset();
     const plan = { at, errno: constants.errno[fault.errno], lasting, counts };
-    const { result, hit, status, stderr } = await sweep.in(process_, plan, true);
+    const { result, hit, status, stderr } = await sweep.in(
+      process_,
+      plan,
+      true,
+      i % THOROUGH_EVERY === 0 || i === chosen.length - 1,
+    );
     const how = `${lasting ? 'from' : 'at'} ${at} of ${points} (${hit ?? 'not reached'})`;
     const where = `${fault.errno} in ${sweep.name} ${how}`;
     if (hit === undefined) sweep.missed++;
@@ -103,13 +139,20 @@ export async function errorSweep(options: SweepOptions, fault: Fault): Promise<S
       const { failure, againFailure } = result;
       if (failure !== undefined && !isExpected(failure.code, hit, fault))
         sweep.violation(where, `${failure.code}: ${failure.message}`);
+      const { reopened } = result;
+      // It was made, and only giving back its lock failed.
+      const isThere = reopened?.code === 'LARDER_CONTAINER_EXISTS' && /^unlink.*\.lock$/.test(hit ?? '');
+      if (reopened !== undefined && !lasting && !isThere && !/larder\.db/.test(hit ?? ''))
+        sweep.violation(where, `without a fault only the store opened again works: ${reopened.message}`);
       if (againFailure !== undefined) sweep.violation(where, `then without a fault: ${againFailure.message}`);
       for (const path of result.open) sweep.violation(where, `${path} is left open`);
     }
-    await sweep.lookAfter(where);
+    const again = result === undefined || result.againFailure !== undefined;
+    // On a disk that takes no change nothing is removed, either.
+    await sweep.lookAfter(where, { again, killed: lasting && counts === 'changes' });
   }
   await process_?.end();
-  return sweep.result(points);
+  return await sweep.result(points);
 }
 
 /** What a mount or a backend that is tried out is refused for is told as such, whatever the number of the error. */
@@ -119,8 +162,13 @@ function isExpected(code: string, hit: string | undefined, { codes, lasting }: F
   if (code === 'LARDER_NO_SPACE' && /larder\.db-shm/.test(hit ?? '')) return true;
   // SQLite tells nobody what the system's error was; where it lasts, it is found out.
   if (code === 'LARDER_INTERNAL' && !lasting && /larder\.db/.test(hit ?? '')) return true;
+  // It opens for reading what it cannot open for writing, once.
+  if (code === 'LARDER_PERMISSION' && !lasting && /^open.*larder\.db/.test(hit ?? '')) return true;
   return code === 'LARDER_BACKEND_UNAVAILABLE' && /^(?:mount|fs|move_mount|open_tree|umount)|\/probe-/.test(hit ?? '');
 }
+
+/** Seven sweeps of errors count the same calls. */
+const COUNTED = new WeakMap<World, Map<string, number>>();
 
 class Sweep {
   readonly #options: SweepOptions;
@@ -151,6 +199,15 @@ class Sweep {
 
   /** The calls of one run that is left alone, after which nothing may be wrong either. */
   async count(counts: Counted): Promise<number> {
+    const known = COUNTED.get(this.#options.world) ?? new Map<string, number>();
+    COUNTED.set(this.#options.world, known);
+    const key = `${this.name} ${counts}`;
+    const points = known.get(key) ?? (await this.#count(counts));
+    known.set(key, points);
+    return points;
+  }
+
+  async #count(counts: Counted): Promise<number> {
     this.reset();
     const { result, stderr } = await this.alone({ at: 0, counts });
     const failure = result?.failure ?? result?.againFailure;
@@ -168,13 +225,32 @@ class Sweep {
     return { ...(await process_.end()), ...outcome };
   }
 
-  in(process_: TracedProcess, plan: Plan, again: boolean): Promise<Outcome> {
-    const { world, operation } = this.#options;
-    return process_.run({ root: world.root, names: world.names, operation, plan, again });
+  get isDone(): boolean {
+    return this.#options.untilWrong === true && this.#violations.length > 0;
   }
 
-  async lookAfter(where: string): Promise<void> {
-    const { violations, recoverMs } = await aftermathOf(this.#options.world, this.#operation);
+  get mounts(): boolean {
+    return this.#operation.mounts === true;
+  }
+
+  /** One process that lives, and copies of the store at those points. */
+  async keepStates(at: readonly number[]): Promise<Outcome> {
+    const { world, tracer } = this.#options;
+    rmSync(world.states, { recursive: true, force: true });
+    mkdirSync(world.states);
+    const process_ = tracer.start({ root: world.root, directory: world.states, at });
+    const outcome = await this.in(process_, { at: 0, counts: 'changes' }, false);
+    await process_.end();
+    return outcome;
+  }
+
+  in(process_: TracedProcess, plan: Plan, again: boolean, thorough = false): Promise<Outcome> {
+    const { world, operation } = this.#options;
+    return process_.run({ root: world.root, names: world.names, operation, plan, again, thorough });
+  }
+
+  async lookAfter(where: string, how: AftermathOptions): Promise<void> {
+    const { violations, recoverMs } = await aftermathOf(this.#options.world, this.#operation, how);
     this.#recoverMs.push(recoverMs);
     for (const violation of violations) this.violation(where, violation);
   }
@@ -185,7 +261,10 @@ class Sweep {
     this.#options.onViolation?.(text);
   }
 
-  result(points: number): SweepResult {
+  /** Whoever looked has nothing open, either. */
+  async result(points: number): Promise<SweepResult> {
+    for (const path of await openBelow(this.#options.world.root, true))
+      this.violation(this.name, `${path} is left open`);
     const { missed } = this;
     return { points, swept: this.#recoverMs.length, missed, violations: this.#violations, recoverMs: this.#recoverMs };
   }

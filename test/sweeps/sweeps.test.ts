@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { randomOf } from '../nemesis/words.js';
+import { MUTANTS, sweepMutant } from './mutants.js';
 import { whyNoSweep } from './seccomp.js';
 import { errorSweep, FAULTS, killSweep, type SweepOptions, type SweepResult } from './sweep.js';
 import { Tracer } from './tracer.js';
@@ -8,12 +9,22 @@ import { type StoreType, World } from './world.js';
 
 const skip = whyNoSweep();
 
+let docker: World | undefined;
+
+before(async () => {
+  if (skip === false) docker = await World.make('docker');
+});
+
+after(() => docker?.[Symbol.asyncDispose]());
+
 /** The long form is `npm run sweep`; here are some points of it. */
 async function sweeping(
   type: StoreType,
   work: (options: Pick<SweepOptions, 'world' | 'tracer'>) => Promise<readonly SweepResult[]>,
 ): Promise<void> {
-  await using world = await World.make(type);
+  await using own = type === 'docker' ? undefined : await World.make(type);
+  const world = own ?? docker;
+  assert.ok(world !== undefined);
   await using tracer = new Tracer();
   const results = await work({ world, tracer });
   assert.deepEqual(
@@ -55,3 +66,14 @@ test('an image is provisioned or not on a full disk, and the caller hears the fi
     ];
   }),
 );
+
+test('a record that outlives its layer, and a failure that is kept, do not get past the sweeps', { skip }, async () => {
+  const world = docker;
+  assert.ok(world !== undefined);
+  const mutants = MUTANTS.filter(({ name }) => /^a layer goes before|^what could not be made/.test(name));
+  assert.equal(mutants.length, 2);
+  for (const mutant of mutants) {
+    const { violations } = await sweepMutant(world, mutant, 2);
+    assert.ok(violations.length > 0, mutant.name);
+  }
+});

@@ -5,10 +5,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Job, JobResult } from './child.js';
-import type { Trace } from './supervisor.js';
+import type { States, Trace } from './supervisor.js';
 
 const SUPERVISOR = new URL('./supervisor.js', import.meta.url);
-const CHILD = fileURLToPath(new URL('./child.js', import.meta.url));
+export const CHILD = fileURLToPath(new URL('./child.js', import.meta.url));
 
 /** After so long a job hangs. */
 const LIMIT_MS = 120_000;
@@ -20,17 +20,25 @@ export interface Outcome {
   readonly status?: number | string;
   /** The call that was hit first. */
   readonly hit?: string;
+  /** The calls in front of which the store was kept. */
+  readonly kept: ReadonlyMap<number, string>;
   readonly stderr: string;
 }
 
 /** The thread that decides upon calls; it serves one process after the other. */
 export class Tracer implements AsyncDisposable {
   readonly #worker = new Worker(SUPERVISOR, { trackUnmanagedFds: false });
+  readonly #child: string;
 
-  start(): TracedProcess {
+  constructor(child = CHILD) {
+    this.#child = child;
+  }
+
+  /** `states`: what is kept of the store at which points. */
+  start(states?: States): TracedProcess {
     // With one thread in Node's pool, calls come in an order of their own much less often.
     const env = { ...process.env, UV_THREADPOOL_SIZE: '1' };
-    return new TracedProcess(spawn(process.execPath, [CHILD], { stdio: 'pipe', env }), this.#worker);
+    return new TracedProcess(spawn(process.execPath, [this.#child], { stdio: 'pipe', env }), this.#worker, states);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -45,7 +53,7 @@ export class TracedProcess {
   readonly #lines: AsyncIterator<string>;
   #stderr = '';
 
-  constructor(child: ChildProcess, supervisor: Worker) {
+  constructor(child: ChildProcess, supervisor: Worker, states?: States) {
     this.#child = child;
     this.#ended = new Promise((resolve) => {
       child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown'));
@@ -55,7 +63,7 @@ export class TracedProcess {
       this.#stderr += text;
     });
     this.#traces = on(supervisor, 'message') as AsyncIterator<[Trace]>;
-    this.#lines = linesOf(child, supervisor);
+    this.#lines = linesOf(child, supervisor, states);
   }
 
   async run(job: Job): Promise<Outcome> {
@@ -64,9 +72,9 @@ export class TracedProcess {
       this.#child.stdin?.write(`${JSON.stringify(job)}\n`);
       const line = await this.#lines.next();
       if (line.done === true) return await this.#gone();
-      const { hit } = await this.#trace(false);
+      const { hit, kept } = await this.#trace(false);
       const result = JSON.parse(line.value) as JobResult;
-      return { result, ...(hit === undefined ? {} : { hit }), stderr: this.#stderr };
+      return { result, kept, ...(hit === undefined ? {} : { hit }), stderr: this.#stderr };
     } finally {
       clearTimeout(timer);
     }
@@ -78,8 +86,8 @@ export class TracedProcess {
   }
 
   async #gone(): Promise<Outcome> {
-    const { hit } = await this.#trace(true);
-    return { status: await this.#ended, ...(hit === undefined ? {} : { hit }), stderr: this.#stderr };
+    const { hit, kept } = await this.#trace(true);
+    return { status: await this.#ended, kept, ...(hit === undefined ? {} : { hit }), stderr: this.#stderr };
   }
 
   async #trace(ended: boolean): Promise<Trace> {
@@ -95,13 +103,18 @@ export class TracedProcess {
 }
 
 /** What it answers; its first line says where the listener is. */
-async function* linesOf(child: ChildProcess, supervisor: Worker): AsyncGenerator<string, void, undefined> {
+async function* linesOf(
+  child: ChildProcess,
+  supervisor: Worker,
+  states: States | undefined,
+): AsyncGenerator<string, void, undefined> {
   if (child.stdout === null) return;
   let first = true;
   for await (const line of createInterface({ input: child.stdout })) {
-    if (first)
-      supervisor.postMessage({ pid: child.pid, listener: (JSON.parse(line) as { listener: number }).listener });
-    else yield line;
+    if (first) {
+      const { listener } = JSON.parse(line) as { listener: number };
+      supervisor.postMessage({ pid: child.pid, listener, ...(states === undefined ? {} : { states }) });
+    } else yield line;
     first = false;
   }
 }

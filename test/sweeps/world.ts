@@ -1,6 +1,19 @@
 /** Images of one type to pull, and stores to start from, which are copied for each point. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildAci, writeAciDirectory } from '../../src/testing/aci-builder.js';
 import { dockerArchive } from '../../src/testing/archive-builder.js';
@@ -15,18 +28,31 @@ export type StoreType = 'docker' | 'appc';
 
 const LAYERS_OF_ONE = 100;
 
+/** What is not written takes no memory. */
+const DISK_BYTES = 4 * 1024 ** 3;
+
 export class World implements AsyncDisposable {
+  readonly #temporary: string;
   readonly directory: string;
   readonly root: string;
+  /** Copies of the store at points of one run. */
+  readonly states: string;
+  readonly exports: string;
   readonly type: StoreType;
   readonly names: Names;
   readonly #source: ImageSource;
 
-  constructor(type: StoreType, source: ImageSource, directory: string) {
+  constructor(type: StoreType, source: ImageSource, temporary: string) {
+    const directory = join(temporary, 'disk');
+    mkdirSync(directory);
+    useMemory(directory);
+    this.#temporary = temporary;
     this.type = type;
     this.#source = source;
     this.directory = directory;
     this.root = join(directory, 'store');
+    this.states = join(directory, 'states');
+    this.exports = join(directory, 'exports');
     this.names = type === 'docker' ? publishDocker(source, directory) : publishAppc(directory);
   }
 
@@ -37,6 +63,10 @@ export class World implements AsyncDisposable {
     const damaged = world.#template('damaged');
     spawnSync('cp', ['-a', world.#template('full'), damaged]);
     damage(damaged);
+    const unreadable = world.#template('unreadable');
+    spawnSync('cp', ['-a', world.#template('full'), unreadable]);
+    writeFileSync(join(unreadable, 'metadata', 'larder.db'), 'this is no database');
+    if (type === 'docker') await world.#makeMoved();
     return world;
   }
 
@@ -54,21 +84,48 @@ export class World implements AsyncDisposable {
     await this.#make('kept', references);
   }
 
+  /** How often a layer was asked for. */
+  get layerRequests(): number {
+    return this.#source.requests('layer').length;
+  }
+
   /** The store becomes what the template is. */
   reset(template: Template): void {
+    this.#become(template === 'nothing' ? undefined : this.#template(template));
+  }
+
+  /** The store becomes what {@link states} has of it: what it was in front of that call. */
+  restore(at: number): void {
+    const state = join(this.states, String(at));
+    this.#become(existsSync(state) ? state : undefined);
+    rmSync(state, { recursive: true, force: true });
+  }
+
+  #become(from: string | undefined): void {
     for (const mount of mountsBelow(this.root).reverse()) spawnSync('umount', ['-l', mount]);
     if (mountsBelow(this.root).length > 0) throw new Error(`${this.root}: something is still mounted`);
     rmSync(this.root, { recursive: true, force: true });
-    if (template !== 'nothing') spawnSync('cp', ['-a', '--reflink=auto', this.#template(template), this.root]);
+    rmSync(this.exports, { recursive: true, force: true });
+    mkdirSync(this.exports);
+    if (from !== undefined) spawnSync('cp', ['-a', from, this.root]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#source[Symbol.asyncDispose]();
-    removeDirectory(this.directory);
+    removeDirectory(this.#temporary);
   }
 
   #template(name: Template): string {
     return join(this.directory, `template-${name}`);
+  }
+
+  /** The tag meant one image, then another. */
+  async #makeMoved(): Promise<void> {
+    const { moved } = this.names;
+    await this.#make('moved', [this.names.kept, moved]);
+    this.#source.publish('moved', [sampleLayer('after')]);
+    await using larder = await openSwept(this.#template('moved'), this.names);
+    await (await larder.pull(moved, { cached: false }))[Symbol.asyncDispose]();
   }
 
   async #make(template: Template, references: readonly string[]): Promise<void> {
@@ -79,11 +136,30 @@ export class World implements AsyncDisposable {
   }
 }
 
+/**
+ * A file system of its own that waits for no disk, of the kind that EROFS mounts files of; without loop devices the one
+ * of the temporary files.
+ */
+function useMemory(directory: string): void {
+  const disk = join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), `larder-sweep-${randomUUID()}`);
+  try {
+    writeFileSync(disk, '');
+    truncateSync(disk, DISK_BYTES);
+    // A journal is for power cuts, of which there are none here.
+    if (spawnSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', disk]).status !== 0) return;
+    spawnSync('mount', ['-o', 'loop', disk, directory]);
+  } finally {
+    rmSync(disk, { force: true });
+  }
+}
+
 function publishDocker(source: ImageSource, directory: string): Names {
   const base = sampleLayer('base', 40_000);
   const layers = [base, topLayer()];
   source.publish('kept', [base, sampleLayer('own')]);
   source.publish('app', layers);
+  source.publish('large', [sampleLayer('large', LARGE_BYTES)]);
+  source.publish('moved', [sampleLayer('before')]);
   const archive = join(directory, 'app.tar');
   const image = buildImage({ layers: layers.map((bytes) => ({ tar: bytes, compression: 'none' })) });
   writeFileSync(archive, tar(dockerArchive([{ image, tags: ['app:1'] }])));
@@ -92,8 +168,14 @@ function publishDocker(source: ImageSource, directory: string): Names {
     kept: `${source.reference('kept')}:latest`,
     app: `${source.reference('app')}:latest`,
     archive: `docker-archive:${archive}`,
+    large: `${source.reference('large')}:latest`,
+    moved: `${source.reference('moved')}:latest`,
+    exports: join(directory, 'exports'),
   };
 }
+
+/** Of two parts or more. */
+const LARGE_BYTES = 3 << 20;
 
 /** Something of each kind. */
 function topLayer(): Buffer {
@@ -112,7 +194,8 @@ function publishAppc(directory: string): Names {
   const kept = buildAci({ name: 'example.com/kept', dependencies, files: { own: 'own' } });
   const app = buildAci({ name: 'example.com/app', dependencies, files: { 'd/file': Buffer.alloc(20_000, 'file') } });
   writeAciDirectory(directory, [base, kept, app]);
-  return { acis: `${directory}/`, kept: `appc:${kept.name}`, app: `appc:${app.name}`, archive: '' };
+  const none = { archive: '', large: '', moved: '', exports: join(directory, 'exports') };
+  return { acis: `${directory}/`, kept: `appc:${kept.name}`, app: `appc:${app.name}`, ...none };
 }
 
 /** A bit of the largest layer, all that was derived of one, and of one document. */

@@ -61,7 +61,12 @@ export class HostFiles implements RegistryHosts {
   #currentRules(): Promise<Rules> {
     const nowMs = performance.now();
     if (this.#rules === undefined || nowMs - this.#rules.readAtMs > READ_AGAIN_MS) {
-      this.#rules = { found: findRules(this.#settings), readAtMs: nowMs };
+      const rules = { found: findRules(this.#settings), readAtMs: nowMs };
+      this.#rules = rules;
+      // What could not be read is read again by whoever asks next.
+      rules.found.catch(() => {
+        if (this.#rules === rules) this.#rules = undefined;
+      });
     }
     return this.#rules.found;
   }

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isLarderError, LarderError } from '../../errors.js';
+import { isLarderError, LarderError, systemError } from '../../errors.js';
 import type { LayerResult } from '../../layers/layer-task.js';
 import { MAX_APPC_MANIFEST_BYTES } from '../../spec/appc-manifest.js';
 import { decodeLayerIndex } from '../../tree/layer-index.js';
@@ -35,12 +35,12 @@ function manifestOf(index: LayerIndex, reference: string): number {
 }
 
 async function readWhole(path: string, offset: number, size: number): Promise<Buffer> {
-  const file = await open(path);
   try {
+    await using file = await open(path);
     const { bytesRead, buffer } = await file.read(Buffer.alloc(size), 0, size, offset);
     if (bytesRead === size) return buffer;
     throw new LarderError('LARDER_INTERNAL', `read ${path}: ${bytesRead} of ${size} bytes`);
-  } finally {
-    await file.close();
+  } catch (error) {
+    throw systemError(`read ${path}`, error);
   }
 }
