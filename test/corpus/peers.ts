@@ -1,6 +1,6 @@
 /** ▸ Other programs that make trees of layers, as they are installed here: what they make of a case, to compare with. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { until } from '../../src/testing/conformance/store-fixture.js';
@@ -72,7 +72,8 @@ class Umoci implements Peer {
     } catch (error) {
       return whyNot(error as { stderr?: string });
     } finally {
-      rmSync(this.#bundle, { recursive: true, force: true });
+      // However deep it is: Node's own removal calls itself.
+      await run('rm', ['-rf', '--', this.#bundle]);
     }
   }
 

@@ -1,13 +1,14 @@
 /** A disk of `disk.ts` with a loop device on it, on which file systems are mounted. All of it ends with its process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../src/errors.js';
 import { attachLoop, type LoopDevice } from '../../src/linux/loop.js';
 import { attach, FsContext, unmount } from '../../src/linux/mount.js';
+import { mountsUnder } from '../../src/linux/mountinfo.js';
 import { check, kernel } from '../../src/linux/syscalls.js';
 import type { CrashState } from './crash-states.js';
 import type { DiskOptions } from './disk.js';
@@ -68,16 +69,19 @@ export class Disk implements AsyncDisposable {
   }
 
   /**
-   * What was mounted further in may end a moment after it was unmounted; and where Node has no SQLite of its own, a
-   * database that was closed is open until its statements were collected.
+   * And what is mounted further in, as containers that were there: the power takes all of it. What is unmounted may end a
+   * moment later; and where Node has no SQLite of its own, a database that was closed is open until its statements were
+   * collected.
    */
   async unmount(): Promise<void> {
-    for (let attempt = 0; this.#mounted !== undefined; attempt++) {
+    const place = this.#mounted;
+    for (let attempt = 0; place !== undefined && this.#mounted !== undefined; attempt++) {
       try {
-        unmount(this.#mounted);
+        for (const { mountPoint } of mountsUnder(place).toReversed()) unmount(mountPoint);
         this.#mounted = undefined;
       } catch (error) {
-        if (errnoOf(error) !== 'EBUSY' || attempt === MAX_ATTEMPTS) throw error;
+        if (errnoOf(error) !== 'EBUSY') throw error;
+        if (attempt === MAX_ATTEMPTS) throw new Error(`what holds ${place}: ${holdersOf(place)}`, { cause: error });
         globalThis.gc?.();
         await sleep(10);
       }
@@ -121,5 +125,27 @@ function attachDisk(path: string): LoopDevice {
     return attachLoop(file, 'write');
   } finally {
     closeSync(file);
+  }
+}
+
+/** Of all processes: what is open, or a working directory. */
+function holdersOf(place: string): string {
+  const found = mountsUnder(place).map(({ mountPoint }) => `mount ${mountPoint}`);
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const links = ['cwd', 'root', ...tried(() => readdirSync(`/proc/${pid}/fd`), []).map((fd) => `fd/${fd}`)];
+    for (const link of links) {
+      const to = tried(() => readlinkSync(`/proc/${pid}/${link}`), '');
+      if (to.startsWith(place)) found.push(`${pid} ${link} ${to}`);
+    }
+  }
+  return found.join('; ') || 'nothing that can be seen';
+}
+
+/** Processes end meanwhile. */
+function tried<T>(look: () => T, otherwise: T): T {
+  try {
+    return look();
+  } catch {
+    return otherwise;
   }
 }
