@@ -1,14 +1,15 @@
 /**
  * ▸ What is said twice: each image record is also a small file, metadata/names/<SHA-256 of its key>.json, and each claim
  * one beside its container. No answer ever comes from them. They are read when the database is lost, and then everything
- * that they say is proven against layers/ and blobs/; so a stale one does no harm, and they are not synced.
+ * that they say is proven against layers/ and blobs/; so a stale one does no harm, and nobody waits until a new one has its
+ * name. The bytes of an image's are synced before: one that replaces an older one must not be empty after a power cut.
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync, unlinkSync } from 'node:fs';
-import { open, rename, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, isLarderError, LarderError, systemError } from '../errors.js';
-import { unlinkIfThere } from '../linux/durable.js';
+import { closing, unlinkIfThere, writeAndSync } from '../linux/durable.js';
 import { makeDirectories } from '../linux/make-directories.js';
 import { namesIn } from '../linux/names-in.js';
 import type { ContainerId } from '../spec/container-id.js';
@@ -21,6 +22,7 @@ type Key = Pick<ImageRecord, 'type' | 'reference' | 'platform'>;
 const NAME = /^[0-9a-f]{64}\.json$/;
 const TEMPORARY = /^[0-9a-f]{64}\.json\.[0-9a-f-]{36}\.tmp$/;
 const NAMES_IN_A_TURN = 64;
+const MODE = 0o600;
 
 export interface NamesSweep {
   /** Of all records. */
@@ -52,7 +54,7 @@ export class NameFiles {
   async prepare(record: ImageRecord): Promise<PreparedName> {
     const path = this.#pathOf(record);
     const temporary = `${path}.${randomUUID()}.tmp`;
-    await writeNew(temporary, formatRecord(record));
+    await writeNew(temporary, formatRecord(record), writeAndSync);
     return {
       commit: () => renameTo(temporary, path),
       discard: async () => void (await unlinkIfThere(temporary)),
@@ -151,17 +153,28 @@ function unlinkNow(path: string): void {
   }
 }
 
-async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+type Write = (handle: FileHandle, bytes: Uint8Array, mode: number) => Promise<void>;
+
+async function writeNew(path: string, bytes: Uint8Array, write: Write = writeOnly): Promise<void> {
   try {
-    await writeFile(path, bytes, { mode: 0o600 }).catch(async (error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      makeDirectories(dirname(path));
-      await writeFile(path, bytes, { mode: 0o600 });
-    });
+    const handle = await openNew(path);
+    await closing(handle, () => write(handle, bytes, MODE));
   } catch (error) {
     await unlinkIfThere(path);
     throw systemError(`write ${path}`, error);
   }
+}
+
+async function writeOnly(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  await handle.writeFile(bytes);
+}
+
+async function openNew(path: string): Promise<FileHandle> {
+  return open(path, 'w', MODE).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    makeDirectories(dirname(path));
+    return open(path, 'w', MODE);
+  });
 }
 
 async function renameTo(temporary: string, path: string): Promise<void> {

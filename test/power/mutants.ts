@@ -91,6 +91,12 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [['metadata/rebuild', 'await closing(file, () => file.sync());', 'await file.close();']],
   },
   {
+    name: 'what proves the name of an image is not synced',
+    fileSystem: 'xfs',
+    since: 'rebuild',
+    changes: [['metadata/names', 'formatRecord(record), writeAndSync)', 'formatRecord(record))']],
+  },
+  {
     name: 'the format file is not synced',
     fileSystem: 'ext4',
     changes: [
