@@ -76,7 +76,7 @@ function sudoUser(): number | undefined {
     : undefined;
 }
 
-/** What all users have that a user namespace has no number for: there, the host's root. */
+/** What all have that a user namespace has no number for. There it is the host's root, or somebody whom only he can let in. */
 const OVERFLOW = 65_534;
 
 function isTrusted(uid: number): boolean {
