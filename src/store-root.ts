@@ -4,13 +4,13 @@
  */
 import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, open, realpath, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { errnoOf, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
 import { ensureDirectory, unlinkIfThere, writeFileDurable } from './linux/durable.js';
 import { makeDirectories } from './linux/make-directories.js';
 import { namesIn } from './linux/names-in.js';
-import { weakPlaceAbove } from './linux/weak-place.js';
+import { weakPlaceOn } from './linux/weak-place.js';
 
 /** Longer is no version number. */
 const MAX_FORMAT_BYTES = 64;
@@ -28,10 +28,10 @@ export async function prepareRoot(path: string): Promise<string> {
 }
 
 async function prepare(path: string): Promise<string> {
-  await refusePlanted(path);
-  refuseWeakPlace(resolve(path));
+  refuseWeakPlace(path);
   const root = await makeRoot(path);
-  refuseWeakPlace(root);
+  // What was missing may have been made by somebody else meanwhile.
+  refuseWeakPlace(path);
   await refuseForeign(root);
   const version = await readFormat(join(root, 'format'));
   if (version === undefined) await initialise(root);
@@ -109,20 +109,18 @@ function noFile(path: string): LarderError {
   });
 }
 
-/** Where others may make names, as in /tmp, a link of theirs would lead us to a directory of their choice. */
-async function refusePlanted(path: string): Promise<void> {
-  const found = await lstatIfThere(path.replace(/\/+$/, '') || '/');
-  if (found?.isSymbolicLink() === true) refuseOwner(path, found.uid, 'it is a symbolic link of');
-}
-
-/** Nothing is written where others could let it lead elsewhere tomorrow. */
+/**
+ * Nothing is written where others could let it lead elsewhere tomorrow; and where they may make names, as in /tmp, a link of
+ * theirs would lead us to a directory of their choice.
+ */
 function refuseWeakPlace(path: string): void {
-  const weak = weakPlaceAbove(path);
+  const weak = weakPlaceOn(path);
   if (weak === undefined) return;
+  const place = 'name a store with --root to which only directories of your own, and of root, lead';
   throw new LarderError(
     'LARDER_STORE_UNSAFE',
     `open ${path}: something else could be put in its place at ${weak.path}: ${weak.why}`,
-    { hint: 'name a store with --root to which only directories of your own, and of root, lead' },
+    { hint: weak.isOpenToAll ? `${place}, or run: chmod +t ${weak.path}` : place },
   );
 }
 

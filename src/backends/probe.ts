@@ -40,7 +40,7 @@ export function probeErofs(scratch: string, on: 'overlay' | 'bind'): Probed {
   return {
     usable: false,
     reason: `EROFS with 512-byte blocks does not work here: ${file.message}; through loop devices: ${loop.message}.`,
-    ...passing(file),
+    ...passing(file, loop),
   };
 }
 
@@ -85,8 +85,9 @@ function attempt(scratch: string, work: (dir: string) => void): Error | undefine
 const SAYS_NOTHING: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM']);
 const MAY_PASS: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'EBUSY', 'EAGAIN', 'EINTR']);
 
-function passing(failure: Error): Pick<Probed, 'mayPass'> {
-  return MAY_PASS.has(errnoOf(failure) ?? '') ? { mayPass: true } : {};
+/** Of ways each of which would have done: where one of them need not fail the next time, nothing is decided. */
+export function passing(...failures: readonly Error[]): Pick<Probed, 'mayPass'> {
+  return failures.some((failure) => MAY_PASS.has(errnoOf(failure) ?? '')) ? { mayPass: true } : {};
 }
 
 function failureIn(scratch: string, work: (dir: string) => void): Error | undefined {

@@ -40,7 +40,7 @@ export class Api {
       await this.#route(request, response, peer);
     } catch (error) {
       if (isUnexplained(error)) this.#parts.log(`${request.method} ${request.url}: ${trail(error)}`);
-      sendError(response, error);
+      sendError(response, error, isOwner(peer.uid));
       // What is left of a body that nobody wants is read and dropped, so that the answer gets through.
       request.resume();
     }
@@ -120,7 +120,7 @@ export class Api {
     // No user cancels what another one runs.
     const id = given === undefined || isOwner(peer.uid) ? given : `${guestName(peer.uid)}.${given}`;
     const work = operation.read(await readJson(request));
-    const lines = new LineResponse(response);
+    const lines = new LineResponse(response, isOwner(peer.uid));
     let answered = false;
     const outcome = this.#run(operation.name, id, response, peer, (signal, onEvent) =>
       work(this.#parts.service, {

@@ -1,6 +1,6 @@
 /** The answer of a long operation: events as they come, then how it ended. Nothing is sent before there is something. */
 import type { ServerResponse } from 'node:http';
-import { isLarderError, KIND_TABLE, serializeError } from '../errors.js';
+import { isLarderError, KIND_TABLE, type SerializedError, serializeError } from '../errors.js';
 import type { LarderEvent } from '../events.js';
 import { HttpRefusal } from './request.js';
 import { JSON_TYPE, LINES_TYPE, type Line } from './wire.js';
@@ -9,9 +9,11 @@ const READ_MS = 30_000;
 
 export class LineResponse {
   readonly #response: ServerResponse;
+  readonly #toOwner: boolean;
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, toOwner: boolean) {
     this.#response = response;
+    this.#toOwner = toOwner;
   }
 
   /** A client that reads slowly misses steps of progress, nothing else; memory does not fill up for it. */
@@ -28,7 +30,7 @@ export class LineResponse {
 
   /** The status says what was wrong, unless it was sent with the first event. */
   fail(error: unknown): void {
-    this.#write({ error: serializeError(error) }, statusOf(error));
+    this.#write({ error: toldOf(error, this.#toOwner) }, statusOf(error));
     this.#finish();
   }
 
@@ -57,7 +59,13 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.end(body);
 }
 
-export function sendError(response: ServerResponse, error: unknown): void {
+export function sendError(response: ServerResponse, error: unknown, toOwner: boolean): void {
   if (response.headersSent) response.destroy();
-  else sendJson(response, statusOf(error), { error: serializeError(error) });
+  else sendJson(response, statusOf(error), { error: toldOf(error, toOwner) });
+}
+
+/** Where in the program it happened, and what was behind it, may tell of others: guests get what a user can act on. */
+function toldOf(error: unknown, toOwner: boolean): SerializedError {
+  const { stack: _stack, cause: _cause, ...told } = serializeError(error);
+  return toOwner ? serializeError(error) : told;
 }

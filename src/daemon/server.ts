@@ -178,7 +178,7 @@ export class Daemon {
       this.#metrics.denied(peer?.uid);
       this.#log(`refused: uid ${peer?.uid ?? 'unknown'}, pid ${peer?.pid ?? 'unknown'}: ${request.method ?? ''}`);
       response.setHeader('connection', 'close');
-      sendError(response, denied(peer?.uid));
+      sendError(response, denied(peer?.uid), false);
       request.resume();
       return;
     }
@@ -295,7 +295,7 @@ async function watchPort(api: Api, { host, port }: { host: string; port: number 
       if (!['127.0.0.1', 'localhost', '[::1]'].includes(name)) throw new HttpRefusal(421, 'serve: not this host');
       if (!(await api.watch(request, response))) throw new HttpRefusal(404, 'serve: there is no such path');
     };
-    answer().catch((error: unknown) => sendError(response, error));
+    answer().catch((error: unknown) => sendError(response, error, false));
     request.resume();
   });
   server.maxConnections = MAX_CONNECTIONS;

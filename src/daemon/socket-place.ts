@@ -9,7 +9,7 @@ import { errnoOf, LarderError, systemError } from '../errors.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
 import { groupNumber } from '../linux/group-number.js';
 import { makeDirectories } from '../linux/make-directories.js';
-import { weakPlaceAbove } from '../linux/weak-place.js';
+import { weakPlaceOn } from '../linux/weak-place.js';
 
 /** unix(7): `sun_path`, with its terminator. */
 const MAX_SOCKET_PATH = 107;
@@ -122,7 +122,7 @@ function listening(server: Server, start: () => void): Promise<void> {
 /** Who can make names in the directory could put a socket of his own there and answer for us. */
 function prepareDirectory(directory: string, path: string): void {
   try {
-    const weak = weakPlaceAbove(directory);
+    const weak = weakPlaceOn(directory);
     if (weak !== undefined) throw unsafe(path, `another one could be put in its place at ${weak.path}: ${weak.why}`);
     makeDirectories(directory);
     const { uid, mode } = lstatSync(directory);

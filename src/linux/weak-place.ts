@@ -3,8 +3,8 @@
  * everybody where one of them is open to all. Who acts as root on such a path acts where they want. Groups are trusted:
  * that of a directory may be its owner's own.
  */
-import { lstatSync, type Stats } from 'node:fs';
-import { dirname } from 'node:path';
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { isInitialUserNamespace } from './capabilities.js';
 
@@ -12,24 +12,51 @@ export interface WeakPlace {
   readonly path: string;
   /** A clause: "it belongs to user 7". */
   readonly why: string;
+  readonly isOpenToAll: boolean;
 }
 
-/** The first from the root directory on, `path` itself not looked at. What is missing is nobody's. Throws the system's refusal. */
-export function weakPlaceAbove(path: string): WeakPlace | undefined {
-  const above = dirname(path);
-  if (above === path) return undefined;
-  return weakPlaceAbove(above) ?? weaknessOf(above);
+/** As many as the kernel follows: who has more is refused by whatever opens the path. */
+const MAX_LINKS = 40;
+
+/**
+ * The first that the kernel meets on its way from the root directory, through every link, to what `path` is in the end,
+ * which itself is not looked at. What is missing is nobody's. Throws the system's refusal.
+ */
+export function weakPlaceOn(path: string): WeakPlace | undefined {
+  const left = namesOf(resolve(path));
+  let here = '/';
+  let links = 0;
+  let stats: Stats | undefined = lstatSync(here);
+  for (let name = left.shift(); name !== undefined && stats !== undefined; name = left.shift()) {
+    const weak = weaknessOf(here, stats);
+    if (weak !== undefined) return weak;
+    const next = name === '..' ? dirname(here) : join(here, name);
+    stats = statIfThere(next);
+    if (stats?.isSymbolicLink() !== true) {
+      here = next;
+      continue;
+    }
+    const planted = weaknessOf(next, stats);
+    if (planted !== undefined || ++links > MAX_LINKS) return planted;
+    const target = readlinkSync(next);
+    left.unshift(...namesOf(target));
+    if (target.startsWith('/')) here = '/';
+    stats = lstatSync(here);
+  }
+  return undefined;
 }
 
-function weaknessOf(path: string): WeakPlace | undefined {
-  const stats = statIfThere(path);
-  if (stats === undefined) return undefined;
+function namesOf(path: string): string[] {
+  return path.split('/').filter((name) => name !== '' && name !== '.');
+}
+
+function weaknessOf(path: string, stats: Stats): WeakPlace | undefined {
   if (!isTrusted(stats.uid)) {
     const what = stats.isSymbolicLink() ? 'is a symbolic link of' : 'belongs to';
-    return { path, why: `it ${what} user ${stats.uid}` };
+    return { path, why: `it ${what} user ${stats.uid}`, isOpenToAll: false };
   }
-  const open = stats.isDirectory() && (stats.mode & 0o1002) === 0o002;
-  return open ? { path, why: 'everybody can write to it, and it is not sticky' } : undefined;
+  if (!stats.isDirectory() || (stats.mode & 0o1002) !== 0o002) return undefined;
+  return { path, why: 'everybody can write to it, and it is not sticky', isOpenToAll: true };
 }
 
 function statIfThere(path: string): Stats | undefined {
@@ -49,7 +76,7 @@ function sudoUser(): number | undefined {
     : undefined;
 }
 
-/** What all users have that a user namespace has no number for: there, the host's root. */
+/** What all have that a user namespace has no number for. There it is the host's root, or somebody whom only he can let in. */
 const OVERFLOW = 65_534;
 
 function isTrusted(uid: number): boolean {

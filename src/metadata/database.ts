@@ -206,11 +206,7 @@ export class Database {
 
   /** Another process may have moved it away as damaged: nothing that it says, and nothing told to it, counts any more. */
   #requireSameFile(): void {
-    const now = identityOf(this.path);
-    if (now !== undefined && now.ino === this.#file?.ino && now.dev === this.#file.dev) return;
-    throw new LarderError('LARDER_METADATA_CORRUPT', `use metadata: ${this.path}: another file took its place`, {
-      hint: 'open the store again',
-    });
+    if (!isStill(this.path, this.#file)) throw replacedError('use metadata', this.path);
   }
 
   #statement(sql: string): SqliteStatement {
@@ -230,6 +226,17 @@ interface FileIdentity {
 
 function identityOf(path: string): FileIdentity | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false });
+}
+
+function isStill(path: string, file: FileIdentity | undefined): boolean {
+  const now = identityOf(path);
+  return now !== undefined && now.ino === file?.ino && now.dev === file.dev;
+}
+
+function replacedError(doing: string, path: string): LarderError {
+  return new LarderError('LARDER_METADATA_CORRUPT', `${doing}: ${path}: another file took its place`, {
+    hint: 'open the store again',
+  });
 }
 
 /** Beside the database: somebody was told that it is damaged. */
@@ -342,8 +349,9 @@ function openExisting(path: string, options: { readonly readOnly: boolean; reado
 function openExisting(path: string, options: OpenExisting): Database | undefined;
 function openExisting(path: string, { readOnly, mayBeOld }: OpenExisting): Database | undefined {
   let sqlite: SqliteDatabase | undefined;
+  let file: FileIdentity | undefined;
   try {
-    const file = identityOf(path);
+    file = identityOf(path);
     if (statSync(path).size === 0) throw metadataCorrupt(path, 'the file is empty');
     sqlite = openSqlite(path, readOnly);
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL`);
@@ -352,11 +360,22 @@ function openExisting(path: string, { readOnly, mayBeOld }: OpenExisting): Datab
       return undefined;
     }
     checkHeader(path, sqlite);
+    if (!isStill(path, file)) throw replacedError('open metadata', path);
     return new Database(path, sqlite, readOnly, file);
   } catch (error) {
     sqlite?.close();
-    throw sqliteError('open metadata', path, error);
+    throw openError(path, file, error);
   }
+}
+
+/** Who makes it again may have moved it away meanwhile: what the system and SQLite make of that says nothing of the disk. */
+function openError(path: string, file: FileIdentity | undefined, error: unknown): LarderError {
+  try {
+    if (!isStill(path, file)) return replacedError('open metadata', path);
+  } catch (unseen) {
+    if (errnoOf(unseen) === undefined) throw unseen;
+  }
+  return sqliteError('open metadata', path, error);
 }
 
 interface OpenExisting {

@@ -164,11 +164,17 @@ function invalid(text: string, why: string, hint?: string): LarderError {
   );
 }
 
-/** Who writes a URL with a login where a reference belongs must not find the password in a log. */
-const USER_INFO = /^((?:[A-Za-z0-9+.-]+:\/\/)?)[^@/]*:.*@(?!sha\d+:)(?=[^@]*\/)/s;
+/**
+ * Who writes a URL with a login where a reference belongs must not find the password in a log. What has a scheme is a URL;
+ * without one there must be a path behind it, or it may be a name with a digest that is none.
+ */
+const USER_INFO = /^(?:([A-Za-z0-9+.-]+:\/\/).*@(?!sha\d+:)|[^@/]*:.*@(?!sha\d+:)(?=[^@]*\/))/s;
+const MAX_SEARCHED = 1000;
 
 /** A text that somebody gave as a name, for messages. */
 export function shownText(text: string): string {
-  const known = text.slice(0, 1000).replace(USER_INFO, '$1…@');
+  // A token of a cloud is longer than that; where it ends does not matter.
+  const end = text.includes('@', MAX_SEARCHED) ? '@/' : '';
+  const known = `${text.slice(0, MAX_SEARCHED)}${end}`.replace(USER_INFO, (_, scheme = '') => `${scheme}…@`);
   return JSON.stringify(known.length > 120 ? `${known.slice(0, 120)}…` : known);
 }

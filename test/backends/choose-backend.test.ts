@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Backend, BackendName } from '../../src/backends/backend.js';
 import { chooseBackend } from '../../src/backends/choose-backend.js';
+import { passing } from '../../src/backends/probe.js';
 import { listMounts, mountsUnder } from '../../src/linux/mountinfo.js';
 import { check, cString, kernel } from '../../src/linux/syscalls.js';
 import { StoredLayers } from '../../src/testing/stored-layers.js';
@@ -86,6 +87,13 @@ describe('choosing a backend', () => {
     const failing = { ...stub('erofs', false), probe: async () => ({ usable: false, reason: 'EIO.', mayPass: true }) };
     assert.equal((await chooseBackend([failing, stub('copy', true)])).mayPass, true);
     assert.equal((await chooseBackend([stub('erofs', false), stub('copy', true)])).mayPass, false);
+  });
+
+  it('may choose a backend the next time when one of the ways to it failed for a moment, whatever the other says', () => {
+    const [never, once] = ['ENOTBLK', 'EBUSY'].map((code) => Object.assign(new Error(code), { code }));
+    assert.ok(never !== undefined && once !== undefined);
+    assert.deepEqual([passing(never, once), passing(once, never)], [{ mayPass: true }, { mayPass: true }]);
+    assert.deepEqual(passing(never, never), {});
   });
 
   it('never chooses read-only root filesystems of itself', async () => {

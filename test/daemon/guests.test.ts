@@ -103,6 +103,19 @@ describe('guests of a daemon', { skip: needsRoot }, () => {
     assert.match(facts, /^200 .*"settings":\{\},"ownLogins":true/);
   });
 
+  test('are told what is wrong, not where in the daemon nor what was behind it', async () => {
+    const refusals = [
+      await ask(ANNA, '/v1/pull', { reference: open.reference('not/there') }),
+      await ask(ANNA, '/v1/pull', { reference: 'UPPER' }),
+      await ask(ANNA, '/v1/repair', {}),
+    ];
+    for (const answer of refusals) {
+      assert.match(answer, /^4\d\d .*"error":\{"code":"LARDER_[A-Z_]+","message":"[^"]/);
+      assert.doesNotMatch(answer, /"stack"|"cause"|\.[jt]s:\d/);
+    }
+    assert.match(await ask(0, '/v1/pull', { reference: 'UPPER' }), /"stack":/);
+  });
+
   test('get an image that is here because of another one’s login only with one of their own', async () => {
     await pulled(larder(ANNA, ['pull', image], LOGIN.password));
     await refused(larder(BERT, ['pull', image]), /wants a login/);

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import type { ErrorCode } from '../../src/errors.js';
 import { Database } from '../../src/metadata/database.js';
 import { MetadataManager } from '../../src/metadata/metadata-manager.js';
@@ -246,6 +247,37 @@ test('closing twice is one close, and using a closed database is an error', () =
     database.close();
     database.close();
     assert.throws(() => database.all('SELECT 1'), { code: 'LARDER_INTERNAL' });
+  }));
+
+/** Each time another file, as when it is made again; the `old` ones stay, so that none has the number of another. */
+const REPLACE = `
+  const { copyFileSync, renameSync } = require('node:fs');
+  const { workerData: path } = require('node:worker_threads');
+  for (let i = 0; ; i++) {
+    copyFileSync(path, path + '.next');
+    renameSync(path, path + '.old' + i);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    renameSync(path + '.next', path);
+  }`;
+
+test('who opens a database while it is made again is told to open it again, and of no error of the disk', () =>
+  withPlace(async (_, path) => {
+    (await Database.open(path)).close();
+    const replacing = new Worker(REPLACE, { eval: true, workerData: path });
+    try {
+      await once(replacing, 'online');
+      let replaced = 0;
+      for (const endMs = performance.now() + 300; performance.now() < endMs || replaced === 0; ) {
+        try {
+          (await Database.open(path, { isLost: async () => true })).close();
+        } catch (error) {
+          assert.equal((error as { code?: ErrorCode }).code, 'LARDER_METADATA_CORRUPT', String(error));
+          replaced++;
+        }
+      }
+    } finally {
+      await replacing.terminate();
+    }
   }));
 
 test('a database that was moved elsewhere whole is the same database', () =>

@@ -13,6 +13,21 @@ test('a password that somebody wrote into a reference is not repeated', () => {
     );
 });
 
+test('nor is one of a URL without a path, nor the beginning of a token that is longer than any reference', () => {
+  const long = 'PLANTED'.repeat(400);
+  for (const text of [
+    'https://u:PLANTED@host',
+    'https://PLANTED@host:5000',
+    `https://AWS:${long}@host/x`,
+    `AWS:${long}@host/x`,
+  ])
+    assert.throws(
+      () => parseReference(text),
+      (error) => isLarderError(error) && !/PLANTED/.test(error.message) && error.message.includes('…@'),
+    );
+  assert.throws(() => parseReference(`https://host/x@sha256:${'a'.repeat(63)}`), { message: /host\/x@sha256:a/ });
+});
+
 test('nor is one in the name of an Appc image', () => {
   assert.throws(
     () => parseAppcName('appc:https://u:PLANTED@host/x'),

@@ -54,6 +54,24 @@ describe("a store's root in a directory that others may write to", { skip }, () 
     assert.deepEqual(readdirSync(join(place, 'his', 'store')), []);
   });
 
+  it("is refused where a link of ours leads through another user's directory, in which he could lead it elsewhere", async () => {
+    for (const name of ['real', 'his']) mkdirSync(join(place, name));
+    symlinkSync('../real', join(place, 'his', 'hop'));
+    symlinkSync(join(place, 'his', 'hop'), join(place, 'ours'));
+    lchownSync(join(place, 'his'), OTHER, OTHER);
+    for (const root of [join(place, 'ours', 'store'), join(place, 'ours')]) {
+      await assert.rejects(prepareRoot(root), { message: /at \S+\/his: it belongs to user 65534/ });
+    }
+    assert.deepEqual(readdirSync(join(place, 'real')), []);
+  });
+
+  it('is taken through links of ours, relative ones and those that lead up, too', async () => {
+    mkdirSync(join(place, 'disk', 'deep'), { recursive: true });
+    symlinkSync('disk/deep', join(place, 'home'));
+    symlinkSync('../../disk', join(place, 'disk', 'deep', 'up'));
+    assert.equal(await prepareRoot(join(place, 'home', 'up', 'deep', 'store')), join(place, 'disk', 'deep', 'store'));
+  });
+
   it('is taken below the home directory of who runs sudo', async () => {
     mkdirSync(join(place, 'his'));
     lchownSync(join(place, 'his'), OTHER, OTHER);
@@ -70,7 +88,11 @@ describe("a store's root in a directory that others may write to", { skip }, () 
 
   it('is refused where everybody may rename it, and taken where only its owner may', async () => {
     chmodSync(place, 0o777);
-    await assert.rejects(prepareRoot(join(place, 'store')), { code: 'LARDER_STORE_UNSAFE', message: /not sticky/ });
+    await assert.rejects(prepareRoot(join(place, 'store')), {
+      code: 'LARDER_STORE_UNSAFE',
+      message: /not sticky/,
+      hint: /chmod \+t \S+$/,
+    });
     assert.deepEqual(readdirSync(place), []);
     chmodSync(place, 0o1777);
     await prepareRoot(join(place, 'store'));
