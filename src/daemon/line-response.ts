@@ -34,10 +34,13 @@ export class LineResponse {
     this.#finish();
   }
 
-  /** Who does not read the end of an answer gives up its connection. */
+  /** Who does not read the end of an answer gives up its connection. One behind another answer is not to be read yet. */
   #finish(): void {
     this.#response.end();
-    const late = setTimeout(() => this.#response.req.socket.destroy(), READ_MS).unref();
+    const late = setTimeout(() => {
+      if (this.#response.socket === null) late.refresh();
+      else this.#response.socket.destroy();
+    }, READ_MS).unref();
     this.#response.once('close', () => clearTimeout(late));
   }
 

@@ -1,7 +1,7 @@
 /**
  * ▸ Who else could put something else in the place of a path: the owner of any directory or link on the way to it, and
- * everybody where one of them is open to all. Who acts as root on such a path acts where they want. Groups are trusted:
- * that of a directory may be its owner's own.
+ * everybody where one of them is open to all, of which root is told. Who acts as root on such a path acts where they want.
+ * Groups are trusted: that of a directory may be its owner's own.
  */
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -55,7 +55,8 @@ function weaknessOf(path: string, stats: Stats): WeakPlace | undefined {
     const what = stats.isSymbolicLink() ? 'is a symbolic link of' : 'belongs to';
     return { path, why: `it ${what} user ${stats.uid}`, isOpenToAll: false };
   }
-  if (!stats.isDirectory() || (stats.mode & 0o1002) !== 0o002) return undefined;
+  // Who is not root acts there with no more rights than their own; a volume of a pod can be like this, and they cannot mend it.
+  if (process.geteuid?.() !== 0 || !stats.isDirectory() || (stats.mode & 0o1002) !== 0o002) return undefined;
   return { path, why: 'everybody can write to it, and it is not sticky', isOpenToAll: true };
 }
 

@@ -3,6 +3,7 @@ import { chmodSync, lchownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, sta
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { weakPlaceOn } from '../../src/linux/weak-place.js';
 import { prepareRoot } from '../../src/store-root.js';
 
 const skip = process.getuid?.() === 0 ? false : 'only root can make files of another user';
@@ -84,6 +85,18 @@ describe("a store's root in a directory that others may write to", { skip }, () 
       else process.env['SUDO_UID'] = before;
     }
     assert.equal(statSync(join(place, 'his', 'store')).mode & 0o777, 0o700);
+  });
+
+  it('is an ordinary user’s own affair in a directory that is open to all, as volumes of pods are', () => {
+    chmodSync(place, 0o777);
+    const root = join(place, 'store');
+    assert.equal(weakPlaceOn(root)?.path, place);
+    process.seteuid?.(OTHER);
+    try {
+      assert.equal(weakPlaceOn(root), undefined);
+    } finally {
+      process.seteuid?.(0);
+    }
   });
 
   it('is refused where everybody may rename it, and taken where only its owner may', async () => {
