@@ -131,12 +131,20 @@ async function build(path: string, fill: (database: Database) => Promise<void>):
   await closing(file, () => file.sync());
 }
 
-async function moveAside(path: string, aside: string): Promise<void> {
+/** A database with its log into a directory of their own; what goes meanwhile is not missed. */
+export async function moveAside(path: string, aside: string): Promise<void> {
   const there = ['', '-wal', '-shm'].filter((suffix) => existsSync(`${path}${suffix}`));
   if (there.length === 0) return;
   await ensureDirectory(aside, 0o700);
-  for (const suffix of there) await rename(`${path}${suffix}`, join(aside, `larder.db${suffix}`));
+  for (const suffix of there) await moveIfThere(`${path}${suffix}`, join(aside, `larder.db${suffix}`));
   await fsyncDirectory(aside);
+}
+
+/** Whoever closes the old one last takes its log away meanwhile. */
+async function moveIfThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  });
 }
 
 async function removeLeftovers(directory: string): Promise<void> {

@@ -229,7 +229,10 @@ const TABLE: Readonly<Record<number, Readonly<Record<string, Answer>>>> = {
   12: {
     'two agents over one store damage each other': [
       ...tests(PROVISIONER, 'flaw 12: two provisioners over one store never give one name twice'),
-      ...tests('test/nemesis/nemesis.test.ts', 'processes that share a store and are killed at random harm nobody'),
+      ...tests(
+        'test/nemesis/nemesis.test.ts',
+        'processes that share a store, are killed at random and live by clocks that jump harm nobody',
+      ),
     ],
     'layers of image volumes are not protected': tests(
       PROVISIONER,
