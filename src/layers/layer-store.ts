@@ -308,22 +308,38 @@ export class LayerStore {
 
   /**
    * What stands there already has no record, or not the recorded length: nobody has proven it, so the proven one takes
-   * its place. Those who have the old one mounted keep it. Another adopter may do the same at this moment: either
-   * one's tar is the layer. Answers whether there was one.
+   * its place, in one instant: an image whose layer has no tar is forgotten by whoever recovers. Those who have the old one
+   * mounted keep it. Another adopter may do the same at this moment: either one's tar is the layer. Answers whether there
+   * was one.
    */
   async #installTar(layer: LayerResult): Promise<boolean> {
     const target = this.#layout.layer(layer.diffId);
-    let replaced = false;
+    const staged = join(layer.outDir, 'layer');
     for (;;) {
-      if (await this.#garbage.take(target)) replaced = true;
       try {
-        await rename(join(layer.outDir, 'layer'), target);
-        return replaced;
+        await rename(staged, target);
+        return false;
       } catch (error) {
         const errno = errnoOf(error);
         if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);
       }
+      if (await this.#replaceTar(layer.diffId, join(staged, 'layer.tar'))) return true;
     }
+  }
+
+  /** Durably. False when the directory is gone meanwhile, or something that is no file was in the way, and is not any more. */
+  async #replaceTar(diffId: DiffId, tar: string): Promise<boolean> {
+    const target = this.#layout.layer(diffId);
+    try {
+      await rename(tar, this.#layout.layerTar(diffId));
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === 'EISDIR' || errno === 'ENOTDIR') await this.#garbage.take(target);
+      else if (errno !== 'ENOENT') throw systemError(`adopt: ${diffId}`, error);
+      return false;
+    }
+    await fsyncDirectory(target);
+    return true;
   }
 
   async #readIndex(record: LayerRecord): Promise<Uint8Array | undefined> {

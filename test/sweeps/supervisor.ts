@@ -3,7 +3,7 @@
  * together, and lets it die at the point that it asked for, or that call fail.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readlinkSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
 import { answer, type Notification, nextCall, planOf, takeListener } from './seccomp.js';
@@ -86,10 +86,21 @@ function supervise(pid: number, listener: number, states: States | undefined): v
   }
 }
 
-/** All changes wait for their turn here, so that the store stays as it is meanwhile. Before it is made there is none. */
+/**
+ * All changes wait for their turn here, but for those that another thread has just been let do: while one of these goes on, a
+ * copy may fail, and is made once more. Before the store is made there is none.
+ */
 function keep({ root, directory }: States, count: number): void {
-  spawnSync('cp', ['-a', '--one-file-system', root, join(directory, String(count))]);
+  const state = join(directory, String(count));
+  for (let attempt = 1; existsSync(root); attempt++) {
+    const { status, stderr } = spawnSync('cp', ['-a', '--one-file-system', root, state], { encoding: 'utf8' });
+    if (status === 0) return;
+    if (attempt === COPIES) throw new Error(`copy the store in front of call ${count}: ${stderr}`);
+    rmSync(state, { recursive: true, force: true });
+  }
 }
+
+const COPIES = 3;
 
 function tell(trace: Trace): void {
   parentPort?.postMessage(trace);
