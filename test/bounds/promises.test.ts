@@ -1,7 +1,7 @@
 /** The table of promises in docs/security.md, and short forms of the commands that are here. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -32,6 +32,20 @@ test('every promise from P1 to P22 has a command', () => {
     names,
     Array.from({ length: 22 }, (_, i) => `P${i + 1}`),
   );
+});
+
+test('every command is one that is here', () => {
+  const { scripts } = JSON.parse(readFileSync(join(CHECKOUT, 'package.json'), 'utf8')) as {
+    scripts: Readonly<Record<string, string>>;
+  };
+  const missing = PROMISES.flatMap(({ command }) => {
+    const script = /^npm (?:run )?([a-z]+)/.exec(command)?.[1];
+    const program = /dist\/test\/\S+\.js/.exec(command)?.[0];
+    const isHere =
+      script === undefined ? program !== undefined && existsSync(join(CHECKOUT, program)) : script in scripts;
+    return isHere ? [] : [command];
+  });
+  assert.deepEqual(missing, []);
 });
 
 test('a figure that a command does not print is none', () => {
