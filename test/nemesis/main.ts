@@ -24,6 +24,10 @@ const [processes, operations, minutes, seed, killEvery] = [
   values.seed,
   values['kill-every'],
 ].map(Number) as [number, number, number, number, number];
+if (![processes, operations, minutes, seed, killEvery].every((value) => Number.isSafeInteger(value) && value >= 0)) {
+  console.error('nemesis: each option takes a whole number');
+  process.exit(2);
+}
 if (libfaketime() === undefined) throw new Error('nemesis: libfaketime is not installed: clocks would not jump');
 console.log(`nemesis: ${processes} processes, ${operations} operations, seed ${seed}`);
 
