@@ -33,9 +33,8 @@ async function prepare(path: string): Promise<string> {
   // What was missing may have been made by somebody else meanwhile.
   refuseWeakPlace(path);
   await refuseForeign(root);
-  const version = await readFormat(join(root, 'format'));
-  if (version === undefined) await initialise(root);
-  else if (version !== String(STORE_FORMAT)) {
+  const version = (await readFormat(join(root, 'format'))) ?? (await initialise(root));
+  if (version !== String(STORE_FORMAT)) {
     throw new LarderError(
       'LARDER_FORMAT_VERSION',
       `open ${root}: the store's format is ${version}, this larder knows ${STORE_FORMAT}`,
@@ -59,11 +58,18 @@ async function makeRoot(path: string): Promise<string> {
   }
 }
 
-/** A directory that is empty, and ours, becomes a store; one with other things in it never does. */
-async function initialise(root: string): Promise<void> {
+/**
+ * A directory that is empty, and ours, becomes a store; one with other things in it never does, except where somebody else
+ * made a store of it meanwhile. Answers the store's format.
+ */
+async function initialise(root: string): Promise<string> {
+  const format = join(root, 'format');
   const names = await namesIn(root);
   const strange = names.filter((name) => name !== 'lost+found' && name !== 'format' && !UNFINISHED.test(name));
   if (strange.length > 0) {
+    // The format comes first into a store.
+    const made = await readFormat(format);
+    if (made !== undefined) return made;
     throw new LarderError(
       'LARDER_STORE_UNSAFE',
       `open ${root}: not a larder store and not empty (it has ${strange.slice(0, 3).join(', ')})`,
@@ -73,7 +79,6 @@ async function initialise(root: string): Promise<void> {
     );
   }
   if ((await lstat(root)).uid === process.getuid?.()) await chmod(root, 0o700);
-  const format = join(root, 'format');
   try {
     await writeFileDurable(format, Buffer.from(`${STORE_FORMAT}\n`));
   } catch (error) {
@@ -81,6 +86,7 @@ async function initialise(root: string): Promise<void> {
     if ((await readFormat(format)) === undefined) throw error;
   }
   for (const name of names.filter((name) => UNFINISHED.test(name))) await unlinkIfThere(join(root, name));
+  return String(STORE_FORMAT);
 }
 
 /** What those wrote who were killed before the file had its name. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createCipheriv } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -23,7 +23,8 @@ const DECODERS = [
 const COMMANDS = ['zstd', 'bzip2', 'xz'].filter((name) => spawnSync(name, ['--help']).status === 0);
 
 const TEXT = Buffer.from(Array.from({ length: 60_000 }, (_, i) => `${(i * 7919) % 10_007} larder ${i}\n`).join(''));
-const NOISE = randomBytes(300_000);
+/** The same in each run: four bytes of a format and noise make, once in a while, a header that asks for more than a limit. */
+const NOISE = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16)).update(Buffer.alloc(300_000));
 const CORRUPT = 'LARDER_LAYER_CORRUPT';
 
 /** RFC 8878, 3.1.2. */
