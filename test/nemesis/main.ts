@@ -4,6 +4,7 @@
  * what was done by then.
  */
 import { parseArgs } from 'node:util';
+import { wholeNumbers } from '../helpers/whole-numbers.js';
 import { libfaketime } from './clocks.js';
 import { runNemesis } from './nemesis.js';
 import { monotonicMs } from './words.js';
@@ -17,17 +18,7 @@ const { values } = parseArgs({
     'kill-every': { type: 'string', default: '200' },
   },
 });
-const [processes, operations, minutes, seed, killEvery] = [
-  values.processes,
-  values.operations,
-  values.minutes,
-  values.seed,
-  values['kill-every'],
-].map(Number) as [number, number, number, number, number];
-if (![processes, operations, minutes, seed, killEvery].every((value) => Number.isSafeInteger(value) && value >= 0)) {
-  console.error('nemesis: each option takes a whole number');
-  process.exit(2);
-}
+const { processes, operations, minutes, seed, 'kill-every': killEvery } = wholeNumbers('nemesis', values);
 if (libfaketime() === undefined) throw new Error('nemesis: libfaketime is not installed: clocks would not jump');
 console.log(`nemesis: ${processes} processes, ${operations} operations, seed ${seed}`);
 

@@ -6,6 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Semaphore } from '../../src/concurrency.js';
+import { wholeNumbers } from '../helpers/whole-numbers.js';
 import { MUTANTS } from './mutants.js';
 import { runMutant, runPower } from './power.js';
 import { FILE_SYSTEMS, type FileSystem } from './recorder.js';
@@ -30,18 +31,19 @@ const { values } = parseArgs({
     json: { type: 'string' },
   },
 });
-const amounts = {
-  lives: Number(values.lives),
-  subsets: Number(values.subsets),
-  torn: Number(values.torn),
-  deepEvery: Number(values['deep-every']),
-  twiceEvery: Number(values['twice-every']),
-  seed: Number(values.seed),
-};
+const { lives, subsets, torn, seed, ...periods } = wholeNumbers('power', {
+  lives: values.lives,
+  subsets: values.subsets,
+  torn: values.torn,
+  seed: values.seed,
+  'deep-every': values['deep-every'],
+  'twice-every': values['twice-every'],
+});
+const amounts = { lives, subsets, torn, seed, deepEvery: periods['deep-every'], twiceEvery: periods['twice-every'] };
+const states = values.states === undefined ? {} : wholeNumbers('power', { states: values.states });
 const chosen = values.fs.split(',').filter((name): name is FileSystem => name in FILE_SYSTEMS);
 const turns = new Semaphore(AT_ONCE);
 
-const states = values.states === undefined ? {} : { states: Number(values.states) };
 /** What did not end by itself does not end the others, and the whole with 1. */
 const isWhole = <T>(one: T | undefined): one is T => one !== undefined;
 const failed = (error: unknown): undefined => {
@@ -80,5 +82,6 @@ const unmountable = reports.reduce((sum, one) => sum + one.unmountable.length, 0
 console.log(
   `${judged} crash states, ${faults} with a fault, ${unmountable} not mounted; ${mutants.length} mutants, ${survived} not caught`,
 );
-const isEnough = judged >= WANTED_STATES || values.states !== undefined || values['only-mutants'];
+const wanted = values.states === undefined ? WANTED_STATES : 1;
+const isEnough = values['only-mutants'] ? mutants.length > 0 : judged >= wanted;
 process.exitCode = isEnough && ended.every(isWhole) && faults + unmountable === 0 && survived === 0 ? 0 : 1;

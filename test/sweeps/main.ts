@@ -3,6 +3,7 @@
  * was wrong.
  */
 import { parseArgs } from 'node:util';
+import { wholeNumbers } from '../helpers/whole-numbers.js';
 import { monotonicMs, randomOf } from '../nemesis/words.js';
 import { bundleChild } from './bundled.js';
 import { MUTANTS, sweepMutant } from './mutants.js';
@@ -24,12 +25,16 @@ const { values } = parseArgs({
     mutants: { type: 'boolean', default: false },
   },
 });
-const every = Number(values.every);
+const { every, offset, layers } = wholeNumbers('sweep', {
+  every: values.every,
+  offset: values.offset,
+  layers: values.layers,
+});
 const rows: (readonly [string, SweepResult, number])[] = [];
 
 /** Every Nth, from a place that differs from sweep to sweep. */
 function choose(name: string): (points: number) => readonly number[] {
-  const first = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), Number(values.offset)) % every;
+  const first = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), offset) % every;
   return (points) => Array.from({ length: points }, (_, i) => i + 1).filter((at) => at % every === first);
 }
 
@@ -40,7 +45,6 @@ const NESTED: readonly KilledBefore[] = ['pull', 'provision-erofs', 'provision-c
 /** P99 of opening a store of so many layers and recovering it, after a pull was killed. */
 const RECOVER_LIMIT_MS = 1000;
 const RECOVERIES = 10;
-const layers = Number(values.layers);
 let manyLayersMs: readonly number[] = [];
 
 async function recoverManyLayers(): Promise<void> {
@@ -126,7 +130,7 @@ console.log(
 const slowestMs = Math.max(0, ...manyLayersMs);
 if (layers > 0)
   console.log(`recover among ${layers} layers: at most ${slowestMs.toFixed(0)} ms of ${RECOVER_LIMIT_MS}`);
-process.exitCode = violations === 0 && results.length > 0 && slowestMs <= RECOVER_LIMIT_MS ? 0 : 1;
+process.exitCode = violations === 0 && sum(({ swept }) => swept) > 0 && slowestMs <= RECOVER_LIMIT_MS ? 0 : 1;
 
 function at(part: number): string {
   return (times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? 0).toFixed(0);
