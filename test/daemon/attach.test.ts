@@ -31,7 +31,7 @@ describe('a pull of the daemon', () => {
   afterEach(() => home.dispose());
 
   const start = async (...args: readonly string[]): Promise<void> => {
-    await home.start([...args, '--fetcher-stall-timeout', '1secs']);
+    await home.start([...args, '--fetcher-stall-timeout', '2secs']);
   };
 
   test('is listed and followed through it and beside it, and counted once', async () => {
