@@ -5,6 +5,13 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
+/** Does it when it is the answer's turn on its connection: now, later, or, where it is closed before, never. */
+export function onTurn(answer: ServerResponse, work: (socket: Socket) => void): void {
+  if (answer.destroyed) return;
+  if (answer.socket === null) answer.once('socket', work);
+  else work(answer.socket);
+}
+
 /** Closes the answers that wait behind another one when their connection closes: each answer emits `close` then. */
 export function closeQueuedAnswers(server: Server): void {
   const open = new WeakMap<Socket, Set<ServerResponse>>();

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import { isLarderError, KIND_TABLE, type SerializedError, serializeError } from '../errors.js';
 import type { LarderEvent } from '../events.js';
+import { onTurn } from '../queued-answers.js';
 import { HttpRefusal } from './request.js';
 import { JSON_TYPE, LINES_TYPE, type Line } from './wire.js';
 
@@ -37,11 +38,10 @@ export class LineResponse {
   /** Who does not read the end of an answer gives up its connection. One behind another answer is not to be read yet. */
   #finish(): void {
     this.#response.end();
-    const late = setTimeout(() => {
-      if (this.#response.socket === null) late.refresh();
-      else this.#response.socket.destroy();
-    }, READ_MS).unref();
-    this.#response.once('close', () => clearTimeout(late));
+    onTurn(this.#response, (socket) => {
+      const late = setTimeout(() => socket.destroy(), READ_MS).unref();
+      this.#response.once('close', () => clearTimeout(late));
+    });
   }
 
   #write(line: Line, status: number): void {
@@ -69,6 +69,8 @@ export function sendError(response: ServerResponse, error: unknown, toOwner: boo
 
 /** Where in the program it happened, and what was behind it, may tell of others: guests get what a user can act on. */
 function toldOf(error: unknown, toOwner: boolean): SerializedError {
-  const { stack: _stack, cause: _cause, ...told } = serializeError(error);
-  return toOwner ? serializeError(error) : told;
+  const all = serializeError(error);
+  if (toOwner) return all;
+  const { stack: _stack, cause: _cause, ...told } = all;
+  return told;
 }

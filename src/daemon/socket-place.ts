@@ -122,15 +122,21 @@ function listening(server: Server, start: () => void): Promise<void> {
 /** Who can make names in the directory could put a socket of his own there and answer for us. */
 function prepareDirectory(directory: string, path: string): void {
   try {
-    const weak = weakPlaceOn(directory);
-    if (weak !== undefined) throw unsafe(path, `another one could be put in its place at ${weak.path}: ${weak.why}`);
+    refuseWeakPlace(directory, path);
     makeDirectories(directory);
+    // What was missing may have been made by somebody else meanwhile.
+    refuseWeakPlace(directory, path);
     const { uid, mode } = lstatSync(directory);
     if ((uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0) return;
   } catch (error) {
     throw systemError(`listen at ${path}`, error);
   }
   throw unsafe(path, `other users can write to ${directory}`);
+}
+
+function refuseWeakPlace(directory: string, path: string): void {
+  const weak = weakPlaceOn(directory);
+  if (weak !== undefined) throw unsafe(path, `another one could be put in its place at ${weak.path}: ${weak.why}`);
 }
 
 function unsafe(path: string, why: string): LarderError {

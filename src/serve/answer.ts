@@ -1,5 +1,6 @@
 /** Answers on the wire: heads, ranges, and bodies at the pace of who reads them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { onTurn } from '../queued-answers.js';
 import type { Digest } from '../spec/digest.js';
 import type { OpenBlob } from './blobs.js';
 import { parseRange } from './range.js';
@@ -94,8 +95,10 @@ function isBodiless({ headers }: IncomingMessage): boolean {
 /** Resolves when it can be written again or is closed; who does not read is cut off. */
 function drained(response: ServerResponse, slowReaderMs: number): Promise<void> {
   return new Promise((resolve) => {
-    // The connection: an answer that waits behind another one has none of its own to lose.
-    const timer = setTimeout(() => response.req.socket.destroy(), slowReaderMs);
+    let timer: NodeJS.Timeout | undefined;
+    onTurn(response, (socket) => {
+      timer = setTimeout(() => socket.destroy(), slowReaderMs);
+    });
     const done = (): void => {
       clearTimeout(timer);
       response.off('drain', done).off('close', done);

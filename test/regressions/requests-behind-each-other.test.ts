@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { createServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LineResponse } from '../../src/daemon/line-response.js';
 import { closeQueuedAnswers } from '../../src/queued-answers.js';
+import { sendBlob } from '../../src/serve/answer.js';
+import type { OpenBlob } from '../../src/serve/blobs.js';
+import { digestOf } from '../../src/spec/digest.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { DaemonHome, end } from '../helpers/daemon.js';
 
@@ -30,6 +35,72 @@ describe('requests that a client sends one behind the other before it goes', () 
       server.close();
     }
     assert.equal(closed, 3);
+  });
+
+  it('have their time to be read from when it is their turn, and none where it never comes', async (t) => {
+    const answers: ServerResponse[] = [];
+    const server = createServer((_, answer) => void answers.push(answer));
+    closeQueuedAnswers(server);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const clocks = t.mock.method(globalThis, 'setTimeout');
+    const clocksOf30s = (): number => clocks.mock.calls.filter((call) => call.arguments[1] === 30_000).length;
+    try {
+      const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      socket.resume().write(REQUEST.repeat(3));
+      await until(() => answers.length === 3, 'all are asked');
+      const [first, second, third] = answers.map((answer) => new LineResponse(answer, true));
+      second?.end('at once');
+      assert.equal(clocksOf30s(), 0);
+      first?.end('late');
+      assert.equal(clocksOf30s(), 1);
+      await until(() => clocksOf30s() === 2, 'the second has its turn');
+      await until(() => answers[1]?.closed === true, 'it is read');
+      await until(() => answers[2]?.socket !== null, 'the third has its turn');
+      socket.write(REQUEST);
+      await until(() => answers.length === 4, 'one more is asked');
+      socket.destroy();
+      await until(() => answers[3]?.destroyed === true, 'it is closed');
+      new LineResponse(answers[3] ?? assert.fail(), true).fail(new Error('nobody is there'));
+      third?.fail(new Error('nobody is there'));
+      assert.equal(clocksOf30s(), 2);
+    } finally {
+      server.close();
+    }
+  });
+
+  it('do not cost the one in front its connection when nobody can read them yet', async () => {
+    const piece = Buffer.alloc(1 << 20);
+    const blob: OpenBlob = {
+      digest: digestOf(piece),
+      size: 64 * piece.length,
+      ready: async () => {},
+      async *read() {
+        for (let i = 0; i < 64; i++) yield piece;
+      },
+      [Symbol.asyncDispose]: async () => {},
+    };
+    let first: ServerResponse | undefined;
+    const server = createServer((request, answer) => {
+      if (first === undefined) first = answer;
+      else sendBlob(request, answer, blob, 50).catch(() => answer.destroy());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      let received = 0;
+      socket.on('data', (data) => {
+        received += data.length;
+      });
+      socket.write(REQUEST.repeat(2));
+      await until(() => first !== undefined, 'it is asked');
+      await sleep(200);
+      assert.ok(!socket.closed);
+      first?.end('late');
+      await until(() => received > blob.size, 'all has come');
+      socket.destroy();
+    } finally {
+      server.close();
+    }
   });
 
   it('do not keep the daemon from ending as it should', async () => {
