@@ -1,11 +1,11 @@
 /**
- * ▸ The store's root directory: made 0700, refused when it or what stands in it is not ours, when others can enter it, or
- * when it is something else's. Its `format` file says which larder may use it.
+ * ▸ The store's root directory: made 0700, refused when it or what stands in it is not ours, when others can enter it or
+ * put another one in its place, or when it is something else's. Its `format` file says which larder may use it.
  */
 import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, open, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf, LarderError, systemError } from './errors.js';
+import { errnoOf, isLarderError, LarderError, systemError } from './errors.js';
 import { STORE_FORMAT } from './layout.js';
 import { ensureDirectory, unlinkIfThere, writeFileDurable } from './linux/durable.js';
 import { makeDirectories } from './linux/make-directories.js';
@@ -30,8 +30,8 @@ export async function prepareRoot(path: string): Promise<string> {
 async function prepare(path: string): Promise<string> {
   refuseWeakPlace(path);
   const root = await makeRoot(path);
-  // What was missing may have been made by somebody else meanwhile.
-  refuseWeakPlace(path);
+  // What was missing may have been made by somebody else meanwhile; and this path has neither links nor `..`.
+  refuseWeakPlace(root);
   await refuseForeign(root);
   const version = (await readFormat(join(root, 'format'))) ?? (await initialise(root));
   if (version !== String(STORE_FORMAT)) {
@@ -83,7 +83,8 @@ async function initialise(root: string): Promise<string> {
     await writeFileDurable(format, Buffer.from(`${STORE_FORMAT}\n`));
   } catch (error) {
     // Whoever was faster took ours for what a killed one left.
-    if ((await readFormat(format)) === undefined) throw error;
+    const isTaken = isLarderError(error) && error.details?.['errno'] === 'ENOENT';
+    if (!isTaken || (await readFormat(format)) === undefined) throw error;
   }
   for (const name of names.filter((name) => UNFINISHED.test(name))) await unlinkIfThere(join(root, name));
   return String(STORE_FORMAT);

@@ -161,12 +161,21 @@ const ENOSYS = 38;
  * same file system included). Kernels before 5.6 cannot tell; there the caller's own look at the mount table counts.
  */
 export function openDirectoryOnSameMount(dir: number, name: PathLike): number {
+  return openOnSameMount(dir, name, DIRECTORY);
+}
+
+/** The name itself, whatever it is, as a handle (O_PATH); refuses as {@link openDirectoryOnSameMount}, and a symbolic link with ELOOP. */
+export function openHandleOnSameMount(dir: number, name: PathLike): number {
+  return openOnSameMount(dir, name, O_PATH | O_CLOEXEC | constants.O_NOFOLLOW);
+}
+
+function openOnSameMount(dir: number, name: PathLike, flags: number): number {
   const how = new DataView(new ArrayBuffer(24));
-  how.setBigUint64(0, BigInt(DIRECTORY), true);
+  how.setBigUint64(0, BigInt(flags), true);
   how.setBigUint64(16, BigInt(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH), true);
   const fd = kernel().openat2(dir, component(name), new Uint8Array(how.buffer), 24);
-  if (fd < 0 && kernel().lastErrno() === ENOSYS) return openDirectoryAt(dir, name);
-  return check(fd, 'openat2', name);
+  if (fd >= 0 || kernel().lastErrno() !== ENOSYS) return check(fd, 'openat2', name);
+  return check(kernel().openat(dir, component(name), flags, 0), 'openat', name);
 }
 
 /** The directory that holds this one. */

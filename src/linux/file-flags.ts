@@ -1,7 +1,8 @@
 /** ▸ What chattr(1) sets: files that nobody may remove or change, root included, until it is taken off them. */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { component, O_CLOEXEC, O_PATH } from './at-calls.js';
-import { check, kernel, type PathLike } from './syscalls.js';
+import { errnoOf } from '../errors.js';
+import { openHandleOnSameMount } from './at-calls.js';
+import { kernel, type PathLike } from './syscalls.js';
 
 /** linux/fs.h; the numbers are those of most architectures, others answer ENOTTY. */
 const FS_IOC_GETFLAGS = 0x80086601;
@@ -19,10 +20,16 @@ export function makeRemovable(fd: number): boolean {
   return kernel().ioctlPointer(fd, FS_IOC_SETFLAGS, bytes) === 0;
 }
 
-/** Of one name below an open directory. Nothing is followed, and nothing but a file or a directory is opened. */
+/** Of one name below an open directory. Nothing is followed, no mount either, and nothing but a file or a directory is opened. */
 export function makeRemovableAt(dir: number, name: PathLike): boolean {
-  const flags = O_PATH | O_CLOEXEC | constants.O_NOFOLLOW;
-  const handle = check(kernel().openat(dir, component(name), flags, 0), 'openat', name);
+  let handle: number;
+  try {
+    handle = openHandleOnSameMount(dir, name);
+  } catch (error) {
+    // What is mounted there is somebody else's.
+    if (errnoOf(error) === 'EXDEV') return false;
+    throw error;
+  }
   try {
     const stats = fstatSync(handle);
     if (!stats.isFile() && !stats.isDirectory()) return false;

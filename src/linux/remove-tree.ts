@@ -91,14 +91,10 @@ function statIfThere(path: PathLike): PlaceStat | 'missing' | undefined {
 
 function removeBelow(parent: number, name: Buffer): boolean {
   try {
-    if (
-      !freed(
-        () => unlinkAt(parent, name),
-        () => makeRemovableAt(parent, name),
-      )
-    )
-      return false;
-    return true;
+    return freed(
+      () => unlinkAt(parent, name),
+      () => makeRemovableAt(parent, name),
+    );
   } catch (error) {
     const code = codeOf(error);
     if (code !== 'EISDIR' && code !== 'EPERM') throw error;

@@ -27,21 +27,26 @@ export function weakPlaceOn(path: string): WeakPlace | undefined {
   let here = '/';
   let links = 0;
   let stats: Stats | undefined = lstatSync(here);
+  /** Anybody may have made what stands in it. */
+  let isOpen = false;
   for (let name = left.shift(); name !== undefined && stats !== undefined; name = left.shift()) {
-    const weak = weaknessOf(here, stats);
+    const weak = weaknessOf(here, stats, isOpen);
     if (weak !== undefined) return weak;
     const next = name === '..' ? dirname(here) : join(here, name);
+    isOpen = name !== '..' && (stats.mode & 0o002) !== 0;
     stats = statIfThere(next);
     if (stats?.isSymbolicLink() !== true) {
       here = next;
       continue;
     }
-    const planted = weaknessOf(next, stats);
+    const planted = weaknessOf(next, stats, isOpen);
     if (planted !== undefined || ++links > MAX_LINKS) return planted;
     const target = readlinkSync(next);
     left.unshift(...namesOf(target));
     if (target.startsWith('/')) here = '/';
     stats = lstatSync(here);
+    // It was looked at on the way to the link.
+    isOpen = false;
   }
   return undefined;
 }
@@ -50,8 +55,8 @@ function namesOf(path: string): string[] {
   return path.split('/').filter((name) => name !== '' && name !== '.');
 }
 
-function weaknessOf(path: string, stats: Stats): WeakPlace | undefined {
-  if (!isTrusted(stats.uid)) {
+function weaknessOf(path: string, stats: Stats, isInOpenDirectory: boolean): WeakPlace | undefined {
+  if (!isTrusted(stats.uid, isInOpenDirectory)) {
     const what = stats.isSymbolicLink() ? 'is a symbolic link of' : 'belongs to';
     return { path, why: `it ${what} user ${stats.uid}`, isOpenToAll: false };
   }
@@ -77,10 +82,13 @@ function sudoUser(): number | undefined {
     : undefined;
 }
 
-/** What all have that a user namespace has no number for. There it is the host's root, or somebody whom only he can let in. */
+/**
+ * What all have that a user namespace has no number for. There it is the host's root, or somebody whom only he can let in; but
+ * anybody where all may make names.
+ */
 const OVERFLOW = 65_534;
 
-function isTrusted(uid: number): boolean {
+function isTrusted(uid: number, isInOpenDirectory: boolean): boolean {
   if (uid === 0 || uid === process.geteuid?.() || uid === sudoUser()) return true;
-  return uid === OVERFLOW && process.platform === 'linux' && !isInitialUserNamespace();
+  return uid === OVERFLOW && !isInOpenDirectory && process.platform === 'linux' && !isInitialUserNamespace();
 }

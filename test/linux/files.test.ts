@@ -15,6 +15,7 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
+  unlinkSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -39,6 +40,7 @@ import {
 } from '../../src/linux/at-calls.js';
 import { mayMount } from '../../src/linux/capabilities.js';
 import { copyData, copyRange } from '../../src/linux/copy-range.js';
+import { makeRemovableAt } from '../../src/linux/file-flags.js';
 import { bindMount, unmount } from '../../src/linux/mount.js';
 import { removeSmallTree, removeTree } from '../../src/linux/remove-tree.js';
 import { check, cString, type Kernel, kernel } from '../../src/linux/syscalls.js';
@@ -271,6 +273,24 @@ describe('removing a tree', () => {
     assert.ok(chattr('+i', at('tree')));
     assert.equal(removeTree(at('tree')), true);
     assert.ok(!existsSync(at('tree')));
+  });
+
+  it('frees no file of somebody else that is mounted in it', {
+    skip: asRoot || (hasFileFlags() ? false : 'needs a file system with such flags'),
+  }, () => {
+    mkdirSync(at('tree'));
+    for (const name of ['theirs', 'tree/point']) writeFileSync(at(...name.split('/')), '');
+    assert.ok(chattr('+i', at('theirs')));
+    assert.equal(spawnSync('mount', ['--bind', at('theirs'), at('tree', 'point')]).status, 0);
+    const tree = openSync(at('tree'), 'r');
+    try {
+      assert.ok(!makeRemovableAt(tree, 'point'));
+      assert.throws(() => unlinkSync(at('theirs')), { code: 'EPERM' });
+    } finally {
+      closeSync(tree);
+      unmount(at('tree', 'point'));
+      assert.ok(chattr('-i', at('theirs')));
+    }
   });
 
   it('does not miss what somebody in it removes meanwhile, and does not go where he puts a link', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, lchownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +65,28 @@ describe("a store's root in a directory that others may write to", { skip }, () 
       await assert.rejects(prepareRoot(root), { message: /at \S+\/his: it belongs to user 65534/ });
     }
     assert.deepEqual(readdirSync(join(place, 'real')), []);
+  });
+
+  it('is looked for where the kernel would: a link on the way is followed before two dots lead up', async () => {
+    for (const name of ['his', 'his/deep']) mkdirSync(join(place, name));
+    lchownSync(join(place, 'his'), OTHER, OTHER);
+    symlinkSync('his/deep', join(place, 'link'));
+    await assert.rejects(prepareRoot(`${place}/link/../store`), { message: /at \S+\/his: it belongs to user 65534/ });
+  });
+
+  it('is refused in a user namespace where someone that it has no number for may have made a name', () => {
+    for (const name of ['his', 'host', 'host/his']) mkdirSync(join(place, name));
+    for (const name of ['his', 'host', 'host/his']) lchownSync(join(place, name), 1234, 1234);
+    const source = new URL('../../src/linux/weak-place.js', import.meta.url).href;
+    const script = `const { weakPlaceOn } = await import(${JSON.stringify(source)});
+      for (const path of process.argv.slice(1)) console.log(weakPlaceOn(path)?.path);`;
+    const paths = [join(place, 'his', 'store'), join(place, 'host', 'his', 'store')];
+    const node = [process.execPath, '--input-type=module', '-e', script, ...paths];
+    const look = () => spawnSync('unshare', ['--user', '--map-root-user', ...node], { encoding: 'utf8' }).stdout;
+    assert.equal(look(), `${join(place, 'his')}\n${join(place, 'host')}\n`);
+    // Only the host's root lets anybody in here.
+    chmodSync(place, 0o755);
+    assert.equal(look(), 'undefined\nundefined\n');
   });
 
   it('is taken through links of ours, relative ones and those that lead up, too', async () => {
