@@ -9,7 +9,7 @@
  * Garbage is safe, dangling is not: the tar is there before its record on the way in, the record goes before the tar on
  * the way out.
  */
-import type { Dir } from 'node:fs';
+import { type Dir, lstatSync } from 'node:fs';
 import { type FileHandle, opendir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, type LarderError, systemError } from '../errors.js';
@@ -315,27 +315,31 @@ export class LayerStore {
   async #installTar(layer: LayerResult): Promise<boolean> {
     const target = this.#layout.layer(layer.diffId);
     const staged = join(layer.outDir, 'layer');
+    let wasThere = false;
     for (;;) {
       try {
+        wasThere ||= lstatSync(target, { throwIfNoEntry: false }) !== undefined;
+        // Onto an empty directory, too.
         await rename(staged, target);
-        return false;
+        return wasThere;
       } catch (error) {
         const errno = errnoOf(error);
-        if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);
+        if (errno === 'ENOTDIR') await this.#garbage.take(target);
+        else if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST') throw systemError(`adopt: ${layer.diffId}`, error);
+        else if (await this.#replaceTar(layer.diffId, join(staged, 'layer.tar'))) return true;
       }
-      if (await this.#replaceTar(layer.diffId, join(staged, 'layer.tar'))) return true;
     }
   }
 
-  /** Durably. False when the directory is gone meanwhile, or something that is no file was in the way, and is not any more. */
+  /** Durably. False when the directory is gone meanwhile, or a directory was in the way, and is not any more. */
   async #replaceTar(diffId: DiffId, tar: string): Promise<boolean> {
     const target = this.#layout.layer(diffId);
     try {
       await rename(tar, this.#layout.layerTar(diffId));
     } catch (error) {
       const errno = errnoOf(error);
-      if (errno === 'EISDIR' || errno === 'ENOTDIR') await this.#garbage.take(target);
-      else if (errno !== 'ENOENT') throw systemError(`adopt: ${diffId}`, error);
+      if (errno === 'EISDIR') await this.#garbage.take(target);
+      else if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw systemError(`adopt: ${diffId}`, error);
       return false;
     }
     await fsyncDirectory(target);

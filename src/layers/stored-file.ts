@@ -18,7 +18,7 @@ export async function sizeOf(path: string): Promise<number | undefined> {
     const found = await lstat(path);
     return found.isFile() ? found.size : -1;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined;
     throw systemError(`look at ${path}`, error);
   }
 }

@@ -122,13 +122,17 @@ export class Lab implements AsyncDisposable {
 
   /** Stages and adopts one tar; the DiffID. */
   async add(tar: Uint8Array): Promise<DiffId> {
+    return (await this.put(tar)).diffId;
+  }
+
+  /** The same, and what it took the place of. */
+  async put(tar: Uint8Array): Promise<{ readonly diffId: DiffId; readonly replaced: readonly DiffId[] }> {
     await using staging = await this.layers.stage();
     const path = join(staging.path, 'source.tar');
     await writeFile(path, tar);
     const { ingestData: _, ...job } = this.job(tar, PLAIN, staging.outDir(digestOf(tar)));
     const result = await this.write({ ...job, source: { kind: 'file', path, offset: 0 } });
-    await this.layers.adopt([result]);
-    return result.diffId;
+    return { diffId: result.diffId, replaced: await this.layers.adopt([result]) };
   }
 
   /** What nobody refers to must be gone when a test is over (I6). */
