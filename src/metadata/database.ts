@@ -323,8 +323,9 @@ async function buildDatabase(path: string): Promise<void> {
 /** Step by step to the version that this larder knows. */
 async function upgradeDatabase(path: string, signal: AbortSignal | undefined): Promise<void> {
   const lock = await lockFile(writerLockOf(path), 'exclusive', signal === undefined ? {} : { signal });
-  const sqlite = openSqlite(path, false);
+  let sqlite: SqliteDatabase | undefined;
   try {
+    sqlite = openSqlite(path, false);
     sqlite.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA synchronous = FULL`);
     for (let step = migrationFrom(sqlite); step !== undefined; step = migrationFrom(sqlite)) {
       sqlite.exec(`BEGIN IMMEDIATE; ${step.sql}; PRAGMA user_version = ${step.to}; COMMIT`);
@@ -332,7 +333,7 @@ async function upgradeDatabase(path: string, signal: AbortSignal | undefined): P
   } catch (error) {
     throw sqliteError('upgrade metadata', path, error);
   } finally {
-    sqlite.close();
+    sqlite?.close();
     lock.release();
   }
 }

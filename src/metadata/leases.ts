@@ -47,6 +47,7 @@ interface Open {
 }
 
 const UNSYNCED = { durable: false } as const;
+const CLOSE_MS = 1000;
 
 export class Leases {
   readonly #database: Database;
@@ -89,13 +90,16 @@ export class Leases {
 
   /**
    * Gives back what the handle holds still, before it is closed: a pull that was cancelled need not have come so far. Like
-   * {@link Lease.release} it never rejects because the disk fails: with the handle they end in any case.
+   * {@link Lease.release} it never rejects because the disk fails or another process has the database for long: with the
+   * handle they end in any case.
    */
   async end(): Promise<void> {
     const own = 'FROM leases WHERE handle = ?';
     try {
       if (this.#database.get(`SELECT 1 ${own} LIMIT 1`, this.#handle.id) === undefined) return;
-      await this.#database.transaction((writer) => writer.run(`DELETE ${own}`, this.#handle.id), UNSYNCED);
+      // Who makes a damaged database again holds the lock for long; nobody waits for it to close a store.
+      const options = { ...UNSYNCED, signal: AbortSignal.timeout(CLOSE_MS) };
+      await this.#database.transaction((writer) => writer.run(`DELETE ${own}`, this.#handle.id), options);
     } catch (error) {
       if (!isLarderError(error)) throw error;
     }

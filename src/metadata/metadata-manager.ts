@@ -263,7 +263,7 @@ export class MetadataManager {
     return true;
   }
 
-  /** Notes that the image was used, to the minute; durable when it resolves. */
+  /** Notes that the image was used, to the minute. Not synced. */
   async touch(image: ImageName, atMs: number = Date.now()): Promise<void> {
     const { reference, platform } = image;
     const record = this.get(reference, true, platform);

@@ -1,4 +1,5 @@
 /** ▸ What everything weighs: bytes as they are recorded, by SQL, without a look at the disk. */
+import { isLarderError } from '../errors.js';
 import type { ImageType } from '../spec/image.js';
 import type { Database } from './database.js';
 import { DERIVED_WITH_IMAGES, type Holds } from './holds.js';
@@ -83,13 +84,23 @@ export class Usage {
     return totals ?? { layers: 0, layerBytes: 0, derivedBytes: 0 };
   }
 
-  /** Images that were used later than now were used now: the clock was set back since. How many; not synced. */
+  /**
+   * Images that were used later than now were used now: the clock was set back since. Where all of them were, it is the clock
+   * that is behind, and their times stay. How many; not synced, and none on a full disk.
+   */
   async endFuture(nowMs: number): Promise<number> {
-    const later = 'last_used > ?';
     const soonMs = nowMs + CLOCKS_DIFFER_MS;
-    if (this.#database.get(`SELECT 1 FROM images WHERE ${later} LIMIT 1`, soonMs) === undefined) return 0;
-    const sql = `UPDATE images SET last_used = ? WHERE ${later}`;
-    return this.#database.transaction((writer) => writer.run(sql, nowMs, soonMs), { durable: false });
+    const number = (which: string) => `(SELECT count(*) FROM images WHERE last_used ${which} ?)`;
+    const sql = `SELECT ${number('>')} AS later, ${number('<=')} AS past`;
+    const [found] = column(this.#database, (row) => [row.count('later'), row.count('past')], sql, soonMs, soonMs);
+    if (found?.includes(0) !== false) return 0;
+    const update = 'UPDATE images SET last_used = ? WHERE last_used > ?';
+    try {
+      return await this.#database.transaction((writer) => writer.run(update, nowMs, soonMs), { durable: false });
+    } catch (error) {
+      if (isLarderError(error, 'LARDER_NO_SPACE')) return 0;
+      throw error;
+    }
   }
 
   /** Docker images first, by reference, then platform. Their layers are counted where they lie: reading ten thousand takes longer than all the rest. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { parseImageGcConfig } from '../../src/config-documents.js';
 import { Larder } from '../../src/larder.js';
 import { ImageSource } from '../../src/testing/image-source.js';
@@ -103,7 +103,7 @@ test('where there is room nothing is done, and without settings it is refused', 
 test('an image that was used before the clock was set back by ten years grows old from now on', () =>
   withStore(async (store) => {
     const { larder, assembly } = store;
-    await pullInOrder(store, ['a']);
+    await pullInOrder(store, ['a', 'b']);
     const [record = assert.fail()] = assembly.metadata.find(`${store.source.reference('a')}:latest`);
     await assembly.metadata.put({ ...record, lastUsedAtMs: Date.now() + 10 * 365 * 86_400_000 });
     const gc = config({ store_max_bytes: 1, minimum_age: '1hrs' });
@@ -113,7 +113,25 @@ test('an image that was used before the clock was set back by ten years grows ol
     assert.equal((await larder.collectGarbage({ config: gc })).short, true);
     const [settled = assert.fail()] = assembly.metadata.find(record.reference);
     assert.ok(settled.lastUsedAtMs <= Date.now());
-    assert.equal(left(larder), 'a');
+    assert.equal(left(larder), 'ab');
+  }));
+
+test('a clock that is behind for one collection makes no image older than it is', () =>
+  withStore(async (store) => {
+    const { larder, assembly } = store;
+    await pullInOrder(store, ['a', 'b']);
+    const times = () => [...assembly.metadata.list()].map(({ lastUsedAtMs }) => lastUsedAtMs);
+    const before = times();
+    const now = Date.now();
+    mock.method(Date, 'now', () => now - 10 * 365 * 86_400_000);
+    try {
+      const report = await larder.collectGarbage({ config: config({ store_max_bytes: 1, minimum_age: '1hrs' }) });
+      assert.equal(report.short, true);
+    } finally {
+      mock.restoreAll();
+    }
+    assert.deepEqual(times(), before);
+    assert.equal(left(larder), 'ab');
   }));
 
 test('what cannot be enough is told', () =>

@@ -59,8 +59,6 @@ export class Collector {
   }
 
   async collect(limits: GcLimits, options: CollectOptions = {}): Promise<GcReport> {
-    // Ages are told by a clock that may have been ahead: what was used then begins to grow old now, not in ten years.
-    if (options.dryRun !== true) await this.#parts.usage.endFuture(Date.now());
     const first = await this.#state(options);
     const plan = planGc(first, limits);
     const { disk, storeBytes } = first;
@@ -83,6 +81,8 @@ export class Collector {
     await this.#parts.sweepMounts();
     const { images, removed, last, short } = await this.#rounds(first, limits, plan.due, options);
     await this.#parts.sweepNames();
+    // Ages are told by a clock that may have been ahead: what was used then begins to grow old now, not in ten years.
+    await this.#parts.usage.endFuture(Date.now());
     return {
       ...nothing,
       images,
