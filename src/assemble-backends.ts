@@ -96,7 +96,6 @@ export class Backends {
 
   /** The kernel's EROFS path, tried out. Rejects as `examineErofs`. */
   async *examine(options: { readonly signal?: AbortSignal | undefined } = {}): AsyncGenerator<Diagnosis> {
-    requireMounting('erofs');
     const { examineErofs } = await import('./backends/doctor.js');
     yield* examineErofs(this.#parts.scratch, options);
   }

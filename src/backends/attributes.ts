@@ -190,7 +190,7 @@ export class AttributeWriter {
       );
     }
     if (this.#leftOut.size > 0) {
-      const why = this.#nodev ? 'a copy has them with --dev only' : 'making one needs root';
+      const why = this.#privileged ? 'a copy has them with --dev only' : 'making one needs root';
       sentences.push(`${count(this.#leftOut.size, 'device node was', 'device nodes were')} left out: ${why}.`);
     }
     for (const [name, times] of this.#lostXattrs) {

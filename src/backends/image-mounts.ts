@@ -188,11 +188,15 @@ export class ImageMounts {
   }
 }
 
+/** Says nothing of what the kernel can mount. */
+const EXHAUSTED: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+
 /** The first refusal tells more than the one of the loop devices, which need not exist here. */
 function mountByLoop(mount: () => void, first: unknown): void {
   try {
     mount();
   } catch (error) {
+    if (EXHAUSTED.has(errnoOf(error) ?? '')) throw error;
     const { message } = error instanceof Error ? error : new Error(String(error));
     if (first instanceof Error) first.message += `; through loop devices: ${message}`;
     throw first;
@@ -234,9 +238,6 @@ function takeDown(path: string): void {
     if (errnoOf(error) !== 'ENOENT') throw systemError(`unmount the image ${path}`, error);
   }
 }
-
-/** Says nothing of what the kernel can mount. */
-const EXHAUSTED: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
 
 function refused(path: string, error: unknown): LarderError {
   if (EXHAUSTED.has(errnoOf(error) ?? '')) return systemError(`mount the image ${path}`, error);

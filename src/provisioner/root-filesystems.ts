@@ -83,7 +83,10 @@ export class RootFilesystems {
     if (name !== '') await mkdir(directory, { mode: 0o700 });
     symlinkSync(formatFlags(flags), withOf(directory));
     const paths = layers.map((layer) => layout.layerPath(layer));
-    const made = await backendOf(backend).provision(paths, rootfs, directory, { ...options, ...mountFlags(flags) });
+    // What is mounted on top of it has it.
+    const noexec = flags.noexec && !(flags.readOnly && mayMount());
+    const own = { ...options, ...mountFlags({ ...flags, noexec }) };
+    const made = await backendOf(backend).provision(paths, rootfs, directory, own);
     if (!flags.readOnly) return made;
     if (await forbidWriting(rootfs, flags)) return { ...made, ephemeral: [] };
     const warning = `volume ${name}: its files are a copy that can be written: making it read-only needs root`;

@@ -102,9 +102,10 @@ export class RegistryHost {
 
 /** Where a registry at addresses of these ranges may not send us. */
 export function refusedTo(own: ReadonlySet<AddressRange | 'public'>): readonly AddressRange[] {
-  // Who answers at other addresses, too, is somebody who only says that he is here.
-  if (own.has('loopback') && own.size === 1) return ['link-local'];
-  if (own.has('link-local')) return ['loopback'];
+  // Who answers at other addresses, too, is somebody who only says that he is here; but private networks have public ones.
+  const [only] = own.size === 1 ? own : [];
+  if (only === 'loopback') return ['link-local'];
+  if (only === 'link-local') return ['loopback'];
   return own.has('private') ? ['loopback', 'link-local'] : ['loopback', 'link-local', 'private'];
 }
 

@@ -70,6 +70,7 @@ describe('larder run', { skip }, () => {
       ]);
       assert.equal(stdout, 'text');
       assert.match(stderr, answer, backend);
+      assert.equal(/1 device node was left out/.test(stderr), backend === 'copy', stderr);
     }
   });
 

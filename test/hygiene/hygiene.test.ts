@@ -140,6 +140,14 @@ describe('a store with containers of every backend and a daemon', { skip: needsR
     assert.deepEqual(listXattrs(rootfs('strict-copy', 'suid')), []);
     assert.deepEqual(warnings, ['noexec is not in force: a copy has no mount of its own.']);
     await larder.destroy('strict-copy');
+    // What is mounted over a read-only volume forbids it.
+    const image = { type: 'docker', name: source.reference('a') };
+    const volumes = [{ name: 'data', image, readOnly: true }];
+    const more = await provision('with-volume', 'copy', { nodev: false, noexec: true, volumes });
+    assert.deepEqual(more.warnings, warnings);
+    const [volume = assert.fail()] = more.volumes;
+    assert.throws(() => execFileSync(join(volume.rootfs, 'suid')), { code: 'EACCES' });
+    await larder.destroy('with-volume');
   });
 
   test('has nothing in it that others may write to, and no file of its own that they may read', () => {

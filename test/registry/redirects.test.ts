@@ -215,6 +215,8 @@ describe('addresses', () => {
 
   it('to which one may send us that says it is here and is elsewhere, too: to none', () => {
     assert.deepEqual(refusedTo(new Set(['loopback', 'public'])), all);
+    assert.deepEqual(refusedTo(new Set(['link-local', 'public'])), all);
+    assert.deepEqual(refusedTo(new Set(['link-local', 'private'])), ['loopback', 'link-local']);
     assert.deepEqual(refusedTo(new Set(['private', 'public'])), ['loopback', 'link-local']);
   });
 

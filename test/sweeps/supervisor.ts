@@ -112,6 +112,9 @@ function isPoint(pid: number, call: Notification, traced: TracedCall, plan: Plan
   if (!counts(traced, call.args, plan.counts)) return false;
   // Node remembers for good that a module could not be read.
   if (traced.opens && MODULE.test(pathOf(pid, call.args[traced.path ?? 6]))) return false;
+  // A full disk opens what is there.
+  if (plan.counts === 'space' && traced.flags !== undefined && existsSync(pathOf(pid, call.args[traced.path ?? 6])))
+    return false;
   // Sockets, pipes and devices are nothing that a store keeps.
   return traced.fd === undefined || /^\/(?!dev\/|proc\/)/.test(fileOf(pid, call, traced.fd));
 }

@@ -44,7 +44,7 @@ export const run: Command = async (context, [reference = '', ...command], option
   const missing = await findProgram(image.fs, program);
   if (missing !== undefined) return missing;
   const backend = textOption(options, 'backend');
-  const { rootfs, volumes } = await store.provision(reference, {
+  const { rootfs, volumes, warnings } = await store.provision(reference, {
     id,
     volumes: wanted.map(({ image, readOnly }, i) => ({ name: `volume-${i}`, image, readOnly })),
     onEvent: context.onEvent,
@@ -52,6 +52,7 @@ export const run: Command = async (context, [reference = '', ...command], option
     ...(backend === undefined ? {} : { backend: backend as BackendName }),
     ...platformOption(options),
   });
+  for (const message of warnings) context.onEvent({ type: 'warning', message });
   try {
     context.quiet();
     return {
