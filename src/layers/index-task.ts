@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, openSync } from 'node:fs';
 import { LarderError, systemError } from '../errors.js';
 import { hexOf } from '../spec/digest.js';
 import { TarReader } from '../tar/reader.js';
@@ -9,6 +8,7 @@ import type { TaskContext } from '../workers/protocol.js';
 import { type DerivedFiles, writeDerivedFiles } from './derived-files.js';
 import { readInPieces } from './file-pieces.js';
 import type { IndexJob, IndexResult } from './layer-job.js';
+import { removeStaged } from './staging.js';
 
 /**
  * The task `index`: makes a layer's derived files again from its tar. Rejects with LARDER_LAYER_CORRUPT when the tar is
@@ -65,7 +65,7 @@ async function writeOrClean(
   try {
     return await writeDerivedFiles(built, tarFd, outDir, signal);
   } catch (error) {
-    rmSync(join(outDir, 'derived'), { recursive: true, force: true });
+    removeStaged(outDir);
     throw error;
   }
 }

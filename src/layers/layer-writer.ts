@@ -15,8 +15,6 @@
  * part of the stream, there is no way around it. On any failure the staged files are gone. The prefix of a download
  * stays when it may be right (cancelled, connection lost, disk full), and goes when its bytes are known to be wrong.
  */
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { isLarderError, LarderError, throwIfAborted } from '../errors.js';
 import type { AskGrant, BlobRange } from '../registry/blob.js';
 import { fetchBlob, type Pace } from '../registry/fetch-blob.js';
@@ -26,6 +24,7 @@ import { readInPieces } from './file-pieces.js';
 import type { LayerJob, LayerProgress, LayerResult } from './layer-job.js';
 import { LayerPass } from './layer-pass.js';
 import { WaitClock } from './layer-waits.js';
+import { removeStaged } from './staging.js';
 
 const PROGRESS_EVERY_MS = 100;
 /** Where nothing comes, what is waited for is told all the same. */
@@ -113,7 +112,7 @@ class LayerWriting {
       };
     } catch (error) {
       await pass.abandon();
-      this.#removeStaged();
+      removeStaged(this.#job.outDir);
       throw error;
     } finally {
       clearInterval(ticking);
@@ -207,10 +206,6 @@ class LayerWriting {
       ...{ type: 'layer-progress', received, written },
       ...{ resumedFrom: this.#resumedFrom, doing: this.#doing, waited: this.#clock.read() },
     });
-  }
-
-  #removeStaged(): void {
-    for (const part of ['layer', 'derived']) rmSync(join(this.#job.outDir, part), { recursive: true, force: true });
   }
 }
 

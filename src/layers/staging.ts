@@ -3,9 +3,10 @@
  * it can tell whether anybody still works there. Nothing refers into it (I6): removing it at any moment is safe.
  */
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemError } from '../errors.js';
+import { errnoOf, systemError } from '../errors.js';
 import type { OnEvent } from '../events.js';
 import { namesIn } from '../linux/names-in.js';
 import { type DiffId, type Digest, hexOf } from '../spec/digest.js';
@@ -45,6 +46,15 @@ export async function createStaging(area: string, handle: string, onEvent?: OnEv
     throw systemError(`create staging: ${path}`, error);
   }
   return new Staging(path, onEvent);
+}
+
+/** What a job that failed has staged. The error that is told counts: what cannot be removed now goes with the workbench. */
+export function removeStaged(outDir: string): void {
+  try {
+    for (const part of ['layer', 'derived']) rmSync(join(outDir, part), { recursive: true, force: true });
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
 }
 
 /** Paths under `area` whose owner is not alive, and such as no store handle can have made. */
