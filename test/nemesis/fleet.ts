@@ -1,6 +1,6 @@
 /** The processes of a run: started, killed, told to end, started again, counted. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -44,7 +44,7 @@ export interface FleetResult {
 
 interface Running {
   readonly child: ChildProcess;
-  /** Of its history when it was started: what is behind was written by this life. */
+  /** Bytes of its history when it was started, read or not: what is behind was written by this life. */
   readonly bornAt: number;
   toldToEndMs?: number;
   killed?: true;
@@ -129,7 +129,7 @@ export class Fleet {
     ];
     const env = { ...process.env, ...clocks.environmentOf(i) };
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
-    const running: Running = { child, bornAt: this.#followed[i]?.position ?? 0 };
+    const running: Running = { child, bornAt: statSync(this.#historyOf(i), { throwIfNoEntry: false })?.size ?? 0 };
     this.#running.set(i, running);
     let stderr = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
