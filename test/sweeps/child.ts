@@ -75,15 +75,22 @@ async function work(job: Job): Promise<JobResult> {
     if (plan.lasting === true || reopened !== undefined) await clear?.(larder);
     await run(larder, names);
   };
-  let againFailure = job.again && failure !== undefined ? await failureOf(again) : undefined;
-  if (againFailure !== undefined) {
-    // Where the disk failed under the database, nothing is written any more before the store is opened again.
+  const lookAfter = async (): Promise<void> => {
+    larder ??= await openSwept(root, names, settings);
+    await after?.(larder, names);
+  };
+  // Where the disk failed under the database, nothing is written any more before the store is opened again: also where what
+  // failed was nothing that the operation had to wait for.
+  const reopening = async (work: () => Promise<void>): Promise<Failure | undefined> => {
+    const first = await failureOf(work);
+    if (first === undefined || reopened !== undefined) return first;
     await larder?.close();
     larder = undefined;
-    reopened = againFailure;
-    againFailure = await failureOf(again);
-  }
-  const later = job.again ? await failureOf(async () => larder && after?.(larder, names)) : undefined;
+    reopened = first;
+    return failureOf(work);
+  };
+  const againFailure = job.again && failure !== undefined ? await reopening(again) : undefined;
+  const later = job.again ? await reopening(lookAfter) : undefined;
   const closing = await failureOf(async () => larder?.close());
   const second = againFailure ?? later ?? closing;
   return {

@@ -111,10 +111,9 @@ const MODULE = /\/(?:node_modules|dist)\/|\.so(?:\.\d+)*$/;
 function isPoint(pid: number, call: Notification, traced: TracedCall, plan: Plan): boolean {
   if (!counts(traced, call.args, plan.counts)) return false;
   // Node remembers for good that a module could not be read.
-  if (traced.opens && MODULE.test(pathOf(pid, call.args[traced.path ?? 6]))) return false;
+  if (traced.opens && MODULE.test(pathOf(pid, call, traced))) return false;
   // A full disk opens what is there.
-  if (plan.counts === 'space' && traced.flags !== undefined && existsSync(pathOf(pid, call.args[traced.path ?? 6])))
-    return false;
+  if (plan.counts === 'space' && traced.flags !== undefined && existsSync(pathOf(pid, call, traced))) return false;
   // Sockets, pipes and devices are nothing that a store keeps.
   return traced.fd === undefined || /^\/(?!dev\/|proc\/)/.test(fileOf(pid, call, traced.fd));
 }
@@ -128,11 +127,20 @@ function fileOf(pid: number, { args }: Notification, fd: number): string {
 }
 
 function describe(pid: number, call: Notification, traced: TracedCall): string {
-  const about = traced.fd !== undefined ? fileOf(pid, call, traced.fd) : pathOf(pid, call.args[traced.path ?? 6]);
+  const about = traced.fd !== undefined ? fileOf(pid, call, traced.fd) : pathOf(pid, call, traced);
   return `${traced.name} ${about}`.trim();
 }
 
-function pathOf(pid: number, address: bigint | undefined): string {
+/** Absolute, also where the call names it below a descriptor, which is the argument before it. */
+function pathOf(pid: number, call: Notification, { name, path: argument }: TracedCall): string {
+  if (argument === undefined) return '';
+  const path = textAt(pid, call.args[argument]);
+  if (path === '' || path.startsWith('/') || !/at2?$/.test(name)) return path;
+  const directory = fileOf(pid, call, argument - 1);
+  return directory === '' ? path : `${directory}/${path}`;
+}
+
+function textAt(pid: number, address: bigint | undefined): string {
   if (address === undefined || address === 0n) return '';
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   try {
