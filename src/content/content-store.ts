@@ -162,12 +162,16 @@ export class ContentStore implements ContentManager {
   /** How many there are and what they weigh, at once: they are many and small. */
   measure(): { readonly count: number; readonly bytes: number } {
     let [count, bytes] = [0, 0];
-    for (const algorithm of ['sha256', 'sha512']) {
-      const directory = join(this.#layout.blobs, algorithm);
-      for (const name of readdirSync(directory)) {
-        bytes += statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
-        count++;
+    try {
+      for (const algorithm of ['sha256', 'sha512']) {
+        const directory = join(this.#layout.blobs, algorithm);
+        for (const name of readdirSync(directory)) {
+          bytes += statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
+          count++;
+        }
       }
+    } catch (error) {
+      throw systemError(`measure ${this.#layout.blobs}`, error);
     }
     return { count, bytes };
   }

@@ -86,7 +86,7 @@ export class NameFiles {
     return stale.length;
   }
 
-  /** What can be read; `onBad` hears of the others. */
+  /** What can be read; `onBad` hears of what is damaged. Rejects where the system refuses to read. */
   async *list(onBad: (error: LarderError) => void): AsyncGenerator<ImageRecord, void, void> {
     for (const name of await namesIn(this.#directory)) {
       if (!NAME.test(name)) continue;
@@ -124,7 +124,7 @@ export async function writeClaimFile(directory: string, claim: ClaimRecord): Pro
   await renameTo(`${path}.tmp`, path);
 }
 
-/** Undefined when there is none, and when it cannot be read, of which `onBad` hears. */
+/** Undefined when there is none, and when it is damaged, of which `onBad` hears. Rejects where the system refuses to read. */
 export async function readClaimFile(
   directory: string,
   container: ContainerId,
@@ -193,11 +193,17 @@ async function readOr<T>(
   try {
     return read(await readBounded(path));
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    onBad(systemError(`read ${path}`, error));
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT') return undefined;
+    const told = systemError(`read ${path}`, error);
+    if (errno !== undefined && !NO_FILE.has(errno)) throw told;
+    onBad(told);
     return undefined;
   }
 }
+
+/** Any other refusal of the system says nothing of what the file says: what it names must not be forgotten for it. */
+const NO_FILE: ReadonlySet<string> = new Set(['EISDIR', 'ELOOP', 'ENXIO', 'ENOTDIR']);
 
 async function readBounded(path: string): Promise<Uint8Array> {
   const file = await open(path, 'r');
