@@ -8,8 +8,11 @@ import type { Socket } from 'node:net';
 /** Does it when it is the answer's turn on its connection: now, later, or, where it is closed before, never. */
 export function onTurn(answer: ServerResponse, work: (socket: Socket) => void): void {
   if (answer.destroyed) return;
-  if (answer.socket === null) answer.once('socket', work);
-  else work(answer.socket);
+  if (answer.socket !== null) work(answer.socket);
+  else
+    answer.once('socket', (socket: Socket) => {
+      if (!answer.destroyed) work(socket);
+    });
 }
 
 /** Closes the answers that wait behind another one when their connection closes: each answer emits `close` then. */
