@@ -167,14 +167,8 @@ export class MetadataManager {
   /** The record of exactly this reference and platform. `cached: false` asks for a fresh image: always undefined. */
   get(reference: string, cached: boolean, platform: string): ImageRecord | undefined {
     if (!cached) return undefined;
-    const rows = this.#database.all(
-      `${SELECT} AND i.reference = ? AND i.platform = ? ORDER BY l.position`,
-      this.#type,
-      reference,
-      platform,
-    );
-    const [found] = this.#collect(rows, (id) => this.#extraBlobs(id));
-    return found?.record;
+    const [found] = this.#read('AND i.reference = ? AND i.platform = ? ORDER BY l.position', reference, platform);
+    return found;
   }
 
   /**
@@ -202,19 +196,16 @@ export class MetadataManager {
 
   /** The records of one reference, on all platforms unless one is given. */
   find(reference: string, platform?: string): ImageRecord[] {
-    const sql = `${SELECT} AND i.reference = ? AND (? IS NULL OR i.platform = ?) ORDER BY i.platform, l.position`;
-    const rows = this.#database.all(sql, this.#type, reference, platform ?? null, platform ?? null);
-    return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+    const where = 'AND i.reference = ? AND (? IS NULL OR i.platform = ?) ORDER BY i.platform, l.position';
+    return this.#read(where, reference, platform ?? null, platform ?? null);
   }
 
   /** The records of all references of a repository (`docker.io/library/alpine`), on all platforms. */
   inRepository(repository: string): ImageRecord[] {
     // What comes after a repository's name begins with ":" or "@"; ";" and "A" are next to these.
-    const sql = `${SELECT} AND ((i.reference >= ? AND i.reference < ?) OR (i.reference >= ? AND i.reference < ?))
+    const where = `AND ((i.reference >= ? AND i.reference < ?) OR (i.reference >= ? AND i.reference < ?))
       ORDER BY i.reference, i.platform, l.position`;
-    const ends = [':', ';', '@', 'A'].map((end) => `${repository}${end}`);
-    const rows = this.#database.all(sql, this.#type, ...ends);
-    return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+    return this.#read(where, ...[':', ';', '@', 'A'].map((end) => `${repository}${end}`));
   }
 
   /** What images' records say of the layers with these digests and this media type, each once. */
@@ -354,13 +345,27 @@ export class MetadataManager {
     );
   }
 
+  /** Of one state of the database: a record that is put again meanwhile has another number, and its lists with it. */
+  #read(where: string, ...values: readonly SqlValue[]): ImageRecord[] {
+    return this.#database.snapshot(() => {
+      const rows = this.#database.all(`${SELECT} ${where}`, this.#type, ...values);
+      return [...this.#collect(rows, (id) => this.#extraBlobs(id))].map(({ record }) => record);
+    });
+  }
+
   #records(): IterableIterator<StoredRecord> {
-    const rows = this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type);
-    // Most images have none: one query for all.
-    const having = new Set(
-      column(this.#database, (row) => row.count('image'), 'SELECT DISTINCT image FROM image_blobs'),
-    );
-    return this.#collect(rows, (id) => (having.has(id) ? this.#extraBlobs(id) : []));
+    return this.#database.snapshot(() => {
+      const rows = this.#database.all(`${SELECT} ORDER BY i.reference, i.platform, l.position`, this.#type);
+      // Most images have none: one query for all, and all of it now: who goes through the list may take long.
+      const extra = new Map<number, Digest[]>();
+      const read = (row: RowReader) => [row.count('image'), row.digest('digest')] as const;
+      for (const [id, digest] of column(this.#database, read, 'SELECT * FROM image_blobs ORDER BY image, position')) {
+        const blobs = extra.get(id);
+        if (blobs === undefined) extra.set(id, [digest]);
+        else blobs.push(digest);
+      }
+      return this.#collect(rows, (id) => extra.get(id) ?? []);
+    });
   }
 
   /** Rows of one image after the other, each with one of its layers. */
