@@ -126,7 +126,8 @@ class HeldLock implements FileLock {
     try {
       if (options.unlink === true) unlinkSync(this.path);
     } catch (error) {
-      throw systemError(`unlock ${this.path}`, error);
+      // Whoever made it took it away: it stood for nothing.
+      if (errnoOf(error) !== 'ENOENT') throw systemError(`unlock ${this.path}`, error);
     } finally {
       closeSync(fd);
     }

@@ -8,7 +8,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LarderError, systemError } from '../errors.js';
 import type { Layout } from '../layout.js';
-import { ensureDirectory } from '../linux/durable.js';
+import { ensureDirectory, unlinkIfThere } from '../linux/durable.js';
 import { type FileLock, tryLockFile } from '../linux/file-lock.js';
 
 const HANDLE_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -23,8 +23,7 @@ export interface StoreHandle {
 /** Rejects with LARDER_NO_SPACE, LARDER_PERMISSION, LARDER_BACKEND_UNAVAILABLE. */
 export async function openHandle(layout: Layout): Promise<StoreHandle> {
   await ensureDirectory(layout.handles, 0o700);
-  const id = randomUUID();
-  const lock = lockNew(layout, id);
+  const { id, lock } = await lockNew(layout);
   const close = (): void => lock.release({ unlink: true });
   return { id, close, [Symbol.dispose]: close };
 }
@@ -51,11 +50,20 @@ export async function removeDeadHandles(layout: Layout): Promise<number> {
   return dead.length;
 }
 
-/** Who looks whether it is alive holds the lock for an instant; a second try is enough, more are cheap. */
-function lockNew(layout: Layout, id: string): FileLock {
+/**
+ * Who looks whether it is alive has it locked for an instant, which is long where the kernel lets others run meanwhile.
+ * Nobody waits for that: another one is as good.
+ */
+async function lockNew(layout: Layout): Promise<{ readonly id: string; readonly lock: FileLock }> {
   for (let attempt = 0; attempt < 1000; attempt++) {
-    const lock = tryLockFile(join(layout.handles, id), 'exclusive');
-    if (lock !== undefined) return lock;
+    const id = randomUUID();
+    const path = join(layout.handles, id);
+    const lock = tryLockFile(path, 'exclusive');
+    if (lock !== undefined) return { id, lock };
+    await unlinkIfThere(path);
   }
-  throw new LarderError('LARDER_STORE_LOCKED', `open handle: ${id}: another program keeps it locked`);
+  throw new LarderError(
+    'LARDER_STORE_LOCKED',
+    `open handle: other programs keep each new file in ${layout.handles} locked`,
+  );
 }
