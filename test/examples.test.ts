@@ -14,6 +14,7 @@ import { openLarder } from '../src/index.js';
 import { mountsUnder } from '../src/linux/mountinfo.js';
 import { type FakeRegistry, startRegistry } from '../src/testing/fake-registry.js';
 import { CHECKOUT } from './checkout.js';
+import { openToOthers } from './helpers/open-checkout.js';
 
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
@@ -58,7 +59,7 @@ test('pull-and-mount without root copies, and says what could not be kept', { sk
     const script =
       'process.setgroups([]); process.setgid(65534); process.setuid(65534); await import(process.argv[1]);';
     await run('chown', ['65534:65534', root]);
-    const argv = ['--input-type=module', '-e', script, programOf('pull-and-mount'), referenceOf(), root];
+    const argv = ['--input-type=module', '-e', script, openToOthers(programOf('pull-and-mount')), referenceOf(), root];
     const { stdout } = await run(process.execPath, argv, { env: { ...process.env, HOME: root } });
     assert.match(stdout, /rootfs \(copy\): bin/);
     assert.match(stdout, /^\d+ files belong to you instead of the owner in the image\.$/m);

@@ -1,6 +1,5 @@
 /** The library as a program has it: in one breath, without privileges, and without native code. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
@@ -8,10 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { eventsOf, type LarderEvent, openLarder, Store } from '../src/index.js';
 import { ImageSource, sampleLayer } from '../src/testing/image-source.js';
 import { char, dir, file, tar } from '../src/testing/tar-builder.js';
-import { CHECKOUT } from './checkout.js';
-import { mountsBelow } from './e2e/larder.js';
 import { type Ended, start } from './helpers/child.js';
 import { findingsOf } from './helpers/docker-store.js';
+import { openToOthers } from './helpers/open-checkout.js';
 import { makeDirectory, needsRoot, removeDirectory } from './helpers/temporary.js';
 
 const NOBODY = 65_534;
@@ -144,15 +142,10 @@ describe('the library', () => {
   });
 
   describe('for a user without privileges', { skip: needsRoot }, () => {
-    /** The checkout where that user can read it, wherever it lies. */
     async function asNobody(...args: readonly string[]): Promise<Ended> {
-      const place = join(directory, 'checkout');
-      mkdirSync(place, { recursive: true });
-      if (mountsBelow(directory).length === 0) execFileSync('mount', ['-o', 'bind,ro', CHECKOUT, place]);
       chmodSync(directory, 0o755);
       mkdirSync(join(directory, 'own'), { recursive: true });
       chownSync(join(directory, 'own'), NOBODY, NOBODY);
-      const child = CHILD.replace(CHECKOUT, place);
       const options = {
         uid: NOBODY,
         gid: NOBODY,
@@ -160,8 +153,8 @@ describe('the library', () => {
         env: { PATH: process.env['PATH'], HOME: join(directory, 'own') },
       };
       return start(
-        process.execPath.replace(CHECKOUT, place),
-        [child, join(directory, 'own', 'store'), reference, ...args],
+        openToOthers(process.execPath),
+        [openToOthers(CHILD), join(directory, 'own', 'store'), reference, ...args],
         options,
       ).ended;
     }

@@ -1,9 +1,10 @@
 /** The command in a process of its own, over a store that is thrown away with all its mounts. */
-import { type ExecFileOptions, execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type ExecFileOptions, execFile, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CHECKOUT } from '../checkout.js';
+import { openToOthers } from '../helpers/open-checkout.js';
 
 const LARDER = join(CHECKOUT, 'bin', 'larder.js');
 
@@ -31,13 +32,13 @@ export class TestStore {
 
   /** Runs `larder --root STORE ARGS…`, whatever its exit status. */
   run(args: readonly string[], { uid, env }: RunOptions = {}): Promise<Outcome> {
-    const checkout = uid === undefined ? CHECKOUT : this.#publicCheckout();
+    const of = (file: string): string => (uid === undefined ? file : openToOthers(file));
     const options = {
       ...(uid === undefined ? {} : { uid, gid: uid }),
       env: { PATH: process.env['PATH'], HOME: this.directory, ...env },
     };
-    const program = process.execPath.replace(CHECKOUT, checkout);
-    return runProgram(program, [join(checkout, 'bin', 'larder.js'), '--root', this.root, ...args], options);
+    const bin = of(join(CHECKOUT, 'bin', 'larder.js'));
+    return runProgram(of(process.execPath), [bin, '--root', this.root, ...args], options);
   }
 
   /** Standard output without the last line end; throws unless the command ends with 0. */
@@ -83,16 +84,6 @@ export class TestStore {
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  /** The checkout where another user can read it, wherever it lies. */
-  #publicCheckout(): string {
-    const place = join(this.directory, 'checkout');
-    if (!existsSync(place)) {
-      mkdirSync(place);
-      execFileSync('mount', ['-o', 'bind,ro', CHECKOUT, place]);
-    }
-    return place;
   }
 }
 

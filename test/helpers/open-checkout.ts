@@ -9,8 +9,9 @@ const NEEDED = ['bin', 'dist', 'node_modules', 'package.json'];
 
 let open: string | undefined;
 
-/** The same file by a path that every user can follow: in a copy of the checkout where that is closed. */
+/** The same file by a path that every user can follow: in a copy of the checkout where it lies in that and that is closed. */
 export function openToOthers(file: string): string {
+  if (!file.startsWith(`${CHECKOUT}/`)) return file;
   open ??= isOpen(dirname(file)) ? CHECKOUT : copyOfCheckout();
   return join(open, relative(CHECKOUT, file));
 }
