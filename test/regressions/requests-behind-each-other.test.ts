@@ -11,6 +11,7 @@ import { digestOf } from '../../src/spec/digest.js';
 import { until } from '../../src/testing/conformance/store-fixture.js';
 import { DaemonHome, end } from '../helpers/daemon.js';
 
+const SLOW_READER_MS = 1000;
 const REQUEST = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
 describe('requests that a client sends one behind the other before it goes', () => {
@@ -72,17 +73,17 @@ describe('requests that a client sends one behind the other before it goes', () 
     const piece = Buffer.alloc(1 << 20);
     const blob: OpenBlob = {
       digest: digestOf(piece),
-      size: 64 * piece.length,
+      size: piece.length,
       ready: async () => {},
       async *read() {
-        for (let i = 0; i < 64; i++) yield piece;
+        yield piece;
       },
       [Symbol.asyncDispose]: async () => {},
     };
     let first: ServerResponse | undefined;
     const server = createServer((request, answer) => {
       if (first === undefined) first = answer;
-      else sendBlob(request, answer, blob, 50).catch(() => answer.destroy());
+      else sendBlob(request, answer, blob, SLOW_READER_MS).catch(() => answer.destroy());
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     try {
@@ -93,7 +94,7 @@ describe('requests that a client sends one behind the other before it goes', () 
       });
       socket.write(REQUEST.repeat(2));
       await until(() => first !== undefined, 'it is asked');
-      await sleep(200);
+      await sleep(1.5 * SLOW_READER_MS);
       assert.ok(!socket.closed);
       first?.end('late');
       await until(() => received > blob.size, 'all has come');
