@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { renameSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { promises, renameSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { afterEach, it } from 'node:test';
 import { openLarder } from '../../src/larder.js';
@@ -12,6 +14,39 @@ const { run } = WorkerPool.prototype;
 afterEach(() => {
   WorkerPool.prototype.run = run;
 });
+
+for (const nth of [1, 2]) {
+  it(`an ACI whose successor comes in front of look ${nth} at it is pulled as that`, async () => {
+    const directory = makeDirectory();
+    const { stat } = promises;
+    try {
+      const [old, next] = [20_000, 60_000].map((size) =>
+        buildAci({ name: 'example.com/app', files: { file: randomBytes(size) } }),
+      );
+      assert.ok(old !== undefined && next !== undefined);
+      const acis = join(directory, 'acis');
+      const [path = ''] = writeAciDirectory(acis, [old]);
+      writeFileSync(`${path}.next`, next.bytes);
+      let looks = 0;
+      promises.stat = (async (...given: Parameters<typeof stat>) => {
+        if (given[0] === path && ++looks === nth) renameSync(`${path}.next`, path);
+        return stat(...given);
+      }) as typeof stat;
+      syncBuiltinESMExports();
+      await using larder = await openLarder({
+        root: join(directory, 'store'),
+        appc_simple_discovery_uri_prefix: `${acis}/`,
+      });
+      await using image = await larder.pull('appc:example.com/app');
+      assert.ok(looks >= nth);
+      assert.equal(image.imageId, next.id);
+    } finally {
+      promises.stat = stat;
+      syncBuiltinESMExports();
+      removeDirectory(directory);
+    }
+  });
+}
 
 it('an ACI in a directory that gets a successor while it is pulled is pulled as that', async () => {
   const directory = makeDirectory();

@@ -22,6 +22,9 @@ import type { AciSource, FetchedAci } from './aci-source.js';
 import { type AciOnDisk, findAci } from './appc-find.js';
 import type { StoredAci } from './appc-graph.js';
 
+/** At a file that its owner replaces again and again. */
+const MAX_LOOKS = 4;
+
 export interface AciFetchParts extends ReadThroughParts {
   readonly pool: WorkerPool;
   readonly source: AciSource;
@@ -178,17 +181,19 @@ export class AciFetch {
     const shared = { signal, onEvent: tell };
     const outDir = staging.outDir(noteKeyOf(request));
     let fetched = await this.#fetchFrom(asked, staging.path, shared);
-    const before = fetched.borrowed ? await identityOfFile(fetched.path) : undefined;
     if (!told) onEvent({ type: 'layer-start', layer: reference, size: fetched.size, resumedFrom: 0 });
-    let result: LayerResult;
-    try {
-      result = await this.#store(reference, fetched, outDir, { signal, onEvent });
-    } catch (error) {
-      // Its owner has put another in its place since we looked: that one, then.
-      const isReplaced = fetched.borrowed && (await identityOfFile(fetched.path)) !== before;
-      if (signal.aborted || !isReplaced) throw error;
-      fetched = await this.#fetchFrom(asked, staging.path, shared);
-      result = await this.#store(reference, fetched, outDir, { signal, onEvent });
+    let result: LayerResult | undefined;
+    for (let looks = 1; result === undefined; looks++) {
+      const before = fetched.borrowed ? await identityOfFile(fetched.path) : undefined;
+      try {
+        result = await this.#store(reference, fetched, outDir, { signal, onEvent });
+      } catch (error) {
+        if (signal.aborted || !fetched.borrowed || looks === MAX_LOOKS) throw error;
+        // Its owner has put another in its place since we looked, or between our looks at its length and at what it is.
+        const found = await this.#fetchFrom(asked, staging.path, shared);
+        if (found.size === fetched.size && (await identityOfFile(found.path)) === before) throw error;
+        fetched = found;
+      }
     }
     refuseOtherSize(asked, fetched, result.tarSize);
     const id = imageIdOf(parseDigest(`sha512:${result.tarSha512 ?? ''}`));
