@@ -164,7 +164,7 @@ export function openDirectoryOnSameMount(dir: number, name: PathLike): number {
   return openOnSameMount(dir, name, DIRECTORY);
 }
 
-/** The name itself, whatever it is, as a handle (O_PATH); refuses as {@link openDirectoryOnSameMount}, and a symbolic link with ELOOP. */
+/** The name itself, whatever it is, a symbolic link too, as a handle (O_PATH); refuses as {@link openDirectoryOnSameMount}. */
 export function openHandleOnSameMount(dir: number, name: PathLike): number {
   return openOnSameMount(dir, name, O_PATH | O_CLOEXEC | constants.O_NOFOLLOW);
 }
